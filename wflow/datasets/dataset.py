@@ -1,0 +1,161 @@
+"""A data set: prompts, labels and the linear readout that turns tokens into predictions."""
+
+from __future__ import annotations
+
+__all__ = ["Dataset"]
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wflow.errors import InputError, check_array
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Dataset:
+    """The data law ``mu``: the empirical law of B prompts with their labels.
+
+    A prompt is a matrix of ``n`` token columns of dimension ``D``. The prediction of a Transformer with final
+    tokens ``T`` is ``Read T``, a bounded linear readout, and the risk is
+    ``R = mean_b 1/2 |Read T_b - y_b|^2``, summed over the K labels (Gao et al. 2024, section 2).
+
+    Parameters
+    ----------
+    tokens
+        The prompts, shape (B, D, n), dimensionless.
+    labels
+        The labels, shape (B,) for one label a prompt or (B, K).
+    readout
+        One entry ``(row, column)`` of the final tokens (0-based, negative from the end), or K such pairs, or
+        an array of shape (K, D, n) whose inner products with the tokens are the predictions.
+    name
+        What figures and files call it.
+
+    Raises
+    ------
+    InputError
+        Wrong shapes, entries that are not finite, a readout outside the tokens or of another K than the labels.
+
+    Examples
+    --------
+    >>> data = Dataset(np.zeros((4, 3, 2)), [1.0, -1.0, 1.0, -1.0], readout=(1, -1))
+    >>> data.risk(data.read(data.tokens))
+    0.5
+    """
+
+    tokens: NDArray[np.float64]
+    labels: NDArray[np.float64]
+    readout: NDArray[np.float64]
+    name: str = field(default="data")
+
+    def __init__(
+        self,
+        tokens: ArrayLike,
+        labels: ArrayLike,
+        readout: Any = (-1, -1),
+        name: str = "data",
+    ) -> None:
+        tokens = check_array("tokens", tokens, 3, "(B, D, n)").astype(np.float64)
+        if 0 in tokens.shape:
+            raise InputError(f"tokens must have at least one prompt, row and column, got shape {tokens.shape}")
+        flat = np.ndim(labels) != 2
+        labels = check_array("labels", labels, 1 if flat else 2, "(B,) or (B, K)").astype(np.float64)
+        if len(labels) != len(tokens):
+            raise InputError(f"labels must have one entry a prompt: got {len(labels)} labels for {len(tokens)} prompts")
+        if labels.ndim == 2 and labels.shape[1] == 0:
+            raise InputError("labels must have at least one column, got shape " + str(labels.shape))
+        array = _readout_array(readout, tokens.shape[1], tokens.shape[2])
+        n_labels = 1 if labels.ndim == 1 else labels.shape[1]
+        if len(array) != n_labels:
+            raise InputError(
+                f"readout gives {len(array)} predictions a prompt, but there are {n_labels} labels a prompt"
+            )
+        for key, value in (("tokens", tokens), ("labels", labels), ("readout", array)):
+            value = np.ascontiguousarray(value)
+            value.setflags(write=False)
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "name", str(name))
+
+    @property
+    def n_prompts(self) -> int:
+        """B, the number of prompts."""
+        return int(self.tokens.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        """D, the dimension of a token."""
+        return int(self.tokens.shape[1])
+
+    @property
+    def n_tokens(self) -> int:
+        """n = N + 1, the number of tokens of a prompt."""
+        return int(self.tokens.shape[2])
+
+    @property
+    def n_labels(self) -> int:
+        """K, the number of labels of a prompt."""
+        return int(self.readout.shape[0])
+
+    def read(self, tokens: NDArray[Any]) -> NDArray[np.float64]:
+        """Apply the readout to tokens (B, D, n): predictions of shape (B,), or (B, K) where labels have two axes."""
+        size = self.dimension * self.n_tokens
+        values = tokens.reshape(-1, size).astype(np.float64) @ self.readout.reshape(-1, size).T
+        return values[:, 0] if self.labels.ndim == 1 else values
+
+    def risk(self, predictions: ArrayLike) -> float:
+        """``mean_b 1/2 |prediction_b - label_b|^2``, summed over the K labels."""
+        residual = np.asarray(predictions, dtype=np.float64) - self.labels
+        return float(0.5 * np.sum(residual**2) / self.n_prompts)
+
+    def error_rate(self, predictions: ArrayLike) -> float:
+        """Fraction of prompts on the wrong side: sign for one label of +-1, largest entry for K labels."""
+        values = np.asarray(predictions, dtype=np.float64)
+        if self.n_labels == 1:
+            return float(np.mean(np.sign(values.ravel()) != np.sign(self.labels.ravel())))
+        return float(np.mean(values.argmax(axis=1) != self.labels.argmax(axis=1)))
+
+    def subset(self, index: ArrayLike, name: str | None = None) -> Dataset:
+        """The data set of the prompts with these indices."""
+        chosen = np.asarray(index)
+        return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, name or self.name)
+
+    def split(self, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+        """Hold out a random ``fraction`` of the prompts: (kept, held out).
+
+        Raises
+        ------
+        InputError
+            Unless ``fraction`` leaves at least one prompt on either side.
+        """
+        held = round(fraction * self.n_prompts) if 0 < fraction < 1 else 0
+        if not 0 < held < self.n_prompts:
+            raise InputError(f"fraction must leave prompts on both sides, got {fraction!r} of {self.n_prompts} prompts")
+        order = rng.permutation(self.n_prompts)
+        kept, out = np.sort(order[held:]), np.sort(order[:held])
+        return self.subset(kept), self.subset(out, f"{self.name} (held out)")
+
+
+def _readout_array(readout: Any, dimension: int, n_tokens: int) -> NDArray[np.float64]:
+    """The readout as an array (K, D, n), from a pair, K pairs, or such an array."""
+    try:
+        given = np.asarray(readout)
+    except ValueError:
+        given = np.empty(0)
+    if given.ndim == 3:
+        array = check_array("readout", readout, 3, "(K, D, n)").astype(np.float64)
+        if array.shape[1:] != (dimension, n_tokens) or len(array) == 0:
+            raise InputError(f"readout must have shape (K, {dimension}, {n_tokens}), got shape {array.shape}")
+        return array
+    pairs = given[None] if given.ndim == 1 else given
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer) or len(pairs) == 0:
+        raise InputError(
+            f"readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got {readout!r:.80}"
+        )
+    array = np.zeros((len(pairs), dimension, n_tokens))
+    for k, (row, column) in enumerate(pairs.tolist()):
+        if not (-dimension <= row < dimension and -n_tokens <= column < n_tokens):
+            raise InputError(f"readout entry ({row}, {column}) is outside tokens of shape ({dimension}, {n_tokens})")
+        array[k, row, column] = 1.0
+    return array

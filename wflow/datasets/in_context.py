@@ -1,0 +1,189 @@
+"""In-context regression: a prompt shows examples of its own unknown function and asks for one more value."""
+
+from __future__ import annotations
+
+__all__ = ["in_context_regression"]
+
+import operator
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.datasets.dataset import Dataset
+from wflow.errors import InputError
+
+Floats = NDArray[np.float64]
+
+# Activation and the variance of an outer weight times the width. With it a ReLU teacher has variance one.
+_NETWORKS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
+    "tanh": (np.tanh, 1.0),
+    "relu": (lambda x: np.maximum(x, 0.0), 2.0),
+}
+
+
+def in_context_regression(
+    n_prompts: int,
+    dimension: int,
+    context: int,
+    rng: np.random.Generator | int,
+    *,
+    teacher: Literal["linear", "tanh", "relu"] = "linear",
+    width: int = 16,
+    positions: bool = True,
+    noise: float = 0.0,
+) -> Dataset:
+    """Prompts of in-context regression with a fresh random teacher in each.
+
+    A prompt has ``n = N + 1`` columns ``(x_i; y_i; e_i)``, ``i = 0, ..., N``, with ``x_i ~ N(0, I_d)`` and
+    ``y_i = g(x_i) + noise * xi_i``, ``xi_i ~ N(0, 1)``. The teacher ``g`` is drawn anew for every prompt:
+
+    * ``"linear"``: ``g(x) = <beta, x>`` with ``beta ~ N(0, I_d / d)``;
+    * ``"tanh"``, ``"relu"``: ``g(x) = sum_k a_k act(<b_k, x>)``, ``k = 1, ..., width``, with
+      ``b_k ~ N(0, I_d / d)`` and ``a_k ~ N(0, c / width)``, where c = 1 for tanh and 2 for ReLU.
+
+    The mean square of ``g(x)`` is 1 for linear and ReLU teachers and between 0 and 1 for tanh. The label of
+    the query, ``y_N``, is hidden: its entry of the prompt is 0, and the label of the prompt is ``y_N``.
+
+    Rows of a prompt:
+
+    ========= =============================================================
+    row       content
+    ========= =============================================================
+    0 .. d-1  ``x_i``
+    d         ``y_i``, and 0 in the last column; the readout is entry (d, N)
+    d+1       ones, so that layers without a bias have one
+    d+2       indicator of the query: 1 in the last column, 0 elsewhere
+    ========= =============================================================
+
+    Parameters
+    ----------
+    n_prompts
+        B, the number of prompts.
+    dimension
+        d, the dimension of ``x_i``.
+    context
+        N, the number of labelled examples before the query.
+    rng
+        Generator or integer seed; a generator is advanced.
+    teacher
+        The law of the teachers.
+    width
+        Hidden units of a nonlinear teacher; a linear one has none.
+    positions
+        Whether the last two rows are there: ``D = d + 3`` with them, ``D = d + 1`` without.
+    noise
+        Standard deviation of the label noise, which the query's label has too: no predictor has a risk below
+        ``noise**2 / 2``.
+
+    Returns
+    -------
+    Dataset
+        Tokens (B, D, N+1), labels (B,), readout (d, N); all dimensionless.
+
+    Raises
+    ------
+    InputError
+        A number that is not a positive integer, negative noise, an unknown teacher, positions that are not
+        True or False, no generator or seed.
+
+    References
+    ----------
+    Gao et al., NeurIPS 2024, arXiv 2410.23610 (the format of the prompts); Garg et al., NeurIPS 2022,
+    arXiv 2208.01066 (linear and network teachers).
+
+    Examples
+    --------
+    >>> data = in_context_regression(8, dimension=3, context=5, rng=0)
+    >>> data.tokens.shape, data.labels.shape
+    ((8, 6, 6), (8,))
+    >>> data.tokens[0, 4:]
+    array([[1., 1., 1., 1., 1., 1.],
+           [0., 0., 0., 0., 0., 1.]])
+    """
+    n_prompts = check_count("n_prompts", n_prompts)
+    dimension = check_count("dimension", dimension)
+    n_tokens = check_count("context", context) + 1
+    width = check_count("width", width)
+    generator = check_rng(rng)
+    real = isinstance(noise, (int, float, np.integer, np.floating)) and not isinstance(noise, bool)
+    if not real or not 0 <= noise < np.inf:
+        raise InputError(f"noise must be a finite number, zero or positive, got {noise!r:.80}")
+    if not isinstance(positions, bool):
+        raise InputError(f"positions must be True or False, got {positions!r:.80}")
+    if teacher not in ("linear", "tanh", "relu"):
+        raise InputError(f"teacher must be 'linear', 'tanh' or 'relu', got {teacher!r:.80}")
+    x = generator.standard_normal((n_prompts, dimension, n_tokens))
+    if teacher == "linear":
+        beta = generator.standard_normal((n_prompts, 1, dimension)) / np.sqrt(dimension)
+        y = (beta @ x)[:, 0]
+    else:
+        activation, gain = _NETWORKS[teacher]
+        inner = generator.standard_normal((n_prompts, width, dimension)) / np.sqrt(dimension)
+        outer = generator.standard_normal((n_prompts, 1, width)) * np.sqrt(gain / width)
+        y = (outer @ activation(inner @ x))[:, 0]
+    y = y + noise * generator.standard_normal(y.shape)
+    return regression_prompts(x, y, positions, f"in-context regression ({teacher})")
+
+
+def regression_prompts(x: Floats, y: Floats, positions: bool, name: str) -> Dataset:
+    """Prompts from inputs (B, d, n) and values (B, n): the last value of each becomes the hidden label.
+
+    Examples
+    --------
+    >>> data = regression_prompts(np.array([[[2.0, 3.0]]]), np.array([[5.0, 7.0]]), True, "two points")
+    >>> data.tokens[0]
+    array([[2., 3.],
+           [5., 0.],
+           [1., 1.],
+           [0., 1.]])
+    >>> data.labels
+    array([7.])
+    """
+    n_prompts, d, n_tokens = x.shape
+    tokens = np.zeros((n_prompts, d + 3 if positions else d + 1, n_tokens))
+    tokens[:, :d] = x
+    tokens[:, d, :-1] = y[:, :-1]
+    if positions:
+        tokens[:, d + 1] = 1.0
+        tokens[:, d + 2, -1] = 1.0
+    return Dataset(tokens, y[:, -1], readout=(d, n_tokens - 1), name=name)
+
+
+def check_count(name: str, value: Any) -> int:
+    """Return ``value`` as an int, or raise :class:`InputError` unless it is a positive integer.
+
+    Examples
+    --------
+    >>> check_count("context", 0)
+    Traceback (most recent call last):
+    wflow.errors.InputError: context must be a positive integer, got 0
+    """
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 1:
+        raise InputError(f"{name} must be a positive integer, got {value!r:.80}")
+    return number
+
+
+def check_rng(rng: Any) -> np.random.Generator:
+    """Return the generator, or the generator of an integer seed; raise :class:`InputError` for anything else.
+
+    Examples
+    --------
+    >>> check_rng(None)
+    Traceback (most recent call last):
+    wflow.errors.InputError: rng must be a numpy.random.Generator or a seed (an integer, zero or positive), \
+got None; pass for example numpy.random.default_rng(0)
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
+        return np.random.default_rng(int(rng))
+    raise InputError(
+        "rng must be a numpy.random.Generator or a seed (an integer, zero or positive), "
+        f"got {rng!r:.80}; pass for example numpy.random.default_rng(0)"
+    )
