@@ -1,0 +1,11 @@
+"""Encoders: what a block does to the tokens.
+
+:class:`SoftmaxAttention` heads and :class:`FeedForward` particles are built in; any object with the methods of
+:class:`Encoder` serves as well.
+"""
+
+from wflow.encoders.attention import SoftmaxAttention
+from wflow.encoders.feedforward import ACTIVATIONS, FeedForward
+from wflow.encoders.protocol import Encoder, pairing
+
+__all__ = ["ACTIVATIONS", "Encoder", "FeedForward", "SoftmaxAttention", "pairing"]

@@ -1,0 +1,43 @@
+"""Between particles ``(M, ...)`` and the kernels' layout, in which the same entry of many particles is adjacent."""
+
+from __future__ import annotations
+
+__all__ = ["from_lanes", "groups_of", "to_lanes"]
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def to_lanes(array: Array, lanes: int) -> Array:
+    """(M, ...) to (H, ..., lanes) with H = ceil(M / lanes), filled up with zeros.
+
+    Examples
+    --------
+    >>> to_lanes(np.arange(3.0), 2)
+    array([[0., 1.], [2., 0.]])
+    """
+    blocks = -(-len(array) // lanes)
+    full = np.zeros((blocks * lanes, *array.shape[1:]), array.dtype)
+    full[: len(array)] = array
+    return np.ascontiguousarray(np.moveaxis(full.reshape(blocks, lanes, *array.shape[1:]), 1, -1))
+
+
+def from_lanes(array: Array, width: int) -> Array:
+    """The inverse of :func:`to_lanes` for M = ``width`` particles.
+
+    Examples
+    --------
+    >>> from_lanes(to_lanes(np.arange(3.0), 2), 3)
+    array([0., 1., 2.])
+    """
+    rows = np.moveaxis(array, -1, 1)
+    return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:])[:width])
+
+
+def groups_of(n_prompts: int) -> int:
+    """How many groups of prompts share the work: never a function of the number of threads, nor then is any result."""
+    return min(n_prompts, 16)

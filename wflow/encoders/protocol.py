@@ -1,0 +1,73 @@
+"""What a block does to the tokens: the protocol that built-in and user-defined encoders implement alike."""
+
+from __future__ import annotations
+
+__all__ = ["Encoder", "pairing"]
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A parametrised map ``f(T, beta)`` of tokens to tokens, with exact derivatives.
+
+    Any object with these three methods is an encoder, in every part of the package. The factor 1/B, the half steps and
+    the depth weights belong to the caller.
+
+    Examples
+    --------
+    An encoder that adds a trainable constant to the read row:
+
+    >>> class Shift:
+    ...     def n_parameters(self, dimension):
+    ...         return 1
+    ...     def mean(self, tokens, parameters, weights):
+    ...         out = np.zeros_like(tokens)
+    ...         out[:, -1, -1] = weights @ parameters[:, 0]
+    ...         return out
+    ...     def vjp(self, tokens, parameters, weights, cotangent):
+    ...         slope = np.full_like(parameters, cotangent[:, -1, -1].sum())
+    ...         return np.zeros_like(tokens), slope
+    >>> isinstance(Shift(), Encoder)
+    True
+    """
+
+    def n_parameters(self, dimension: int) -> int:
+        """p, the number of parameters for tokens of dimension D."""
+        ...
+
+    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
+        """``sum_j a_j f(T_b, beta_j)``: tokens (B, D, n), parameters (M, p), weights (M,) to (B, D, n)."""
+        ...
+
+    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
+        """The transpose of ``mean``: ``(tokens_bar (B, D, n), parameters_bar (M, p))``.
+
+        ``tokens_bar`` keeps the weights; ``parameters_bar_j = sum_b grad_beta <f(T_b, beta_j), cotangent_b>`` leaves
+        ``a_j`` out, so that it is valid at ``a_j = 0``.
+        """
+        ...
+
+
+def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:
+    """``sum_b <f(T_b, beta_j), cotangent_b>`` for every particle j: shape (M,).
+
+    The encoder's own ``pairing`` where it has one, else one call of ``mean`` per particle.
+
+    Examples
+    --------
+    >>> from wflow.encoders import FeedForward
+    >>> tokens, w = np.ones((1, 1, 1)), np.array([[2.0, 3.0]])
+    >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
+    array([6.])
+    """
+    own = getattr(encoder, "pairing", None)
+    if own is not None:
+        return own(tokens, parameters, cotangent)  # type: ignore[no-any-return]
+    one = np.ones(1, dtype=parameters.dtype)
+    return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
