@@ -1,0 +1,133 @@
+"""Step-size control, apart from the schemes."""
+
+from __future__ import annotations
+
+__all__ = ["Adaptive", "Controller", "Fixed", "Verdict"]
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from wflow.errors import InputError, check_nonnegative, check_positive
+from wflow.schemes.scheme import Flow, Point, Scheme, Trial
+
+#: A rise of Q by less than this many units of round-off (of the working precision) is none.
+ENERGY_ROUNDING = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a controller decides on a trial: accepted or not, why not, the next step, and what it remembers."""
+
+    accepted: bool
+    reason: str
+    h: float
+    memory: float
+
+
+class Controller(Protocol):
+    """Proposes steps and judges trials. Its only state is the step h and one number, its memory."""
+
+    def start(self, flow: Flow, scheme: Scheme, point: Point, span: float) -> tuple[float, float]:
+        """The first step for a run of length ``span`` in tau, and the first memory."""
+        ...
+
+    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
+        """Accept or reject a trial from a point."""
+        ...
+
+
+def energy_rise(point: Point, trial: Trial) -> bool:
+    """Whether Q rose over a trial by more than rounding."""
+    slack = ENERGY_ROUNDING * np.finfo(point.x.dtype).eps * abs(point.value)
+    return bool(trial.point.value > point.value + slack)
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Steps of one size. A step that raises Q or leaves the numbers ends the run, unless ``monotone`` is false.
+
+    Parameters
+    ----------
+    dtau
+        The step.
+    monotone
+        Whether Q must not rise. Plain gradient descent beyond the stability limit needs False.
+    """
+
+    dtau: float
+    monotone: bool = True
+
+    def __post_init__(self) -> None:
+        check_positive("dtau", self.dtau)
+
+    def start(self, flow: Flow, scheme: Scheme, point: Point, span: float) -> tuple[float, float]:
+        """Always ``dtau``."""
+        return self.dtau, 1.0
+
+    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
+        """Accept unless Q rose or is not finite."""
+        if not trial.point.is_finite:
+            return Verdict(False, "is not finite", 0.0, memory)
+        if self.monotone and energy_rise(point, trial):
+            rise = f"raised Q from {point.value:.9g} to {trial.point.value:.9g}"
+            return Verdict(False, rise, 0.0, memory)
+        return Verdict(True, "", self.dtau, memory)
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Proportional-integral control of the estimated error, with an energy test.
+
+    A trial is accepted when ``err = |estimate| / (atol + rtol max(|x|, |x+|)) <= 1`` in the label norm and Q has not
+    risen. The next step is ``h clip(0.9 err^{-0.7/q} err_prev^{0.4/q}, 0.2, 5)`` with q the order of the estimate
+    (Hairer, Wanner, Solving ODEs II, section IV.2), at most the stability limit of the scheme for the Lipschitz
+    constant seen on the way, and without the integral term after a rejection.
+
+    Parameters
+    ----------
+    rtol, atol
+        Relative and absolute tolerance of the local error in the label norm.
+    dtau
+        The first step; None lets the size of the velocity choose.
+    """
+
+    rtol: float = 1e-6
+    atol: float = 1e-9
+    dtau: float | None = None
+
+    def __post_init__(self) -> None:
+        check_nonnegative("rtol", self.rtol)
+        check_nonnegative("atol", self.atol)
+        if self.rtol + self.atol == 0:
+            raise InputError("rtol and atol must not both be 0")
+        if self.dtau is not None:
+            check_positive("dtau", self.dtau)
+
+    def start(self, flow: Flow, scheme: Scheme, point: Point, span: float) -> tuple[float, float]:
+        """A first step over which particles move by about a hundredth of their size."""
+        if scheme.error_order is None:
+            raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
+        if self.dtau is not None:
+            return min(self.dtau, span), 1.0
+        size, speed = flow.norm(point.x), flow.norm(point.velocity)
+        return min(span, 0.01 * size / speed if size > 0 and speed > 0 else 1e-3 * span), 1.0
+
+    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
+        """Accept or reject, and choose the next step."""
+        if not trial.point.is_finite:
+            return Verdict(False, "is not finite", 0.2 * trial.h, 1.0)
+        q: Any = scheme.error_order
+        scale = self.atol + self.rtol * max(flow.norm(point.x), flow.norm(trial.point.x))
+        error = max((trial.error or 0.0) / scale, 1e-10)
+        if error > 1:
+            return Verdict(
+                False, f"has {error:.3g} times the tolerated error", trial.h * max(0.2, 0.9 * error ** (-1 / q)), 1.0
+            )
+        if energy_rise(point, trial):
+            return Verdict(False, f"raised Q from {point.value:.9g} to {trial.point.value:.9g}", 0.5 * trial.h, 1.0)
+        h = trial.h * float(np.clip(0.9 * error ** (-0.7 / q) * memory ** (0.4 / q), 0.2, 5.0))
+        if trial.lipschitz > 0:
+            h = min(h, scheme.stability / trial.lipschitz)
+        return Verdict(True, "", h, error)

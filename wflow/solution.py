@@ -1,0 +1,168 @@
+"""The answer of a run: series at every accepted step, measures at the frames, and how it ended."""
+
+from __future__ import annotations
+
+__all__ = ["SERIES", "SaveAt", "Solution", "Status"]
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.errors import InputError, check_array, check_positive
+from wflow.measures import Particles
+
+#: The scalar series of every run, with the words that files and figures use.
+SERIES: Mapping[str, str] = {
+    "tau": "training time tau",
+    "energy": "regularised risk Q",
+    "risk": "risk R",
+    "dissipation": "dissipation |v|^2 = -dQ/dtau",
+    "dtau": "step that led here",
+    "defect": "energy-identity defect Q(0) - Q(tau) - int |v|^2",
+    "max_norm": "largest |beta| of a particle",
+}
+
+
+class Status(StrEnum):
+    """How a run stands; the value of each is a sentence."""
+
+    RUNNING = "The run is going on, or was killed: wflow resume continues from its last checkpoint."
+    FINISHED = "The run reached the end of its range of tau."
+    STEADY = "The velocity fell below tol: the measure is stationary."
+    INTERRUPTED = "The run was interrupted; everything accepted is kept and wflow resume continues it."
+    ENERGY_ROSE = "A step raised the energy: use a smaller dtau, or leave dtau out for adaptive steps."
+    NOT_FINITE = "A step left the finite numbers: use a smaller dtau, or leave dtau out for adaptive steps."
+    STEP_TOO_SMALL = (
+        "The step fell below round-off: loosen rtol and atol, use float64, or look for a kink in the velocity."
+    )
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the run went wrong."""
+        return self in (Status.ENERGY_ROSE, Status.NOT_FINITE, Status.STEP_TOO_SMALL)
+
+
+@dataclass(frozen=True)
+class SaveAt:
+    """When a frame (the whole measure) is kept, besides the first and the last state. Give exactly one.
+
+    Parameters
+    ----------
+    every
+        A frame every so much training time.
+    tau
+        A frame at each of these increasing training times.
+    steps
+        A frame every so many accepted steps.
+
+    Examples
+    --------
+    >>> SaveAt(every=0.5)
+    SaveAt(every=0.5, tau=None, steps=None)
+    """
+
+    every: float | None = None
+    tau: Sequence[float] | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("every", "tau", "steps") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise InputError(f"SaveAt takes exactly one of every, tau and steps, got {' and '.join(given) or 'none'}")
+        if self.every is not None:
+            check_positive("every", self.every)
+        if self.steps is not None and (not isinstance(self.steps, (int, np.integer)) or self.steps < 1):
+            raise InputError(f"steps must be a positive integer, got {self.steps!r}")
+        if self.tau is not None:
+            times = check_array("SaveAt tau", self.tau, 1, "(frames,)").astype(np.float64)
+            if (np.diff(times) <= 0).any():
+                raise InputError(f"SaveAt tau must increase, got {self.tau!r:.80}")
+            object.__setattr__(self, "tau", tuple(times.tolist()))
+
+    def next_stop(self, start: float, tau: float) -> float:
+        """The first training time after ``tau`` at which a frame is due (infinity for none)."""
+        if self.every is not None:
+            count = int(np.floor((tau - start) / self.every * (1 + 1e-12))) + 1
+            return start + count * self.every
+        return next((stop for stop in self.tau or () if stop > tau), np.inf)
+
+
+class Solution:
+    """What :func:`wflow.solve` returns and :func:`wflow.load` reads.
+
+    The series have one entry for the initial state and one for every accepted step; ``measure(i)`` is the measure at
+    ``frame_tau[i]`` (negative i from the end).
+    """
+
+    def __init__(
+        self,
+        series: Mapping[str, NDArray[np.float64]],
+        observed: Mapping[str, NDArray[np.float64]],
+        frame_tau: NDArray[np.float64],
+        measure: Callable[[int], Particles],
+        status: Status,
+        message: str,
+        stats: Mapping[str, Any],
+        path: str | PathLike[str] | None = None,
+        energy: Any = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.series = dict(series)
+        self.observed = dict(observed)
+        self.frame_tau = frame_tau
+        self._measure = measure
+        self.status = status
+        self.message = message
+        self.stats = dict(stats)
+        self.path = None if path is None else Path(path)
+        self.objective = energy
+        self.attributes = dict(attributes or {})
+
+    @property
+    def tau(self) -> NDArray[np.float64]:
+        """Training times of the accepted steps, dimensionless."""
+        return self.series["tau"]
+
+    @property
+    def energy(self) -> NDArray[np.float64]:
+        """``Q`` at every accepted step."""
+        return self.series["energy"]
+
+    @property
+    def risk(self) -> NDArray[np.float64]:
+        """``R`` at every accepted step (NaN for an energy without a risk)."""
+        return self.series["risk"]
+
+    @property
+    def dissipation(self) -> NDArray[np.float64]:
+        """``|v|^2 = -dQ/d tau`` at every accepted step."""
+        return self.series["dissipation"]
+
+    @property
+    def n_frames(self) -> int:
+        """The number of measures kept."""
+        return len(self.frame_tau)
+
+    def measure(self, i: int) -> Particles:
+        """The measure of frame i.
+
+        Raises
+        ------
+        InputError
+            When there is no such frame.
+        """
+        if not -self.n_frames <= i < self.n_frames:
+            raise InputError(f"frame {i} does not exist: there are {self.n_frames} frames, counted from 0")
+        return self._measure(i % self.n_frames)
+
+    def __repr__(self) -> str:
+        return (
+            f"Solution({len(self.tau) - 1} steps to tau = {self.tau[-1]:.6g}, {self.n_frames} frames, "
+            f"Q {self.energy[0]:.6g} -> {self.energy[-1]:.6g}, {self.status.name.lower()})"
+        )

@@ -1,0 +1,504 @@
+"""The loop: step, accept or reject, save, observe; and its continuation from a file."""
+
+from __future__ import annotations
+
+__all__ = ["Interrupted", "resume", "solve"]
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from wflow.controllers import Adaptive, Controller, Fixed
+from wflow.energies.energy import Energy
+from wflow.errors import InputError, SolveError, check_nonnegative
+from wflow.measures import Particles
+from wflow.schemes import Flow, Point, Scheme, scheme_of
+from wflow.solution import SaveAt, Solution, Status
+
+Observers = Mapping[str, Callable[[Particles], float]]
+PathLike_ = str | PathLike[str]
+
+#: Steps below this many units of round-off of tau end the run.
+STEP_ROUNDING = 16
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM ended a run that writes a file; everything accepted is in it. Exit code 75 (try again)."""
+
+    exit_code = 75
+
+
+def solve(
+    energy: Energy,
+    rho0: Particles,
+    tau_range: Sequence[float] = (0.0, 1.0),
+    *,
+    scheme: str | Scheme = "dopri5",
+    dtau: float | None = None,
+    rtol: float = 1e-6,
+    atol: float = 1e-9,
+    save: SaveAt | None = None,
+    observe: Observers | None = None,
+    path: PathLike_ | None = None,
+    overwrite: bool = False,
+    rng: np.random.Generator | int | None = None,
+    progress: bool | None = None,
+    controller: Controller | None = None,
+    tol: float = 1e-10,
+    attributes: Mapping[str, str] | None = None,
+    **unknown: Any,
+) -> Solution:
+    """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.
+
+    Parameters
+    ----------
+    energy
+        Q, such as a :class:`wflow.TransformerObjective`.
+    rho0
+        The initial measure.
+    tau_range
+        ``(tau_start, tau_end)``, training time, dimensionless (depth is t, in [0, 1]).
+    scheme
+        euler, heun, bs3, rk4 or dopri5, or an object with a method ``step``.
+    dtau
+        Steps of this one size; None for adaptive steps.
+    rtol, atol
+        Tolerances of adaptive steps, in the label norm (see :class:`wflow.controllers.Adaptive`).
+    save
+        When measures are kept; None for the first and the last only.
+    observe
+        ``{name: f(rho)}``: numbers to record at every accepted step.
+    path
+        An HDF5 trajectory to write (see docs/format.md). Ctrl-C and SIGTERM then leave a checkpoint and raise
+        :class:`Interrupted`.
+    overwrite
+        Whether an existing file may be replaced.
+    rng
+        Randomness of schemes that need it, and the seed that the file records.
+    progress
+        A progress bar; None shows one on a terminal.
+    controller
+        Another step-size control than ``Fixed(dtau)`` or ``Adaptive(rtol, atol)``.
+    tol
+        The run ends where ``|v| <= tol``.
+    attributes
+        Strings to store in the file, such as the run file it came from.
+
+    Returns
+    -------
+    Solution
+        Series at every accepted step and the saved measures.
+
+    Raises
+    ------
+    InputError
+        Before any work is done, for arguments that do not fit.
+    SolveError
+        When Q rises, a number is not finite, a step gets too small or the file cannot be written. The message says at
+        which step, and everything accepted before is in the file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import wflow
+    >>> data = wflow.Dataset(np.ones((1, 1, 1)), [2.0])
+    >>> Q = wflow.TransformerObjective(data, feedforward=wflow.FeedForward("identity"), layers=1)
+    >>> answer = wflow.solve(Q, wflow.Particles(w=[[[1.0, 1.0]]]), (0, 20))
+    >>> answer.status.name, bool(answer.risk[-1] < 1e-5)
+    ('FINISHED', True)
+    """
+    if unknown:
+        name = next(iter(unknown))
+        hint = ": t is depth, training time is tau_range=" if name in ("t_range", "t_span") else ""
+        raise TypeError(f"solve() got an unexpected keyword argument {name!r}{hint}")
+    start, end = _check_range(tau_range)
+    chosen = scheme_of(scheme)
+    if dtau is not None and controller is not None:
+        raise InputError("pass dtau or controller, not both")
+    if controller is None:
+        controller = Adaptive(rtol, atol) if dtau is None else Fixed(dtau)
+    tol = check_nonnegative("tol", tol)
+    if save is not None and not isinstance(save, SaveAt):
+        raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
+    observers = _check_observers(observe or {}, energy)
+    flow = Flow(energy, rho0)
+    if energy.internal is not None:
+        raise InputError(
+            f"scheme {chosen.name!r} solves the flow without entropy, but the energy has entropy "
+            f"{energy.internal.sigma}: set entropy=0"
+        )
+    config = {
+        "tau_range": [start, end],
+        "scheme": chosen.name,
+        "controller": {"kind": type(controller).__name__, **_plain(controller)},
+        "save": None if save is None else asdict(save),
+        "tol": tol,
+        "seed": rng if isinstance(rng, int) else None,
+    }
+    if path is not None:
+        from wflow.trajectory import check_target
+
+        check_target(path, overwrite)
+    run = _Run(flow, chosen, controller, start, end, save, observers, tol)
+    with _signals(flow, active=path is not None), _compile_clock(run.stats):
+        run.begin(flow.flat(flow.template.blocks))
+        if path is None:
+            from wflow.trajectory import MemoryRecorder
+
+            run.recorder = MemoryRecorder(energy)
+            run.record_first()
+        else:
+            from wflow.trajectory import TrajectoryFile
+
+            run.recorder = TrajectoryFile.create(
+                path, overwrite, energy, flow.template, config, observers, attributes or {}, run.record_first
+            )
+        return run.loop(progress)
+
+
+def resume(
+    path: PathLike_,
+    tau_end: float | None = None,
+    energy: Energy | None = None,
+    *,
+    observe: Observers | None = None,
+    scheme: Scheme | None = None,
+    controller: Controller | None = None,
+    progress: bool | None = None,
+) -> Solution:
+    """Continue the run of a trajectory file from its last checkpoint.
+
+    With the same ``tau_end`` the result equals that of an uninterrupted run bit for bit; an extension equals a run that
+    saved at the old end.
+
+    Parameters
+    ----------
+    path
+        The trajectory.
+    tau_end
+        Where to go; None for where the run was going.
+    energy, observe
+        An energy with encoders of your own, and observed functions of your own, are passed again; data sets, built-in
+        encoders and the observers of :mod:`wflow.observers` are in the file.
+    scheme, controller
+        Likewise, a scheme or controller of your own.
+    progress
+        As in :func:`solve`.
+
+    Raises
+    ------
+    InputError
+        For a file that is no trajectory, a missing checkpoint, an end before the checkpoint, or something of your own
+        that is not passed again.
+    """
+    from wflow.trajectory import TrajectoryFile, load, load_checkpoint, restore_observers
+
+    solution = load(path)
+    state = load_checkpoint(path)
+    energy = energy if energy is not None else solution.objective
+    if energy is None:
+        raise InputError(f"{path} has an energy or encoder of your own: pass energy=")
+    config = json.loads(solution.attributes["config"])
+    start, old_end = config["tau_range"]
+    end = old_end if tau_end is None else _check_range((start, tau_end))[1]
+    if end < state["tau"]:
+        raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
+    config["tau_range"] = [start, end]
+    observers = restore_observers(path, energy, observe or {})
+    chosen = scheme_of(config["scheme"]) if scheme is None else scheme
+    known: dict[str, type[Any]] = {"Adaptive": Adaptive, "Fixed": Fixed}
+    settings = dict(config["controller"])
+    kind = settings.pop("kind")
+    if controller is None:
+        if kind not in known:
+            raise InputError(f"{path} has a controller of your own, {kind}: pass controller=")
+        controller = known[kind](**settings)
+    save = None if config["save"] is None else SaveAt(**config["save"])
+    template = solution.measure(0)
+    flow = Flow(energy, template)
+    if state["x"].size != flow.mass.size:
+        raise InputError(
+            f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
+        )
+    run = _Run(flow, chosen, controller, start, end, save, observers, config["tol"])
+    with _signals(flow, active=True), _compile_clock(run.stats):
+        run.restore(state)
+        run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], config)
+        return run.loop(progress)
+
+
+class _Run:
+    """A run in progress: where it is, what comes next, what it has counted."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        scheme: Scheme,
+        controller: Controller,
+        start: float,
+        end: float,
+        save: SaveAt | None,
+        observers: Observers,
+        tol: float,
+    ) -> None:
+        self.flow, self.scheme, self.controller = flow, scheme, controller
+        self.start, self.end, self.save, self.observers, self.tol = start, end, save, observers, tol
+        self.recorder: Any = None
+        self.stats: dict[str, Any] = {"steps": 0, "rejected": 0, "evaluations": 0}
+        self.stats |= {"seconds_compile": 0.0, "seconds_solve": 0.0, "seconds_save": 0.0}
+        self.frame_is_due = False
+
+    def begin(self, x: Any) -> None:
+        """Evaluate the initial state and choose the first step."""
+        self.tau, self.dissipated = self.start, 0.0
+        self.point = self._first_evaluation(x)
+        self.energy0 = self.point.value
+        self.h, self.memory = self.controller.start(self.flow, self.scheme, self.point, self.end - self.start)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up a checkpoint. The velocity is computed again, to the same bits."""
+        self.tau, self.dissipated = state["tau"], state["dissipated"]
+        self.h, self.memory, self.energy0 = state["h"], state["memory"], state["energy0"]
+        self.frame_is_due = state["frame_is_due"]
+        for name in ("steps", "rejected", "evaluations"):
+            self.stats[name] = state[name]
+        self.point = self._first_evaluation(state["x"])
+        self.flow.n_evaluations = state["evaluations"]
+
+    def _first_evaluation(self, x: Any) -> Point:
+        began = time.perf_counter()
+        point = self.flow.evaluate(x)
+        self.stats["seconds_first_evaluation"] = time.perf_counter() - began
+        if not point.is_finite:
+            raise SolveError(
+                f"the velocity at tau={self.tau:.9g} is not finite: check the initial measure and the encoders"
+            )
+        return point
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "x": self.point.x,
+            "tau": self.tau,
+            "h": self.h,
+            "memory": self.memory,
+            "energy0": self.energy0,
+            "dissipated": self.dissipated,
+            "frame_is_due": self.frame_is_due,
+            "steps": self.stats["steps"],
+            "rejected": self.stats["rejected"],
+            "evaluations": self.flow.n_evaluations,
+        }
+
+    def row(self, dtau: float) -> dict[str, float]:
+        """The series entry of the present state."""
+        rho, point = self.flow.measure(self.point.x), self.point
+        largest = max(float(np.sqrt(np.max(np.sum(np.square(x, dtype=float), axis=2)))) for x in rho.blocks.values())
+        return {
+            "tau": self.tau,
+            "energy": point.value,
+            "risk": point.parts.get("risk", np.nan),
+            "dissipation": self.flow.norm2(point.velocity),
+            "dtau": dtau,
+            "defect": self.energy0 - point.value - self.dissipated,
+            "max_norm": largest,
+        } | {name: float(observe(rho)) for name, observe in self.observers.items()}
+
+    def record_first(self, recorder: Any = None) -> None:
+        """The initial state: series entry, frame and checkpoint."""
+        recorder = recorder or self.recorder
+        recorder.add_step(self.row(0.0))
+        recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
+
+    def loop(self, progress: bool | None) -> Solution:
+        """Step until the end, a stationary point, a failure or a signal; then close the recorder."""
+        began, saving = time.perf_counter(), self.stats["seconds_save"]
+        bar = _Bar(progress, self.start, self.end, self.tau)
+        status, message = Status.RUNNING, ""
+        try:
+            while status is Status.RUNNING:
+                if self.tau >= self.end:
+                    status = Status.FINISHED
+                elif self.flow.norm(self.point.velocity) <= self.tol:
+                    status = Status.STEADY
+                    self._keep(self._frame)
+                else:
+                    status, message = self._step()
+                    bar.update(self)
+        except Interrupted as interrupt:
+            self._finish(Status.INTERRUPTED, f"{interrupt} at tau = {self.tau:.9g}", began, saving)
+            where = f"; the run is in {self.recorder.path}: wflow resume continues it"
+            raise Interrupted(f"{interrupt} at tau = {self.tau:.9g}{where}") from None
+        finally:
+            bar.close()
+        solution = self._finish(status, message or status.value, began, saving)
+        if status.is_failure:
+            raise SolveError(f"{message}. {status.value}{self._last_words()}")
+        return solution
+
+    def _last_words(self) -> str:
+        path = getattr(self.recorder, "path", None)
+        return "" if path is None else f" Everything accepted before is in {path}."
+
+    def _finish(self, status: Status, message: str, began: float, saving: float) -> Solution:
+        elapsed = time.perf_counter() - began
+        self.stats["evaluations"] = self.flow.n_evaluations
+        self.stats["seconds_solve"] = elapsed - (self.stats["seconds_save"] - saving)
+        solution: Solution = self._keep(lambda: self.recorder.finish(status, message, self.stats, self.state()))
+        return solution
+
+    def _keep(self, write: Callable[[], Any]) -> Any:
+        """Write, on the clock; an error of the file system ends the run in words."""
+        began = time.perf_counter()
+        try:
+            return write()
+        except OSError as error:
+            with contextlib.suppress(Exception):
+                self.recorder.close()
+            raise SolveError(
+                f"cannot write {self.recorder.path} at tau={self.tau:.9g}: {error}. Free some space; wflow resume then "
+                "continues from the last checkpoint."
+            ) from None
+        finally:
+            self.stats["seconds_save"] += time.perf_counter() - began
+
+    def _frame(self) -> None:
+        self.frame_is_due = False
+        self.recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
+
+    def _next_stop(self) -> float:
+        return min(self.end, np.inf if self.save is None else self.save.next_stop(self.start, self.tau))
+
+    def _step(self) -> tuple[Status, str]:
+        """One trial; on acceptance the state, the series and the frames move on."""
+        stop = self._next_stop()
+        last = stop - self.tau <= self.h * (1 + 1e-9)
+        h = stop - self.tau if last else self.h
+        shortened = last and h < self.h * (1 - 1e-9)
+        trial = self.scheme.step(self.flow, self.point, h)
+        verdict = self.controller.judge(self.flow, self.scheme, self.point, trial, self.memory)
+        if not verdict.accepted:
+            return self._rejected(h, verdict)
+        self.point, self.dissipated = trial.point, self.dissipated + trial.dissipated
+        self.tau = stop if last else self.tau + h
+        self.stats["steps"] += 1
+        if not shortened:
+            self.h, self.memory = verdict.h, verdict.memory
+        self.recorder_step(h)
+        by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
+        if last or by_count:
+            self._keep(self._frame)
+        return Status.RUNNING, ""
+
+    def recorder_step(self, h: float) -> None:
+        """Observe, then record, so that the clock of saving sees no evaluations."""
+        row = self.row(h)
+        self._keep(lambda: self.recorder.add_step(row))
+
+    def _rejected(self, h: float, verdict: Any) -> tuple[Status, str]:
+        self.stats["rejected"] += 1
+        self.h, self.memory = verdict.h, verdict.memory
+        where = f"the {self.scheme.name} step {self.stats['steps'] + 1} at tau={self.tau:.9g} with dtau={h:.3g}"
+        if self.h <= 0:
+            status = Status.NOT_FINITE if "finite" in verdict.reason else Status.ENERGY_ROSE
+            return status, f"{where} {verdict.reason}"
+        if self.h < STEP_ROUNDING * np.finfo(float).eps * max(abs(self.tau), self.end - self.start):
+            return Status.STEP_TOO_SMALL, f"{where} {verdict.reason}"
+        return Status.RUNNING, ""
+
+
+class _Bar:
+    """tau, Q, step size and rate on a terminal."""
+
+    def __init__(self, progress: bool | None, start: float, end: float, tau: float) -> None:
+        from tqdm import tqdm
+
+        layout = "tau {n:.4g}/{total:.4g} |{bar}| {elapsed}<{remaining}{postfix}"
+        disable = None if progress is None else not progress
+        self._bar = tqdm(total=end, initial=tau, disable=disable, bar_format=layout, leave=True)
+        self._began, self._steps = time.monotonic(), 0
+
+    def update(self, run: _Run) -> None:
+        if self._bar.disable:
+            return
+        self._bar.n = run.tau
+        rate = run.stats["steps"] / max(time.monotonic() - self._began, 1e-9)
+        self._bar.set_postfix_str(f"Q={run.point.value:.5g} dtau={run.h:.2g} {rate:.3g} steps/s", refresh=False)
+        self._bar.update(0)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+@contextlib.contextmanager
+def _signals(flow: Flow, active: bool) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into :class:`Interrupted` at the next evaluation, never in the middle of a write."""
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(signal.Signals(number).name)
+
+    def check() -> None:
+        if seen:
+            raise Interrupted(f"interrupted by {seen[0]}")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    flow.interrupt = check
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _compile_clock(stats: dict[str, Any]) -> Iterator[None]:
+    """Add the seconds that numba spends compiling."""
+    from numba.core import event
+
+    def add(seconds: float) -> None:
+        stats["seconds_compile"] += seconds
+
+    with event.install_timer("numba:compile", add):
+        yield
+
+
+def _check_range(tau_range: Any) -> tuple[float, float]:
+    try:
+        start, end = (float(value) for value in tau_range)
+    except (TypeError, ValueError):
+        raise InputError(f"tau_range must be a pair (tau_start, tau_end), got {tau_range!r}") from None
+    if not (np.isfinite(start) and np.isfinite(end)) or end <= start:
+        raise InputError(f"tau_range must end after it starts, got ({start:.9g}, {end:.9g})")
+    return start, end
+
+
+def _check_observers(observe: Any, energy: Energy) -> Observers:
+    from wflow.solution import SERIES
+
+    if not isinstance(energy, Energy):
+        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
+    if not isinstance(observe, Mapping):
+        raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {observe!r:.80}")
+    for name, function in observe.items():
+        if name in SERIES or not isinstance(name, str) or "/" in name or not callable(function):
+            raise InputError(
+                f"observe must map a name (other than {', '.join(SERIES)}, without '/') to a function of the measure, "
+                f"got {name!r}: {function!r:.80}"
+            )
+    return dict(observe)
+
+
+def _plain(controller: Any) -> dict[str, Any]:
+    return dict(asdict(controller)) if isinstance(controller, (Adaptive, Fixed)) else {}

@@ -1,0 +1,500 @@
+"""Trajectories in HDF5: written so that a kill loses nothing, read so that nothing half-written is believed.
+
+The layout is described in docs/format.md. Every frame is written as data, then tau, then the number of frames, then a
+flush; readers trust the number. What a run needs to go on stands in a second file, ``<path>.resume``, that is only ever
+replaced as a whole.
+"""
+
+from __future__ import annotations
+
+__all__ = ["FORMAT", "Recorder", "TrajectoryFile", "load", "load_checkpoint"]
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow._version import __version__
+from wflow.datasets.dataset import Dataset
+from wflow.encoders import FeedForward, SoftmaxAttention
+from wflow.energies.energy import Energy
+from wflow.energies.transformer import TransformerObjective
+from wflow.errors import InputError
+from wflow.measures import Particles
+from wflow.observers import OBSERVERS
+from wflow.solution import SERIES, Solution, Status
+
+FORMAT = "wflow-trajectory"
+FORMAT_VERSION = 1
+
+Path_ = str | PathLike[str]
+State = Mapping[str, Any]
+
+
+class Recorder(Protocol):
+    """Where a run leaves what it has accepted."""
+
+    def add_step(self, row: Mapping[str, float]) -> None:
+        """One accepted step: a number for every series and observed quantity."""
+        ...
+
+    def add_frame(self, tau: float, rho: Particles, state: State) -> None:
+        """One frame, and the state from which the run can go on."""
+        ...
+
+    def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
+        """The end of the run, however it came."""
+        ...
+
+
+@dataclass
+class MemoryRecorder:
+    """Keeps everything in memory."""
+
+    energy: Energy
+    rows: list[Mapping[str, float]] = field(default_factory=list)
+    frames: list[tuple[float, Particles]] = field(default_factory=list)
+
+    def add_step(self, row: Mapping[str, float]) -> None:
+        self.rows.append(row)
+
+    def add_frame(self, tau: float, rho: Particles, state: State) -> None:
+        self.frames.append((tau, rho))
+
+    def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
+        names = list(self.rows[0])
+        table = {name: np.array([row[name] for row in self.rows]) for name in names}
+        return Solution(
+            {name: table[name] for name in SERIES},
+            {name: table[name] for name in names if name not in SERIES},
+            np.array([tau for tau, _ in self.frames]),
+            lambda i: self.frames[i][1],
+            status,
+            message,
+            stats,
+            energy=self.energy,
+        )
+
+
+class TrajectoryFile:
+    """An HDF5 trajectory that is being written.
+
+    Use :meth:`create` for a new file and :meth:`reopen` to go on with one.
+    """
+
+    #: Seconds between two flushes of the series alone, and between two checkpoints.
+    FLUSH_SECONDS = 1.0
+    CHECKPOINT_SECONDS = 0.5
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = h5py.File(path, "r+")
+        self._run = str(self._file.attrs["run"])
+        self._rows: list[Mapping[str, float]] = []
+        self._n_steps = int(self._file["series/count"][()])
+        self._n_frames = int(self._file["frames/count"][()])
+        self._flushed = self._saved = time.monotonic()
+        self._columns: dict[str, Any] = {name: self._file["series"][name] for name in SERIES}
+        self._columns |= dict(self._file["series/observed"].items())
+
+    @classmethod
+    def create(
+        cls,
+        path: Path_,
+        overwrite: bool,
+        energy: Energy,
+        rho0: Particles,
+        config: Mapping[str, Any],
+        observe: Mapping[str, Callable[[Particles], float]],
+        attributes: Mapping[str, str],
+        first: Callable[[TrajectoryFile], None],
+    ) -> TrajectoryFile:
+        """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole."""
+        target = check_target(path, overwrite)
+        scratch = target.with_name(target.name + ".new")
+        try:
+            with h5py.File(scratch, "w") as file:
+                _write_header(file, config, attributes)
+                _write_problem(file.create_group("problem"), energy, observe)
+                _write_layout(file, rho0, list(observe))
+            draft = cls(scratch)
+            first(draft)
+            draft._file.close()
+            os.replace(draft.resume_path, resume_path(target))
+            os.replace(scratch, target)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            resume_path(scratch).unlink(missing_ok=True)
+            raise
+        return cls(target)
+
+    @classmethod
+    def reopen(cls, path: Path_, n_steps: int, n_frames: int, config: Mapping[str, Any]) -> TrajectoryFile:
+        """Go on after this many series entries and frames; what came later is dropped, to be computed again."""
+        try:
+            this = cls(Path(path))
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error}") from None
+        this._n_steps, this._n_frames = n_steps, n_frames
+        this._file.attrs["config"] = json.dumps(dict(config))
+        this._mark(Status.RUNNING, "")
+        this._file["series/count"][()], this._file["frames/count"][()] = n_steps, n_frames
+        this._file.flush()
+        return this
+
+    @property
+    def resume_path(self) -> Path:
+        """The file that holds the checkpoint."""
+        return resume_path(self.path)
+
+    def add_step(self, row: Mapping[str, float]) -> None:
+        """Buffer one entry of every series; written with the next frame, or after a second."""
+        self._rows.append(row)
+        if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+            self._write_rows()
+            self._file.flush()
+
+    def _write_rows(self) -> None:
+        end = self._n_steps + len(self._rows)
+        for name, column in self._columns.items():
+            column.resize(end, axis=0)
+            column[self._n_steps : end] = [row[name] for row in self._rows]
+        self._file["series/count"][()] = end
+        self._n_steps, self._rows, self._flushed = end, [], time.monotonic()
+
+    def add_frame(self, tau: float, rho: Particles, state: State) -> None:
+        """Data, then tau, then the count, then a flush; then the checkpoint, unless one was written just now."""
+        self._write_rows()
+        frames = self._file["frames"]
+        for name, points in rho.blocks.items():
+            frames[name].resize(self._n_frames + 1, axis=0)
+            frames[name][self._n_frames] = points
+        frames["tau"].resize(self._n_frames + 1, axis=0)
+        frames["tau"][self._n_frames] = tau
+        self._n_frames += 1
+        frames["count"][()] = self._n_frames
+        self._file.flush()
+        if self._n_frames == 1 or time.monotonic() - self._saved > self.CHECKPOINT_SECONDS:
+            self.checkpoint(state)
+
+    def checkpoint(self, state: State) -> None:
+        """Replace the checkpoint by the state of now."""
+        meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
+        x = meta.pop("x")
+        scratch = self.resume_path.with_name(self.resume_path.name + ".new")
+        with open(scratch, "wb") as stream:
+            np.savez(stream, x=x, meta=np.array(json.dumps(meta)))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(scratch, self.resume_path)
+        self._saved = time.monotonic()
+
+    def _mark(self, status: Status, message: str) -> None:
+        self._file.attrs["status"] = status.name.lower()
+        self._file.attrs["message"] = message
+
+    def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
+        """Write what is left, the checkpoint and the status, close, and read the file back."""
+        self._write_rows()
+        self._file.flush()
+        self.checkpoint(state)
+        self._mark(status, message)
+        self._file.attrs["stats"] = json.dumps(dict(stats))
+        self._file.close()
+        return load(self.path)
+
+    def close(self) -> None:
+        """Close without a last word: the status stays "running"."""
+        self._file.close()
+
+
+def resume_path(path: Path_) -> Path:
+    """Where the checkpoint of a trajectory stands."""
+    path = Path(path)
+    return path.with_name(path.name + ".resume")
+
+
+def check_target(path: Path_, overwrite: bool) -> Path:
+    """The path of a new file, or an :class:`InputError` when it cannot or must not be written."""
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise InputError(
+            f"{target} exists already; choose another path, or overwrite it on purpose with overwrite=True"
+        )
+    if target.is_dir():
+        raise InputError(f"{target} is a folder; the path of a trajectory must name a file")
+    if not target.parent.is_dir():
+        raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
+    probe = target.with_name(target.name + ".new")
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror}") from None
+    return target
+
+
+def _write_header(file: Any, config: Mapping[str, Any], attributes: Mapping[str, str]) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["run"] = uuid.uuid4().hex
+    file.attrs["status"], file.attrs["message"] = Status.RUNNING.name.lower(), ""
+    file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+    packages = {name: version(name) for name in ("numpy", "scipy", "numba", "h5py")}
+    file.attrs["versions"] = json.dumps({"wflow": __version__, "python": platform.python_version(), **packages})
+    file.attrs["commit"] = _commit()
+    file.attrs["argv"] = json.dumps(sys.argv)
+    file.attrs["config"] = json.dumps(dict(config))
+    for name, text in attributes.items():
+        file.attrs[name] = text
+
+
+def _commit() -> str:
+    """The git commit of the package's checkout, empty for an installed copy."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return ""
+    answer = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def _write_dataset(group: Any, data: Dataset) -> None:
+    group.attrs["name"] = data.name
+    for name in ("tokens", "labels", "readout"):
+        array = getattr(data, name)
+        group.create_dataset(name, data=array, dtype=array.dtype)
+
+
+def _read_dataset(group: Any) -> Dataset:
+    return Dataset(group["tokens"][()], group["labels"][()], group["readout"][()], str(group.attrs["name"]))
+
+
+def _write_problem(group: Any, energy: Energy, observe: Mapping[str, Any]) -> None:
+    """What is needed to build the energy and the observed quantities again."""
+    group.attrs["energy"] = type(energy).__name__
+    known = group.create_group("observe")
+    for name, function in observe.items():
+        kind = next((key for key, cls in OBSERVERS.items() if type(function) is cls), "")
+        entry = known.create_group(name)
+        entry.attrs["kind"] = kind
+        if kind and function.dataset is not None:
+            _write_dataset(entry, function.dataset)
+    if not isinstance(energy, TransformerObjective):
+        return
+    _write_dataset(group.create_group("dataset"), energy.dataset)
+    group.attrs["objective"] = json.dumps(describe(energy))
+
+
+def describe(energy: TransformerObjective) -> dict[str, Any]:
+    """The arguments of a Transformer objective as plain data; a user's encoder by the name of its class."""
+    out: dict[str, Any] = {"attention": None, "feedforward": None}
+    for block, key in (("theta", "attention"), ("w", "feedforward")):
+        encoder = energy.encoders.get(block)
+        if type(encoder) in (SoftmaxAttention, FeedForward):
+            out[key] = {"kind": type(encoder).__name__, **vars(encoder)}
+        elif encoder is not None:
+            out[key] = {"kind": "user", "class": f"{type(encoder).__module__}.{type(encoder).__qualname__}"}
+    sigma = energy.internal.sigma if energy.internal else 0.0
+    return out | {
+        "weight_decay": energy.weight_decay,
+        "entropy": sigma,
+        "depth": energy.rule.name,
+        "layers": energy.rule.layers,
+    }
+
+
+def rebuild(description: Mapping[str, Any], dataset: Dataset) -> TransformerObjective | None:
+    """The objective of a description; None where an encoder is the user's own."""
+    builtin = {"SoftmaxAttention": SoftmaxAttention, "FeedForward": FeedForward}
+    arguments = dict(description)
+    for key in ("attention", "feedforward"):
+        entry = dict(arguments[key] or {})
+        if entry.get("kind") == "user":
+            return None
+        arguments[key] = builtin[entry.pop("kind")](**entry) if entry else None
+    return TransformerObjective(dataset, **arguments)
+
+
+def _write_layout(file: Any, rho0: Particles, observed: list[str]) -> None:
+    """Empty series and frames with their dimension scales."""
+    series = file.create_group("series")
+    series.create_dataset("count", data=0, dtype=np.int64)
+    _growing(series, "tau", (), np.float64, "training time tau, dimensionless").make_scale("tau")
+    for name, label in list(SERIES.items())[1:]:
+        _growing(series, name, (), np.float64, label).dims[0].attach_scale(series["tau"])
+    extra = series.create_group("observed")
+    for name in observed:
+        _growing(extra, name, (), np.float64, f"observed {name}").dims[0].attach_scale(series["tau"])
+
+    frames = file.create_group("frames")
+    frames.attrs["blocks"] = json.dumps(list(rho0.blocks))
+    frames.create_dataset("count", data=0, dtype=np.int64)
+    _growing(frames, "tau", (), np.float64, "training time tau of the frame, dimensionless").make_scale("tau")
+    _scale(frames, "t", rho0.t, "depth t in [0, 1]")
+    _labelled(frames, "depth_weights", rho0.depth_weights, "quadrature weights of the depth nodes", ["t"])
+    for name, points in rho0.blocks.items():
+        particle, parameter = f"{name}_particle", f"{name}_parameter"
+        _scale(frames, particle, np.arange(points.shape[1]), f"particle of block {name}")
+        _scale(frames, parameter, np.arange(points.shape[2]), f"flattened parameter of block {name}")
+        data = _growing(frames, name, points.shape, points.dtype, f"particles of block {name}")
+        for axis, scale in enumerate(("tau", "t", particle, parameter)):
+            data.dims[axis].attach_scale(frames[scale])
+            data.dims[axis].label = scale
+        if not rho0.has_equal_weights(name):
+            weights = rho0.weights(name)
+            _labelled(frames, f"{name}_weights", weights, f"masses of block {name}", ["t", particle])
+
+
+def _growing(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str) -> Any:
+    chunk = (1024,) if not shape else (1, *shape)
+    data = group.create_dataset(name, (0, *shape), dtype=dtype, maxshape=(None, *shape), chunks=chunk)
+    data.attrs["long_name"] = label
+    if not shape:
+        data.dims[0].label = "tau"
+    return data
+
+
+def _scale(group: Any, name: str, values: NDArray[Any], label: str) -> None:
+    data = group.create_dataset(name, data=values, dtype=values.dtype)
+    data.attrs["long_name"] = label
+    data.make_scale(name)
+
+
+def _labelled(group: Any, name: str, values: NDArray[Any], label: str, scales: list[str]) -> None:
+    data = group.create_dataset(name, data=values, dtype=values.dtype)
+    data.attrs["long_name"] = label
+    for axis, scale in enumerate(scales):
+        data.dims[axis].attach_scale(group[scale])
+        data.dims[axis].label = scale
+
+
+def open_trajectory(path: Path_) -> Any:
+    """Open a trajectory for reading, also while it is being written.
+
+    Raises
+    ------
+    InputError
+        For a missing, truncated or foreign file, or one of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is a folder, not a trajectory")
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path} is not an HDF5 file, so no trajectory of wflow")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise InputError(f"{path} is damaged and cannot be opened: {error}") from None
+    if file.attrs.get("format") != FORMAT:
+        file.close()
+        raise InputError(f"{path} is an HDF5 file, but no trajectory of wflow (it has no format={FORMAT!r})")
+    if file.attrs["format_version"] > FORMAT_VERSION:
+        found = file.attrs["format_version"]
+        file.close()
+        raise InputError(f"{path} has format version {found}; this wflow reads up to {FORMAT_VERSION}: update wflow")
+    return file
+
+
+def load(path: Path_) -> Solution:
+    """Read a trajectory: its series at once, its measures one by one when asked for.
+
+    Raises
+    ------
+    InputError
+        For a missing, truncated or foreign file.
+    """
+    try:
+        with open_trajectory(path) as file:
+            count, frames = int(file["series/count"][()]), int(file["frames/count"][()])
+            series = {name: file["series"][name][:count] for name in SERIES}
+            observed = {name: column[:count] for name, column in file["series/observed"].items()}
+            frame_tau = file["frames/tau"][:frames]
+            attributes = dict(file.attrs)
+            energy = None
+            if "objective" in file["problem"].attrs:
+                data = _read_dataset(file["problem/dataset"])
+                energy = rebuild(json.loads(file["problem"].attrs["objective"]), data)
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+    return Solution(
+        series,
+        observed,
+        frame_tau,
+        lambda i: _read_measure(path, i),
+        Status[str(attributes["status"]).upper()],
+        str(attributes["message"]),
+        json.loads(attributes.get("stats", "{}")),
+        path=path,
+        energy=energy,
+        attributes=attributes,
+    )
+
+
+def _read_measure(path: Path_, i: int) -> Particles:
+    with open_trajectory(path) as file:
+        frames = file["frames"]
+        names = json.loads(frames.attrs["blocks"])
+        weights = {name: frames[f"{name}_weights"][()] for name in names if f"{name}_weights" in frames}
+        blocks = {name: frames[name][i] for name in names}
+        return Particles(weights=weights, t=frames["t"][()], depth_weights=frames["depth_weights"][()], **blocks)
+
+
+def load_checkpoint(path: Path_) -> dict[str, Any]:
+    """The state from which a run can go on.
+
+    Raises
+    ------
+    InputError
+        When the checkpoint is missing or damaged.
+    """
+    place = resume_path(path)
+    with open_trajectory(path) as file:
+        run = str(file.attrs["run"])
+    try:
+        with np.load(place, allow_pickle=False) as archive:
+            state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"]}
+    except FileNotFoundError:
+        raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} cannot be resumed: its checkpoint {place} is damaged: {error}") from None
+    if state["run"] != run:
+        raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")
+    return state
+
+
+def restore_observers(path: Path_, energy: Energy, given: Mapping[str, Any]) -> dict[str, Callable[[Particles], float]]:
+    """The observed quantities of a trajectory: those stored in it, and the user's own, passed again.
+
+    Raises
+    ------
+    InputError
+        When a user's own function is not passed, or one is passed that the run did not observe.
+    """
+    out: dict[str, Callable[[Particles], float]] = {}
+    with open_trajectory(path) as file:
+        stored = file["problem/observe"]
+        if unknown := set(given) - set(stored):
+            raise InputError(f"{path} does not observe {sorted(unknown)}; it observes {sorted(stored)}")
+        for name, entry in stored.items():
+            if name in given:
+                out[name] = given[name]
+            elif entry.attrs["kind"] and isinstance(energy, TransformerObjective):
+                data = _read_dataset(entry) if "tokens" in entry else None
+                out[name] = OBSERVERS[str(entry.attrs["kind"])](energy, data)
+            else:
+                raise InputError(f"{path} observes {name!r}, a function of your own: pass observe={{{name!r}: f}}")
+    return out
