@@ -2,7 +2,7 @@
 
 from os import PathLike
 
-from wflow import datasets
+from wflow import datasets, encoders, initial, observers
 from wflow._version import __version__
 from wflow.datasets import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
@@ -26,7 +26,10 @@ __all__ = [
     "TransformerObjective",
     "__version__",
     "datasets",
+    "encoders",
+    "initial",
     "load",
+    "observers",
     "resume",
     "solve",
 ]

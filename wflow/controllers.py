@@ -29,8 +29,8 @@ class Verdict:
 class Controller(Protocol):
     """Proposes steps and judges trials. Its only state is the step h and one number, its memory."""
 
-    def start(self, flow: Flow, scheme: Scheme, point: Point, span: float) -> tuple[float, float]:
-        """The first step for a run of length ``span`` in tau, and the first memory."""
+    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
+        """The first step and the first memory: never a function of where the run ends, so that it can be extended."""
         ...
 
     def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
@@ -62,7 +62,7 @@ class Fixed:
     def __post_init__(self) -> None:
         check_positive("dtau", self.dtau)
 
-    def start(self, flow: Flow, scheme: Scheme, point: Point, span: float) -> tuple[float, float]:
+    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
         """Always ``dtau``."""
         return self.dtau, 1.0
 
@@ -105,14 +105,14 @@ class Adaptive:
         if self.dtau is not None:
             check_positive("dtau", self.dtau)
 
-    def start(self, flow: Flow, scheme: Scheme, point: Point, span: float) -> tuple[float, float]:
+    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
         """A first step over which particles move by about a hundredth of their size."""
         if scheme.error_order is None:
             raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
         if self.dtau is not None:
-            return min(self.dtau, span), 1.0
+            return self.dtau, 1.0
         size, speed = flow.norm(point.x), flow.norm(point.velocity)
-        return min(span, 0.01 * size / speed if size > 0 and speed > 0 else 1e-3 * span), 1.0
+        return (0.01 * (size or 1.0) / speed if speed > 0 else 1.0), 1.0
 
     def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
         """Accept or reject, and choose the next step."""

@@ -9,13 +9,13 @@ later states:
 The adjoint is the exact transpose of this program, so that gradients are those of the discrete objective to round-off,
 whatever the rule.
 
-==============  ==================================  =================================  ==============
-rule            measures sit at                     depth weights                      order in 1/L
-==============  ==================================  =================================  ==============
-``split-euler`` l / L                               1/L                                1 (the finite Transformer)
-``midpoint``    (l + 1/2) / L                       1/L                                2
-``rk4-nodes``   0, 1/2, 1, 3/2, ... over L          (1, 4, 2, 4, ..., 2, 4, 1)/(6 L)   4
-==============  ==================================  =================================  ==============
+===============  ==================================  =================================  ==============
+rule             measures sit at                     depth weights                      order in 1/L
+===============  ==================================  =================================  ==============
+``split-euler``  l / L                               1/L                                1 (the finite Transformer)
+``midpoint``     (l + 1/2) / L                       1/L                                2
+``rk4-nodes``    0, 1/2, 1, 3/2, ... over L          (1, 4, 2, 4, ..., 2, 4, 1)/(6 L)   4
+===============  ==================================  =================================  ==============
 
 >>> rule = depth_rule("rk4-nodes", 2)
 >>> rule.nodes, rule.weights * 12

@@ -38,9 +38,7 @@ class Status(StrEnum):
     INTERRUPTED = "The run was interrupted; everything accepted is kept and wflow resume continues it."
     ENERGY_ROSE = "A step raised the energy: use a smaller dtau, or leave dtau out for adaptive steps."
     NOT_FINITE = "A step left the finite numbers: use a smaller dtau, or leave dtau out for adaptive steps."
-    STEP_TOO_SMALL = (
-        "The step fell below round-off: loosen rtol and atol, use float64, or look for a kink in the velocity."
-    )
+    STEP_TOO_SMALL = "The step collapsed: loosen rtol and atol, use float64, or check that an encoder of your own has exact derivatives."
 
     @property
     def is_failure(self) -> bool:

@@ -26,8 +26,9 @@ from wflow.solution import SaveAt, Solution, Status
 Observers = Mapping[str, Callable[[Particles], float]]
 PathLike_ = str | PathLike[str]
 
-#: Steps below this many units of round-off of tau end the run.
-STEP_ROUNDING = 16
+#: A rejected step ends the run below this fraction of the largest step so far: that is not stiffness, but a velocity
+#: that jumps or is not the gradient of its energy.
+STEP_COLLAPSE = 1e-10
 
 
 class Interrupted(KeyboardInterrupt):
@@ -261,12 +262,14 @@ class _Run:
         self.tau, self.dissipated = self.start, 0.0
         self.point = self._first_evaluation(x)
         self.energy0 = self.point.value
-        self.h, self.memory = self.controller.start(self.flow, self.scheme, self.point, self.end - self.start)
+        self.h, self.memory = self.controller.start(self.flow, self.scheme, self.point)
+        self.h_largest = self.h
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a checkpoint. The velocity is computed again, to the same bits."""
         self.tau, self.dissipated = state["tau"], state["dissipated"]
         self.h, self.memory, self.energy0 = state["h"], state["memory"], state["energy0"]
+        self.h_largest = state["h_largest"]
         self.frame_is_due = state["frame_is_due"]
         for name in ("steps", "rejected", "evaluations"):
             self.stats[name] = state[name]
@@ -289,6 +292,7 @@ class _Run:
             "x": self.point.x,
             "tau": self.tau,
             "h": self.h,
+            "h_largest": self.h_largest,
             "memory": self.memory,
             "energy0": self.energy0,
             "dissipated": self.dissipated,
@@ -390,6 +394,7 @@ class _Run:
         self.point, self.dissipated = trial.point, self.dissipated + trial.dissipated
         self.tau = stop if last else self.tau + h
         self.stats["steps"] += 1
+        self.h_largest = max(self.h_largest, h)
         if not shortened:
             self.h, self.memory = verdict.h, verdict.memory
         self.recorder_step(h)
@@ -410,7 +415,7 @@ class _Run:
         if self.h <= 0:
             status = Status.NOT_FINITE if "finite" in verdict.reason else Status.ENERGY_ROSE
             return status, f"{where} {verdict.reason}"
-        if self.h < STEP_ROUNDING * np.finfo(float).eps * max(abs(self.tau), self.end - self.start):
+        if self.h < max(STEP_COLLAPSE * self.h_largest, 16 * np.finfo(float).eps * abs(self.tau)):
             return Status.STEP_TOO_SMALL, f"{where} {verdict.reason}"
         return Status.RUNNING, ""
 

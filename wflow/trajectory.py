@@ -396,7 +396,12 @@ def open_trajectory(path: Path_) -> Any:
     if not h5py.is_hdf5(path):
         raise InputError(f"{path} is not an HDF5 file, so no trajectory of wflow")
     try:
-        file = h5py.File(path, "r", locking=False)
+        try:
+            file = h5py.File(path, "r", locking=False)
+        except OSError as error:
+            if "locking flag" not in str(error):  # another reader in this process has it open with locks
+                raise
+            file = h5py.File(path, "r")
     except OSError as error:
         raise InputError(f"{path} is damaged and cannot be opened: {error}") from None
     if file.attrs.get("format") != FORMAT:

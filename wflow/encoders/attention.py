@@ -88,20 +88,23 @@ class SoftmaxAttention:
         V, W = self.matrices(parameters, tokens.shape[1])
         return to_lanes(V, lanes), to_lanes(W, lanes), to_lanes(weights.astype(tokens.dtype)[:, None], lanes)
 
+    def _groups(self, tokens: Array, width: int) -> int:
+        return groups_of(len(tokens), 2 * tokens.size * width * sum(tokens.shape[1:]))
+
     def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
         """``sum_j a_j f(T_b, theta_j)``, shape (B, D, n)."""
         from wflow.kernels.attention import attention_mean
 
         out = np.empty_like(tokens)
-        attention_mean(tokens, *self._packed(tokens, parameters, weights), out, groups_of(len(tokens)))
+        attention_mean(tokens, *self._packed(tokens, parameters, weights), out, self._groups(tokens, len(parameters)))
         return out
 
     def _transpose(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, ...]:
         from wflow.kernels.attention import attention_vjp
 
         V, W, a = self._packed(tokens, parameters, weights)
-        tokens_bar = np.empty_like(tokens)
-        V_bar, W_bar = (np.zeros((groups_of(len(tokens)), *V.shape), V.dtype) for _ in range(2))
+        tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
+        V_bar, W_bar = (np.zeros((groups, *V.shape), V.dtype) for _ in range(2))
         attention_vjp(tokens, V, W, a, cotangent, tokens_bar, V_bar, W_bar)
         width = len(parameters)
         return tokens_bar, from_lanes(V_bar.sum(axis=0), width), from_lanes(W_bar.sum(axis=0), width)

@@ -87,20 +87,23 @@ class FeedForward:
             CODES[self.activation],
         )
 
+    def _groups(self, tokens: Array, width: int) -> int:
+        return groups_of(len(tokens), 2 * tokens.size * width * self.hidden)
+
     def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
         """``sum_j a_j h(T_b, w_j)``, shape (B, D, n)."""
         from wflow.kernels.feedforward import feedforward_mean
 
         out = np.empty_like(tokens)
-        feedforward_mean(tokens, *self._packed(tokens, parameters, weights), out, groups_of(len(tokens)))
+        feedforward_mean(tokens, *self._packed(tokens, parameters, weights), out, self._groups(tokens, len(parameters)))
         return out
 
     def _transpose(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, ...]:
         from wflow.kernels.feedforward import feedforward_vjp
 
         A, C, a, code = self._packed(tokens, parameters, weights)
-        tokens_bar = np.empty_like(tokens)
-        A_bar, C_bar = (np.zeros((groups_of(len(tokens)), *x.shape), x.dtype) for x in (A, C))
+        tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
+        A_bar, C_bar = (np.zeros((groups, *x.shape), x.dtype) for x in (A, C))
         feedforward_vjp(tokens, A, C, a, code, cotangent, tokens_bar, A_bar, C_bar)
         units = len(parameters) * self.hidden
         return tokens_bar, from_lanes(A_bar.sum(axis=0), units)[..., 0], from_lanes(C_bar.sum(axis=0), units)[..., 0]

@@ -38,6 +38,13 @@ def from_lanes(array: Array, width: int) -> Array:
     return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:])[:width])
 
 
-def groups_of(n_prompts: int) -> int:
-    """How many groups of prompts share the work: never a function of the number of threads, nor then is any result."""
-    return min(n_prompts, 16)
+#: Below about this many multiplications the threads cost more than they bring.
+SERIAL_WORK = 250_000
+
+
+def groups_of(n_prompts: int, work: int) -> int:
+    """How many groups of prompts share the work: never a function of the number of threads, nor then is any result.
+
+    ``work`` is the number of multiplications of a call, roughly.
+    """
+    return min(n_prompts, 16) if work > SERIAL_WORK else 1

@@ -143,8 +143,11 @@ def attention_mean(tokens, V, W, weights, out, groups):
     tokens, out (B, D, n); V, W (H, D, D, lanes), weights (H, 1, lanes).
     """
     B = tokens.shape[0]
-    for g in numba.prange(groups):
-        _mean_group(tokens, V, W, weights, out, g * B // groups, (g + 1) * B // groups)
+    if groups == 1:  # too little work for threads
+        _mean_group(tokens, V, W, weights, out, 0, B)
+    else:
+        for g in numba.prange(groups):
+            _mean_group(tokens, V, W, weights, out, g * B // groups, (g + 1) * B // groups)
 
 
 @kernel
@@ -195,6 +198,9 @@ def attention_vjp(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar):
     V_bar, W_bar (groups, H, D, D, lanes), zero on entry: one sum for every group of prompts.
     """
     B, groups = tokens.shape[0], V_bar.shape[0]
-    for g in numba.prange(groups):
-        first, last = g * B // groups, (g + 1) * B // groups
-        _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[g], W_bar[g], first, last)
+    if groups == 1:
+        _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[0], W_bar[0], 0, B)
+    else:
+        for g in numba.prange(groups):
+            first, last = g * B // groups, (g + 1) * B // groups
+            _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[g], W_bar[g], first, last)

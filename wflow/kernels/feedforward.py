@@ -97,8 +97,11 @@ def feedforward_mean(tokens, A, C, weights, activation, out, groups):
     tokens, out (B, D, n); A (H, D or D + 1, 1, lanes), C (H, D, 1, lanes), weights (H, 1, lanes).
     """
     B = tokens.shape[0]
-    for g in numba.prange(groups):
-        _mean_group(tokens, A, C, weights, activation, out, g * B // groups, (g + 1) * B // groups)
+    if groups == 1:  # too little work for threads
+        _mean_group(tokens, A, C, weights, activation, out, 0, B)
+    else:
+        for g in numba.prange(groups):
+            _mean_group(tokens, A, C, weights, activation, out, g * B // groups, (g + 1) * B // groups)
 
 
 @kernel
@@ -145,6 +148,9 @@ def feedforward_vjp(tokens, A, C, weights, activation, cotangent, tokens_bar, A_
     A_bar (groups, H, D or D + 1, 1, lanes), C_bar (groups, H, D, 1, lanes), zero on entry.
     """
     B, groups = tokens.shape[0], A_bar.shape[0]
-    for g in numba.prange(groups):
-        first, last = g * B // groups, (g + 1) * B // groups
-        _vjp_group(tokens, A, C, weights, activation, cotangent, tokens_bar, A_bar[g], C_bar[g], first, last)
+    if groups == 1:
+        _vjp_group(tokens, A, C, weights, activation, cotangent, tokens_bar, A_bar[0], C_bar[0], 0, B)
+    else:
+        for g in numba.prange(groups):
+            first, last = g * B // groups, (g + 1) * B // groups
+            _vjp_group(tokens, A, C, weights, activation, cotangent, tokens_bar, A_bar[g], C_bar[g], first, last)

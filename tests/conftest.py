@@ -1,0 +1,42 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import wflow
+
+
+def random_measure(
+    objective: wflow.TransformerObjective,
+    widths: dict[str, int],
+    rng: np.random.Generator,
+    dtype: type = np.float64,
+    weighted: bool = False,
+) -> wflow.Particles:
+    """Gaussian particles of every block, with random weights on demand."""
+    blocks, weights = {}, {}
+    slices = objective.rule.n_slices
+    for block, p in objective.n_parameters.items():
+        blocks[block] = rng.standard_normal((slices, widths[block], p)).astype(dtype)
+        mass = rng.random((slices, widths[block])) + 0.1
+        weights[block] = mass / mass.sum(axis=1, keepdims=True)
+    return wflow.Particles(**blocks, weights=weights if weighted else None)
+
+
+def random_data(rng: np.random.Generator, B: int, D: int, n: int, K: int = 0) -> wflow.Dataset:
+    """Gaussian prompts with K labels (0: one label, flat)."""
+    labels = rng.standard_normal((B, K)) if K else rng.standard_normal(B)
+    readout = [(k, n - 1) for k in range(K)] if K else (0, n - 1)
+    return wflow.Dataset(rng.standard_normal((B, D, n)), labels, readout)
+
+
+@pytest.fixture
+def small() -> tuple[wflow.TransformerObjective, wflow.Particles]:
+    """A small Transformer with both encoders and a measure for it."""
+    rng = np.random.default_rng(5)
+    objective = wflow.TransformerObjective(
+        random_data(rng, 6, 3, 4), wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), weight_decay=0.01, layers=3
+    )
+    return objective, random_measure(objective, {"theta": 5, "w": 7}, rng)

@@ -1,0 +1,299 @@
+"""Trajectory files: what is in them, and what survives a kill."""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import xarray
+
+import wflow
+from wflow.observers import ErrorRate, Risk
+from wflow.trajectory import resume_path
+
+Problem = tuple[wflow.TransformerObjective, wflow.Particles]
+
+#: A run of its own process: tiny, so that most of its time goes into writing.
+PROGRAM = """
+import sys
+import numpy as np
+import wflow.trajectory
+rng = np.random.default_rng(2)
+data = wflow.Dataset(rng.standard_normal((4, 2, 3)), rng.standard_normal(4), readout=(0, 2))
+Q = wflow.TransformerObjective(data, feedforward=wflow.FeedForward("tanh"), weight_decay=0.01, layers=2)
+rho = wflow.Particles(w=rng.standard_normal((2, 3, 4)))
+wflow.trajectory.TrajectoryFile.CHECKPOINT_SECONDS = 0.02
+print("ready", flush=True)
+wflow.solve(Q, rho, (0, 12), scheme="bs3", dtau=0.02, save=wflow.SaveAt(steps=3), path=sys.argv[1],
+            observe={"risk_again": wflow.observers.Risk(Q)}, overwrite=True, rng=2)
+print("done", flush=True)
+"""
+
+
+def contents(path: Path) -> dict[str, np.ndarray]:
+    """Everything that is a result, up to the counts, as bytes compare."""
+    with h5py.File(path) as file:
+        steps, frames = file["series/count"][()], file["frames/count"][()]
+        out = {f"series/{name}": data[:steps] for name, data in file["series"].items() if getattr(data, "shape", ())}
+        out |= {f"observed/{name}": data[:steps] for name, data in file["series/observed"].items()}
+        out |= {f"frames/{b}": file["frames"][b][:frames] for b in json.loads(file["frames"].attrs["blocks"])}
+        return out | {"frames/tau": file["frames/tau"][:frames]}
+
+
+def assert_same(a: Path, b: Path) -> None:
+    """Bit for bit."""
+    left, right = contents(a), contents(b)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert left[name].tobytes() == right[name].tobytes(), name
+
+
+def test_round_trip(tmp_path: Path, small: Problem) -> None:
+    objective, rho = small
+    path = tmp_path / "run.h5"
+    observe = {"held_out": Risk(objective, objective.dataset.subset([0, 1])), "errors": ErrorRate(objective)}
+    answer = wflow.solve(objective, rho, (0, 1), path=path, save=wflow.SaveAt(every=0.5), observe=observe, rng=11)
+    memory = wflow.solve(objective, rho, (0, 1), save=wflow.SaveAt(every=0.5), observe=observe)
+    loaded = wflow.load(path)
+    for solution in (answer, loaded):
+        for name, series in memory.series.items():
+            assert series.tobytes() == solution.series[name].tobytes(), name
+        assert (solution.observed["held_out"] == memory.observed["held_out"]).all()
+        assert (solution.frame_tau == memory.frame_tau).all()
+        for i in range(memory.n_frames):
+            for block in rho.blocks:
+                assert (solution.measure(i).blocks[block] == memory.measure(i).blocks[block]).all()
+        assert solution.status is wflow.Status.FINISHED
+        assert solution.stats["steps"] == memory.stats["steps"]
+    assert loaded.objective.value(loaded.measure(-1)) == answer.energy[-1]
+    header = loaded.attributes
+    assert json.loads(header["versions"])["wflow"] == wflow.__version__
+    assert json.loads(header["config"])["seed"] == 11 and json.loads(header["argv"])
+    with pytest.raises(wflow.InputError, match="frame 9 does not exist"):
+        loaded.measure(9)
+
+
+def test_weights_depth_nodes_and_precision_survive(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = wflow.Dataset(np.ones((2, 1, 1)), [1.0, 2.0])
+    objective = wflow.TransformerObjective(data, feedforward=wflow.FeedForward(), depth="rk4-nodes", layers=2)
+    weights = rng.random((5, 3))
+    weights /= weights.sum(axis=1, keepdims=True)
+    rho = wflow.Particles(w=rng.standard_normal((5, 3, 2)).astype(np.float32), weights={"w": weights})
+    back = wflow.solve(objective, rho, (0, 0.1), path=tmp_path / "run.h5", rtol=1e-3).measure(0)
+    assert back.dtype == np.float32 and (back.w == rho.w).all()
+    assert (back.weights("w") == weights).all()
+    np.testing.assert_array_equal(back.t, [0, 0.25, 0.5, 0.75, 1])
+    assert back.depth_weights[1] == pytest.approx(1 / 3)
+
+
+def test_opens_in_xarray(tmp_path: Path, small: Problem) -> None:
+    answer = wflow.solve(*small, (0, 1), path=tmp_path / "run.h5", observe={"one": lambda rho: 1.0})
+    series = xarray.open_dataset(tmp_path / "run.h5", group="series", engine="h5netcdf")
+    np.testing.assert_array_equal(series["energy"].sel(tau=answer.tau[-1]), answer.energy[-1])
+    frames = xarray.open_dataset(tmp_path / "run.h5", group="frames", engine="h5netcdf")
+    assert frames["theta"].dims == ("tau", "t", "theta_particle", "theta_parameter")
+    np.testing.assert_array_equal(frames["theta"].isel(tau=-1), answer.measure(-1).theta)
+    series.close()
+    frames.close()
+
+
+def test_an_extension_equals_a_run_that_saved_at_the_old_end(tmp_path: Path, small: Problem) -> None:
+    short, long = tmp_path / "short.h5", tmp_path / "long.h5"
+    wflow.solve(*small, (0, 0.7), path=short)
+    extended = wflow.resume(short, 1.5)
+    wflow.solve(*small, (0, 1.5), path=long, save=wflow.SaveAt(tau=[0.7]))
+    assert_same(short, long)
+    assert extended.status is wflow.Status.FINISHED and extended.stats["steps"] == len(extended.tau) - 1
+
+
+def test_resume_with_encoders_and_functions_of_ones_own(tmp_path: Path) -> None:
+    class Shift:
+        def n_parameters(self, dimension: int) -> int:
+            return 1
+
+        def mean(self, tokens: Any, parameters: Any, weights: Any) -> Any:
+            out = np.zeros_like(tokens)
+            out[:, 0, 0] = weights @ parameters[:, 0]
+            return out
+
+        def vjp(self, tokens: Any, parameters: Any, weights: Any, cotangent: Any) -> Any:
+            return np.zeros_like(tokens), np.full_like(parameters, cotangent[:, 0, 0].sum())
+
+    objective = wflow.TransformerObjective(wflow.Dataset(np.zeros((3, 1, 1)), [1.0, 2.0, 3.0]), Shift(), layers=2)
+    rho = wflow.Particles(theta=np.zeros((2, 3, 1)))
+    path, whole = tmp_path / "run.h5", tmp_path / "whole.h5"
+    observe = {"mean": lambda rho: rho.theta.mean()}
+    wflow.solve(objective, rho, (0, 1), path=path, observe=observe)
+    with pytest.raises(wflow.InputError, match="pass energy="):
+        wflow.resume(path, 2)
+    with pytest.raises(wflow.InputError, match="observes 'mean', a function of your own"):
+        wflow.resume(path, 2, energy=objective)
+    wflow.resume(path, 2, energy=objective, observe=observe)
+    wflow.solve(objective, rho, (0, 2), path=whole, observe=observe, save=wflow.SaveAt(tau=[1.0]))
+    assert_same(path, whole)
+
+
+def test_existing_files_are_kept(tmp_path: Path, small: Problem) -> None:
+    path = tmp_path / "run.h5"
+    path.write_text("precious")
+    with pytest.raises(wflow.InputError, match="exists already"):
+        wflow.solve(*small, path=path)
+    assert path.read_text() == "precious"
+    wflow.solve(*small, (0, 0.1), path=path, overwrite=True)
+    assert wflow.load(path).status is wflow.Status.FINISHED
+
+
+def test_wrong_files_are_named(tmp_path: Path, small: Problem) -> None:
+    good, text, foreign, cut = (tmp_path / name for name in ("good.h5", "text.h5", "foreign.h5", "cut.h5"))
+    wflow.solve(*small, (0, 0.1), path=good)
+    text.write_text("not HDF5")
+    with h5py.File(foreign, "w") as file:
+        file["x"] = 1.0
+    whole = good.read_bytes()
+    cases = [
+        (tmp_path / "missing.h5", "does not exist"),
+        (tmp_path, "is a folder"),
+        (text, "is not an HDF5 file"),
+        (foreign, "no trajectory of wflow"),
+    ]
+    for path, message in cases:
+        with pytest.raises(wflow.InputError, match=message):
+            wflow.load(path)
+    for share in (0.2, 0.5, 0.9, 0.99):
+        cut.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(wflow.InputError, match="damaged"):
+            wflow.load(cut)
+    newer = tmp_path / "newer.h5"
+    newer.write_bytes(whole)
+    with h5py.File(newer, "r+") as file:
+        file.attrs["format_version"] = 99
+    with pytest.raises(wflow.InputError, match=r"format version 99.*update wflow"):
+        wflow.load(newer)
+
+
+def test_checkpoints_are_checked(tmp_path: Path, small: Problem) -> None:
+    path, other = tmp_path / "run.h5", tmp_path / "other.h5"
+    for name in (path, other):
+        wflow.solve(*small, (0, 0.1), path=name)
+    with pytest.raises(wflow.InputError, match="must not be before the checkpoint"):
+        wflow.resume(path, 0.05)
+    resume_path(path).write_bytes(resume_path(other).read_bytes())
+    with pytest.raises(wflow.InputError, match="belongs to another run"):
+        wflow.resume(path, 1)
+    resume_path(path).write_bytes(b"PK nonsense")
+    with pytest.raises(wflow.InputError, match="is damaged"):
+        wflow.resume(path, 1)
+    resume_path(path).unlink()
+    with pytest.raises(wflow.InputError, match="is missing"):
+        wflow.resume(path, 1)
+
+
+def test_a_failed_run_keeps_what_it_had(tmp_path: Path, small: Problem) -> None:
+    objective, rho = small
+    path = tmp_path / "run.h5"
+
+    def explode(rho: wflow.Particles) -> float:
+        if rho.theta[0, 0, 0] != start:
+            raise ZeroDivisionError
+        return 1.0
+
+    start = rho.theta[0, 0, 0]
+    with pytest.raises(ZeroDivisionError):
+        wflow.solve(objective, rho, (0, 1), path=path, observe={"f": explode})
+    assert wflow.load(path).status is wflow.Status.RUNNING and wflow.load(path).n_frames == 1
+    with pytest.raises(wflow.SolveError, match="raised Q"):
+        wflow.solve(objective, rho, (0, 1e4), path=path, scheme="euler", dtau=400.0, overwrite=True)
+    assert wflow.load(path).status is wflow.Status.ENERGY_ROSE
+
+
+def launch(path: Path, **options: Any) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], stdout=subprocess.PIPE, text=True, **options)
+    assert process.stdout is not None
+    if process.stdout.readline() != "ready\n":
+        raise RuntimeError(f"the program failed: {process.communicate()}")
+    return process
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The whole run, and how long it takes once it is ready."""
+    path = tmp_path_factory.mktemp("whole") / "whole.h5"
+    process = launch(path)
+    began = time.perf_counter()
+    process.communicate()
+    assert process.returncode == 0
+    return path, time.perf_counter() - began
+
+
+def check_killed_and_resumed(path: Path, whole: Path) -> None:
+    killed = wflow.load(path)
+    complete = wflow.load(whole)
+    frames, steps = killed.n_frames, len(killed.tau)
+    assert frames >= 1 and steps >= 3 * (frames - 1) + 1
+    assert (killed.frame_tau == complete.frame_tau[:frames]).all()
+    assert killed.energy.tobytes() == complete.energy[:steps].tobytes()
+    for i in range(frames):
+        assert (killed.measure(i).w == complete.measure(i).w).all()
+    wflow.resume(path)
+    assert_same(path, whole)
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(50, marks=pytest.mark.slow)])
+def test_kill_at_random_moments(count: int, tmp_path: Path, uninterrupted: tuple[Path, float]) -> None:
+    """SIGKILL: the file opens, every accepted frame is there, and the resumed run is the uninterrupted one."""
+    whole, seconds = uninterrupted
+    draw = random.Random(count)
+    killed = 0
+    for k in range(count):
+        path = tmp_path / f"run{k}.h5"
+        process = launch(path)
+        time.sleep(draw.uniform(0.02, 0.9) * seconds)
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        if not path.exists():  # killed before the first frame was accepted: nothing to lose, nothing half-written
+            continue
+        check_killed_and_resumed(path, whole)
+    assert killed >= 0.8 * count
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_leave_a_checkpoint(number: signal.Signals, tmp_path: Path, uninterrupted: tuple[Path, float]) -> None:
+    whole, seconds = uninterrupted
+    path = tmp_path / "run.h5"
+    process = launch(path, stderr=subprocess.DEVNULL)
+    while not path.exists():
+        time.sleep(0.01)
+    time.sleep(0.2 * seconds)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode != 0
+    stopped = wflow.load(path)
+    assert stopped.status is wflow.Status.INTERRUPTED and number.name in stopped.message
+    wflow.resume(path)
+    assert_same(path, whole)
+
+
+def test_a_full_disk_ends_in_words(tmp_path: Path, uninterrupted: tuple[Path, float]) -> None:
+    """A limit on the size of files stands in for a full disk. (The run before has compiled the kernels.)"""
+    path = tmp_path / "run.h5"
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    process = launch(path, stderr=subprocess.PIPE, preexec_fn=limit)
+    _, words = process.communicate()
+    assert process.returncode == 1
+    assert "SolveError: cannot write" in words and "wflow resume" in words
+    assert wflow.load(path).n_frames > 1
