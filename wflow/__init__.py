@@ -2,7 +2,7 @@
 
 from os import PathLike
 
-from wflow import datasets, encoders, initial, observers
+from wflow import datasets, encoders, initial, observers, problems
 from wflow._version import __version__
 from wflow.datasets import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
@@ -30,6 +30,7 @@ __all__ = [
     "initial",
     "load",
     "observers",
+    "problems",
     "resume",
     "solve",
 ]

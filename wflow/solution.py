@@ -38,7 +38,9 @@ class Status(StrEnum):
     INTERRUPTED = "The run was interrupted; everything accepted is kept and wflow resume continues it."
     ENERGY_ROSE = "A step raised the energy: use a smaller dtau, or leave dtau out for adaptive steps."
     NOT_FINITE = "A step left the finite numbers: use a smaller dtau, or leave dtau out for adaptive steps."
-    STEP_TOO_SMALL = "The step collapsed: loosen rtol and atol, use float64, or check that an encoder of your own has exact derivatives."
+    STEP_TOO_SMALL = (
+        "The step collapsed: loosen rtol and atol, use float64, or check the derivatives of an encoder of your own."
+    )
 
     @property
     def is_failure(self) -> bool:
