@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 import wflow
+
+
+def slope(f: Callable[[float], Any], h: float) -> Any:
+    """``f'(0)`` by central differences of step h, h/2 and h/4, extrapolated twice: error O(h^6)."""
+    first = [(f(h / k) - f(-h / k)) / (2 * h / k) for k in (1, 2, 4)]
+    second = [(4 * fine - coarse) / 3 for coarse, fine in itertools.pairwise(first)]
+    return (16 * second[1] - second[0]) / 15
 
 
 def random_measure(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import slope
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
@@ -35,13 +36,6 @@ ENCODERS: dict[str, tuple[Any, Any]] = {
 }
 
 everywhere = pytest.mark.parametrize(("name", "depth"), list(itertools.product(ENCODERS, DEPTH_RULES)))
-
-
-def slope(f: Callable[[float], Any], h: float) -> Any:
-    """``f'(0)`` by central differences of step h, h/2 and h/4, extrapolated twice: error O(h^6)."""
-    first = [(f(h / k) - f(-h / k)) / (2 * h / k) for k in (1, 2, 4)]
-    second = [(4 * fine - coarse) / 3 for coarse, fine in itertools.pairwise(first)]
-    return (16 * second[1] - second[0]) / 15
 
 
 def make_case(name: str, depth: str, seed: int = 12) -> tuple[TransformerObjective, Particles]:

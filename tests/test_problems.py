@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import random_measure
+from conftest import random_measure, slope
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
-from test_objective import slope
 
 from wflow import Dataset, FeedForward, InputError, Particles, SoftmaxAttention, TransformerObjective, solve
 from wflow.depth import DEPTH_RULES, depth_rule

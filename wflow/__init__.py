@@ -2,7 +2,7 @@
 
 from os import PathLike
 
-from wflow import datasets, encoders, initial, observers, problems
+from wflow import datasets, distances, encoders, initial, observers, problems
 from wflow._version import __version__
 from wflow.datasets import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
@@ -26,6 +26,7 @@ __all__ = [
     "TransformerObjective",
     "__version__",
     "datasets",
+    "distances",
     "encoders",
     "initial",
     "load",
