@@ -24,7 +24,7 @@ STOREYS = [
     ["initial", "observers", "problems"],
     ["schemes", "solution"],
     ["controllers", "trajectory", "figures"],
-    ["solve"],
+    ["solver"],
     ["runfile"],
     ["cli", "__main__"],
 ]

@@ -297,3 +297,19 @@ def test_a_full_disk_ends_in_words(tmp_path: Path, uninterrupted: tuple[Path, fl
     assert process.returncode == 1
     assert "SolveError: cannot write" in words and "wflow resume" in words
     assert wflow.load(path).n_frames > 1
+
+
+def test_a_running_file_can_be_read_at_every_moment(tmp_path: Path, uninterrupted: tuple[Path, float]) -> None:
+    """Reading as fast as possible while frames are written as fast as possible."""
+    complete = wflow.load(uninterrupted[0])
+    path = tmp_path / "run.h5"
+    process = launch(path)
+    reads = 0
+    while process.poll() is None:
+        if path.exists():
+            seen = wflow.load(path)
+            last = seen.measure(-1)
+            assert (last.w == complete.measure(seen.n_frames - 1).w).all()
+            reads += 1
+    process.communicate()
+    assert process.returncode == 0 and reads > 10

@@ -3,8 +3,8 @@
     python -m validation.trajectory run.h5
 
 At the first and the last frame of a split-Euler run the energy Q, the risk R and the dissipation ``|v|^2`` of the file
-are computed again by :class:`validation.transformer.FiniteTransformer`, which shares no numerics with wflow. The program
-prints a table and exits with 1 when an entry differs by more than round-off.
+are computed again by :class:`validation.transformer.FiniteTransformer`, which shares no numerics with wflow. The
+program prints a table and exits with 1 when an entry differs by more than round-off.
 """
 
 from __future__ import annotations

@@ -1,16 +1,24 @@
-"""wflow solves the Wasserstein gradient flow of mean-field Transformers."""
+"""wflow solves the Wasserstein gradient flow of mean-field Transformers.
 
-from os import PathLike
+State a problem (:class:`Dataset`, :class:`TransformerObjective`), choose an initial law (:mod:`wflow.initial`),
+:func:`solve`, and look at the :class:`Solution` (:mod:`wflow.figures`).
+"""
 
-from wflow import datasets, distances, encoders, initial, observers, problems
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from wflow._version import __version__
-from wflow.datasets import Dataset
-from wflow.encoders import FeedForward, SoftmaxAttention
-from wflow.energies import TransformerObjective
-from wflow.errors import InputError, SolveError
-from wflow.measures import Particles
-from wflow.solution import SaveAt, Solution, Status
-from wflow.solve import Interrupted, resume, solve
+
+if TYPE_CHECKING:
+    from wflow import datasets, distances, encoders, figures, initial, observers, problems, runfile, trajectory
+    from wflow.datasets import Dataset
+    from wflow.encoders import FeedForward, SoftmaxAttention
+    from wflow.energies import TransformerObjective
+    from wflow.errors import InputError, SolveError
+    from wflow.measures import Particles
+    from wflow.solution import SaveAt, Solution, Status
+    from wflow.solver import Interrupted, resume, solve
+    from wflow.trajectory import load
 
 __all__ = [
     "Dataset",
@@ -28,17 +36,44 @@ __all__ = [
     "datasets",
     "distances",
     "encoders",
+    "figures",
     "initial",
     "load",
     "observers",
     "problems",
     "resume",
+    "runfile",
     "solve",
+    "trajectory",
 ]
 
+#: The module of every public name; it is imported when the name is first used, so that ``wflow --help`` is quick.
+_HOMES = {
+    "Dataset": "datasets",
+    "FeedForward": "encoders",
+    "InputError": "errors",
+    "Interrupted": "solver",
+    "Particles": "measures",
+    "SaveAt": "solution",
+    "SoftmaxAttention": "encoders",
+    "Solution": "solution",
+    "SolveError": "errors",
+    "Status": "solution",
+    "TransformerObjective": "energies",
+    "load": "trajectory",
+    "resume": "solver",
+    "solve": "solver",
+}
 
-def load(path: str | PathLike[str]) -> Solution:
-    """Read a trajectory file (see :func:`wflow.trajectory.load`)."""
-    from wflow import trajectory  # h5py is imported where it is used
 
-    return trajectory.load(path)
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'wflow' has no attribute {name!r}")
+    if name not in _HOMES:
+        return import_module(f"wflow.{name}")
+    globals()[name] = value = getattr(import_module(f"wflow.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,22 +1,24 @@
 """Trajectories in HDF5: written so that a kill loses nothing, read so that nothing half-written is believed.
 
-The layout is described in docs/format.md. Every frame is written as data, then tau, then the number of frames, then a
-flush; readers trust the number. What a run needs to go on stands in a second file, ``<path>.resume``, that is only ever
-replaced as a whole.
+The layout is described in docs/format.md. Every frame is written as data, then tau, then the number of frames; readers
+trust the number. What a run needs to go on stands in a second file, ``<path>.resume``, that is only ever replaced as a
+whole.
 """
 
 from __future__ import annotations
 
 __all__ = ["FORMAT", "Recorder", "TrajectoryFile", "load", "load_checkpoint"]
 
+import errno
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -93,23 +95,28 @@ class MemoryRecorder:
 class TrajectoryFile:
     """An HDF5 trajectory that is being written.
 
+    Series and frames have room for more entries than they hold. An entry is written into this room and only then
+    counted, which changes no structure of the file: it is readable at every moment, whatever is killed when. Where the
+    room is used up, and at the end, a copy with the right room takes the file's place in one stroke.
+
     Use :meth:`create` for a new file and :meth:`reopen` to go on with one.
     """
 
-    #: Seconds between two flushes of the series alone, and between two checkpoints.
-    FLUSH_SECONDS = 1.0
+    #: Seconds between two writes of the series alone, and between two checkpoints.
+    WRITE_SECONDS = 1.0
     CHECKPOINT_SECONDS = 0.5
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = h5py.File(path, "r+")
-        self._run = str(self._file.attrs["run"])
         self._rows: list[Mapping[str, float]] = []
-        self._n_steps = int(self._file["series/count"][()])
-        self._n_frames = int(self._file["frames/count"][()])
-        self._flushed = self._saved = time.monotonic()
-        self._columns: dict[str, Any] = {name: self._file["series"][name] for name in SERIES}
-        self._columns |= dict(self._file["series/observed"].items())
+        self._written = self._saved = time.monotonic()
+        self._open()
+
+    def _open(self) -> None:
+        self._file = h5py.File(self.path, "r+")
+        self._run = str(self._file.attrs["run"])
+        self._n_steps, self._n_frames = _counts(self._file)
+        self._columns = dict(_columns(self._file))
 
     @classmethod
     def create(
@@ -125,12 +132,12 @@ class TrajectoryFile:
     ) -> TrajectoryFile:
         """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole."""
         target = check_target(path, overwrite)
-        scratch = target.with_name(target.name + ".new")
+        scratch = beside(target)
         try:
             with h5py.File(scratch, "w") as file:
                 _write_header(file, config, attributes)
                 _write_problem(file.create_group("problem"), energy, observe)
-                _write_layout(file, rho0, list(observe))
+                _write_layout(file, rho0, list(observe), STEPS_ROOM, FRAMES_ROOM)
             draft = cls(scratch)
             first(draft)
             draft._file.close()
@@ -145,15 +152,16 @@ class TrajectoryFile:
     @classmethod
     def reopen(cls, path: Path_, n_steps: int, n_frames: int, config: Mapping[str, Any]) -> TrajectoryFile:
         """Go on after this many series entries and frames; what came later is dropped, to be computed again."""
+        this = object.__new__(cls)
+        this.path, this._rows = Path(path), []
+        this._written = this._saved = time.monotonic()
+        attributes = {"config": json.dumps(dict(config)), "status": Status.RUNNING.name.lower(), "message": ""}
         try:
-            this = cls(Path(path))
+            with open_trajectory(path) as file:
+                _copy(file, this.path, n_steps, n_frames, 2 * n_steps, 2 * n_frames, attributes)
+            this._open()
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from None
-        this._n_steps, this._n_frames = n_steps, n_frames
-        this._file.attrs["config"] = json.dumps(dict(config))
-        this._mark(Status.RUNNING, "")
-        this._file["series/count"][()], this._file["frames/count"][()] = n_steps, n_frames
-        this._file.flush()
         return this
 
     @property
@@ -161,33 +169,45 @@ class TrajectoryFile:
         """The file that holds the checkpoint."""
         return resume_path(self.path)
 
+    def _replace(self, steps_room: int, frames_room: int, attributes: Mapping[str, str]) -> None:
+        """Put a copy with other room and attributes in the place of the file."""
+        self._file.flush()
+        _copy(self._file, self.path, self._n_steps, self._n_frames, steps_room, frames_room, attributes)
+        self._file.close()
+        self._open()
+
     def add_step(self, row: Mapping[str, float]) -> None:
         """Buffer one entry of every series; written with the next frame, or after a second."""
         self._rows.append(row)
-        if time.monotonic() - self._flushed > self.FLUSH_SECONDS:
+        if time.monotonic() - self._written > self.WRITE_SECONDS:
             self._write_rows()
-            self._file.flush()
 
     def _write_rows(self) -> None:
         end = self._n_steps + len(self._rows)
+        if end > self._columns["tau"].shape[0]:
+            self._replace(2 * end, self._file["frames/tau"].shape[0], {})
         for name, column in self._columns.items():
-            column.resize(end, axis=0)
             column[self._n_steps : end] = [row[name] for row in self._rows]
-        self._file["series/count"][()] = end
-        self._n_steps, self._rows, self._flushed = end, [], time.monotonic()
+        self._count("series/count", end)
+        self._n_steps, self._rows, self._written = end, [], time.monotonic()
+
+    def _count(self, name: str, count: int) -> None:
+        """Count what was written, after it was written."""
+        self._file.flush()
+        self._file[name][()] = count
+        self._file.flush()
 
     def add_frame(self, tau: float, rho: Particles, state: State) -> None:
-        """Data, then tau, then the count, then a flush; then the checkpoint, unless one was written just now."""
+        """Data, then tau, then the count; then the checkpoint, unless one was written just now."""
         self._write_rows()
+        if self._n_frames == self._file["frames/tau"].shape[0]:
+            self._replace(self._columns["tau"].shape[0], 2 * self._n_frames, {})
         frames = self._file["frames"]
         for name, points in rho.blocks.items():
-            frames[name].resize(self._n_frames + 1, axis=0)
             frames[name][self._n_frames] = points
-        frames["tau"].resize(self._n_frames + 1, axis=0)
         frames["tau"][self._n_frames] = tau
+        self._count("frames/count", self._n_frames + 1)
         self._n_frames += 1
-        frames["count"][()] = self._n_frames
-        self._file.flush()
         if self._n_frames == 1 or time.monotonic() - self._saved > self.CHECKPOINT_SECONDS:
             self.checkpoint(state)
 
@@ -195,7 +215,7 @@ class TrajectoryFile:
         """Replace the checkpoint by the state of now."""
         meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
         x = meta.pop("x")
-        scratch = self.resume_path.with_name(self.resume_path.name + ".new")
+        scratch = beside(self.resume_path)
         with open(scratch, "wb") as stream:
             np.savez(stream, x=x, meta=np.array(json.dumps(meta)))
             stream.flush()
@@ -203,23 +223,89 @@ class TrajectoryFile:
         os.replace(scratch, self.resume_path)
         self._saved = time.monotonic()
 
-    def _mark(self, status: Status, message: str) -> None:
-        self._file.attrs["status"] = status.name.lower()
-        self._file.attrs["message"] = message
-
     def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
-        """Write what is left, the checkpoint and the status, close, and read the file back."""
+        """Write what is left and the checkpoint, trim the file and give it its status, and read it back."""
         self._write_rows()
-        self._file.flush()
         self.checkpoint(state)
-        self._mark(status, message)
-        self._file.attrs["stats"] = json.dumps(dict(stats))
+        attributes = {"status": status.name.lower(), "message": message, "stats": json.dumps(dict(stats))}
+        self._replace(self._n_steps, self._n_frames, attributes)
         self._file.close()
         return load(self.path)
 
     def close(self) -> None:
         """Close without a last word: the status stays "running"."""
         self._file.close()
+
+
+#: Room of a new file, in series entries and frames.
+STEPS_ROOM, FRAMES_ROOM = 256, 4
+
+
+def _counts(file: Any) -> tuple[int, int]:
+    """How many series entries and frames are accepted."""
+    return int(file["series/count"][()]), int(file["frames/count"][()])
+
+
+def _columns(file: Any) -> Iterator[tuple[str, Any]]:
+    """Every series and observed quantity."""
+    for name in SERIES:
+        yield name, file["series"][name]
+    yield from file["series/observed"].items()
+
+
+def _copy(
+    source: Any,
+    target: Path,
+    n_steps: int,
+    n_frames: int,
+    steps_room: int,
+    frames_room: int,
+    attributes: Mapping[str, str],
+) -> None:
+    """Put a copy of an open trajectory, up to these counts and with this room, in the place of ``target``."""
+    scratch = beside(target)
+    try:
+        _reserve(scratch, source, steps_room, frames_room)
+        with h5py.File(scratch, "w") as file:
+            for name, value in source.attrs.items():
+                file.attrs[name] = value
+            for name, text in attributes.items():
+                file.attrs[name] = text
+            source.copy("problem", file)
+            _write_layout(file, _measure_of(source, 0), list(source["series/observed"]), steps_room, frames_room)
+            new = dict(_columns(file))
+            for name, column in _columns(source):
+                new[name][:n_steps] = column[:n_steps]
+            for name in ("tau", *json.loads(source["frames"].attrs["blocks"])):
+                for i in range(n_frames):
+                    file["frames"][name][i] = source["frames"][name][i]
+            file["series/count"][()], file["frames/count"][()] = n_steps, n_frames
+        os.replace(scratch, target)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _reserve(scratch: Path, source: Any, steps_room: int, frames_room: int) -> None:
+    """Raise OSError where a copy would not find its place, before HDF5 does, which can crash on a full disk.
+
+    Room for frames to come takes no space yet, but counts against a limit on the size of files.
+    """
+    blocks = json.loads(source["frames"].attrs["blocks"])
+    frame_bytes = sum(source["frames"][name].dtype.itemsize * source["frames"][name][0].size for name in blocks)
+    columns = dict(_columns(source))
+    more_frames = max(0, frames_room - source["frames/tau"].shape[0])
+    more_bytes = 2**16 + 8 * len(columns) * max(0, steps_room - columns["tau"].shape[0])
+    old = os.stat(source.filename)
+    with open(scratch, "wb") as file:
+        file.truncate(old.st_size + more_bytes + more_frames * frame_bytes)
+    if shutil.disk_usage(scratch.parent).free < 512 * old.st_blocks + more_bytes + frame_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def beside(path: Path) -> Path:
+    """Where the next version of a file is written before it takes its place."""
+    return path.with_name(path.name + ".new")
 
 
 def resume_path(path: Path_) -> Path:
@@ -239,7 +325,7 @@ def check_target(path: Path_, overwrite: bool) -> Path:
         raise InputError(f"{target} is a folder; the path of a trajectory must name a file")
     if not target.parent.is_dir():
         raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
-    probe = target.with_name(target.name + ".new")
+    probe = beside(target)
     try:
         probe.touch()
         probe.unlink()
@@ -329,28 +415,31 @@ def rebuild(description: Mapping[str, Any], dataset: Dataset) -> TransformerObje
     return TransformerObjective(dataset, **arguments)
 
 
-def _write_layout(file: Any, rho0: Particles, observed: list[str]) -> None:
-    """Empty series and frames with their dimension scales."""
+def _write_layout(file: Any, rho0: Particles, observed: list[str], steps_room: int, frames_room: int) -> None:
+    """Series and frames with room for so many entries, and their dimension scales."""
     series = file.create_group("series")
     series.create_dataset("count", data=0, dtype=np.int64)
-    _growing(series, "tau", (), np.float64, "training time tau, dimensionless").make_scale("tau")
-    for name, label in list(SERIES.items())[1:]:
-        _growing(series, name, (), np.float64, label).dims[0].attach_scale(series["tau"])
+    tau = _room(series, "tau", (steps_room,), np.float64, "training time tau, dimensionless")
+    tau.make_scale("tau")
     extra = series.create_group("observed")
-    for name in observed:
-        _growing(extra, name, (), np.float64, f"observed {name}").dims[0].attach_scale(series["tau"])
+    labels = [(series, name, label) for name, label in SERIES.items() if name != "tau"]
+    for group, name, label in labels + [(extra, name, f"observed {name}") for name in observed]:
+        column = _room(group, name, (steps_room,), np.float64, label)
+        column.dims[0].attach_scale(tau)
+        column.dims[0].label = "tau"
 
     frames = file.create_group("frames")
     frames.attrs["blocks"] = json.dumps(list(rho0.blocks))
     frames.create_dataset("count", data=0, dtype=np.int64)
-    _growing(frames, "tau", (), np.float64, "training time tau of the frame, dimensionless").make_scale("tau")
+    frame_tau = _room(frames, "tau", (frames_room,), np.float64, "training time tau of the frame, dimensionless")
+    frame_tau.make_scale("tau")
     _scale(frames, "t", rho0.t, "depth t in [0, 1]")
     _labelled(frames, "depth_weights", rho0.depth_weights, "quadrature weights of the depth nodes", ["t"])
     for name, points in rho0.blocks.items():
         particle, parameter = f"{name}_particle", f"{name}_parameter"
         _scale(frames, particle, np.arange(points.shape[1]), f"particle of block {name}")
         _scale(frames, parameter, np.arange(points.shape[2]), f"flattened parameter of block {name}")
-        data = _growing(frames, name, points.shape, points.dtype, f"particles of block {name}")
+        data = _room(frames, name, (frames_room, *points.shape), points.dtype, f"particles of block {name}")
         for axis, scale in enumerate(("tau", "t", particle, parameter)):
             data.dims[axis].attach_scale(frames[scale])
             data.dims[axis].label = scale
@@ -359,12 +448,16 @@ def _write_layout(file: Any, rho0: Particles, observed: list[str]) -> None:
             _labelled(frames, f"{name}_weights", weights, f"masses of block {name}", ["t", particle])
 
 
-def _growing(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str) -> Any:
-    chunk = (1024,) if not shape else (1, *shape)
-    data = group.create_dataset(name, (0, *shape), dtype=dtype, maxshape=(None, *shape), chunks=chunk)
+def _room(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str) -> Any:
+    """A contiguous dataset whose place in the file is fixed from the start; what is not written yet reads as NaN or,
+    in frames, as zeros that take no space on the disk."""
+    creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    data = group.create_dataset(name, shape, dtype=dtype, dcpl=creation)
     data.attrs["long_name"] = label
-    if not shape:
-        data.dims[0].label = "tau"
+    if len(shape) == 1:
+        data[...] = np.nan
     return data
 
 
@@ -424,7 +517,7 @@ def load(path: Path_) -> Solution:
     """
     try:
         with open_trajectory(path) as file:
-            count, frames = int(file["series/count"][()]), int(file["frames/count"][()])
+            count, frames = _counts(file)
             series = {name: file["series"][name][:count] for name in SERIES}
             observed = {name: column[:count] for name, column in file["series/observed"].items()}
             frame_tau = file["frames/tau"][:frames]
@@ -450,12 +543,20 @@ def load(path: Path_) -> Solution:
 
 
 def _read_measure(path: Path_, i: int) -> Particles:
-    with open_trajectory(path) as file:
-        frames = file["frames"]
-        names = json.loads(frames.attrs["blocks"])
-        weights = {name: frames[f"{name}_weights"][()] for name in names if f"{name}_weights" in frames}
-        blocks = {name: frames[name][i] for name in names}
-        return Particles(weights=weights, t=frames["t"][()], depth_weights=frames["depth_weights"][()], **blocks)
+    try:
+        with open_trajectory(path) as file:
+            return _measure_of(file, i)
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def _measure_of(file: Any, i: int) -> Particles:
+    """The measure of frame i of an open trajectory."""
+    frames = file["frames"]
+    names = json.loads(frames.attrs["blocks"])
+    weights = {name: frames[f"{name}_weights"][()] for name in names if f"{name}_weights" in frames}
+    blocks = {name: frames[name][i] for name in names}
+    return Particles(weights=weights, t=frames["t"][()], depth_weights=frames["depth_weights"][()], **blocks)
 
 
 def load_checkpoint(path: Path_) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from wflow.datasets.dataset import Dataset
 from wflow.depth import DepthRule, depth_rule
 from wflow.depth import Evaluation as Stage
-from wflow.encoders import Encoder, pairing
+from wflow.encoders import Encoder, FeedForward, SoftmaxAttention, pairing
 from wflow.energies.energy import Energy, Entropy, Evaluation, check_blocks, squared_norm
 from wflow.errors import InputError, check_array, check_nonnegative
 from wflow.measures import Blocks, Particles
@@ -83,7 +83,8 @@ class TransformerObjective(Energy):
         self.encoders: dict[str, Encoder] = {}
         for block, encoder in (("theta", attention), ("w", feedforward)):
             if encoder is not None:
-                _check_encoder(block, encoder, dataset)
+                if type(encoder) not in (SoftmaxAttention, FeedForward):
+                    _check_encoder(block, encoder, dataset)
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
