@@ -1,0 +1,241 @@
+"""The command ``wflow``: run, resume, look at and draw trajectories.
+
+Exit codes: 0; 2 for input that cannot be used (one line for each problem on standard error); 1 for a run that went
+wrong; 75 for a run that was interrupted by SIGINT or SIGTERM and can be resumed.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wflow._version import __version__
+
+if TYPE_CHECKING:
+    from wflow.solution import Solution
+
+# Whatever takes time to import is imported where it is used, so that --help is there at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (None: those of the process) and return its exit code."""
+    options = _parser().parse_args(argv)
+    from wflow import InputError, Interrupted, SolveError
+
+    try:
+        options.command(options)
+    except InputError as error:
+        return _fail(2, str(error))
+    except SolveError as error:
+        return _fail(1, str(error))
+    except Interrupted as interrupt:
+        return _fail(interrupt.exit_code, str(interrupt))
+    except KeyboardInterrupt:
+        return _fail(130, "interrupted")
+    return 0
+
+
+def _fail(code: int, message: str) -> int:
+    for line in message.splitlines():
+        print(f"wflow: {line}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wflow", description="Solve the Wasserstein gradient flow of a mean-field Transformer."
+    )
+    parser.add_argument("--version", action="version", version=f"wflow {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, function: Callable[[argparse.Namespace], None], words: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        sub.set_defaults(command=function)
+        return sub
+
+    run = command("run", _run, "solve the problem of a run file and write a trajectory")
+    run.add_argument("runfile", metavar="RUN.toml", help="the run file (its keys: docs/runfiles.md)")
+    run.add_argument("-o", "--output", metavar="OUT.h5", required=True, help="the trajectory to write")
+    run.add_argument("--overwrite", action="store_true", help="replace the trajectory if it exists")
+
+    resume = command("resume", _resume, "continue an interrupted, killed or finished run")
+    resume.add_argument("trajectory", metavar="OUT.h5")
+    resume.add_argument("--tau-end", type=float, metavar="TAU", help="go on to this training time")
+    for sub in (run, resume):
+        sub.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
+
+    info = command("info", _info, "tell how a run stands, also while it is running")
+    info.add_argument("trajectory", metavar="OUT.h5")
+
+    figure = command("figure", _figure, "draw a figure of a trajectory")
+    figure.add_argument("kind", metavar="KIND", help="energy, clouds, depth or predictions")
+    figure.add_argument("trajectory", metavar="OUT.h5")
+    figure.add_argument("-o", "--output", metavar="FILE", required=True, help="what to write: a .pdf or a .png file")
+    given = figure.add_argument_group("options of the figures", "each for the figures that it names")
+    given.add_argument("--frames", type=_frames, metavar="N", help="clouds, depth: how many frames, or which: 0,3,-1")
+    given.add_argument("--coordinates", type=_pair, metavar="I,J", help="clouds: two parameters, counted from 0")
+    given.add_argument("--tau-scale", choices=["linear", "log"], help="energy: scale of the axis of training time")
+    given.add_argument("--defect", action="store_true", default=None, help="energy: show the energy-identity defect")
+    given.add_argument("--heldout", action="store_true", default=None, help="predictions: of the held-out prompts")
+    return parser
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",") if number]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected integers such as 0,3, got {text!r}") from None
+
+
+def _frames(text: str) -> int | list[int]:
+    numbers = _integers(text)
+    return numbers[0] if len(numbers) == 1 and "," not in text else numbers
+
+
+def _pair(text: str) -> tuple[int, int]:
+    numbers = _integers(text)
+    if len(numbers) != 2:
+        raise argparse.ArgumentTypeError(f"expected two integers such as 0,3, got {text!r}")
+    return numbers[0], numbers[1]
+
+
+def _run(options: argparse.Namespace) -> None:
+    from wflow import InputError, runfile
+
+    if Path(options.output).exists() and not options.overwrite:
+        raise InputError(f"{options.output} exists already; choose another name, or replace it with --overwrite")
+    began = time.perf_counter()
+    run = runfile.read(options.runfile)
+    seconds = time.perf_counter() - began
+    solution = run.solve(options.output, options.overwrite, False if options.quiet else None)
+    solution.stats["seconds_prepare"] = seconds
+    _print_summary(options, solution)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    import wflow
+
+    solution = wflow.resume(options.trajectory, options.tau_end, progress=False if options.quiet else None)
+    _print_summary(options, solution)
+
+
+def _print_summary(options: argparse.Namespace, solution: Solution) -> None:
+    if not options.quiet:
+        _print_table({"": str(solution.status), **_course(solution), "file": str(solution.path)})
+
+
+def _info(options: argparse.Namespace) -> None:
+    from wflow import load
+
+    solution = load(options.trajectory)
+    _print_table({"": _status(solution), **_problem(solution), **_course(solution), **_provenance(solution)})
+
+
+def _print_table(rows: dict[str, str]) -> None:
+    """Names and what they are; the row without a name comes first, as a sentence."""
+    print(rows.pop(""))
+    for name, text in rows.items():
+        print(f"  {name:<19} {text}")
+
+
+def _status(solution: Solution) -> str:
+    sentence = str(solution.status)
+    if solution.status.is_failure or solution.status.name == "INTERRUPTED":
+        sentence = f"{solution.message}. {sentence}"
+    if solution.status.name == "RUNNING":
+        age = time.time() - Path(str(solution.path)).stat().st_mtime
+        sentence += f" It was last written to {max(age, 0):.0f} s ago."
+    return sentence
+
+
+def _problem(solution: Solution) -> dict[str, str]:
+    """The objective, the measure and the method."""
+    objective = solution.objective
+    if objective is None:
+        rows = {"objective": "of your own: an energy or an encoder that is not stored"}
+    else:
+        data, rule = objective.dataset, objective.rule
+        rows = {
+            "data": f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} label{'s' * (data.n_labels > 1)}",
+            "encoders": ", ".join(str(encoder) for encoder in objective.encoders.values()),
+            "objective": f"weight_decay {objective.weight_decay:g}, depth {rule.name}, {rule.layers} layers",
+        }
+    rows["measure"] = str(solution.measure(0))
+    config = json.loads(solution.attributes["config"])
+    control = ", ".join(f"{name} {value}" for name, value in config["controller"].items() if value is not None)
+    rows["method"] = f"{config['scheme']}, {control}, to tau = {config['tau_range'][1]:g}"
+    return rows
+
+
+def _course(solution: Solution) -> dict[str, str]:
+    """How the run went so far."""
+    series, stats = solution.series, solution.stats
+    rows = {"tau": f"{series['tau'][0]:.6g} -> {series['tau'][-1]:.6g}"}
+    for name, values in {"Q": solution.energy, "R": solution.risk, **solution.observed}.items():
+        if values[0] == values[0]:  # R of an energy without risk is nan
+            rows[name] = f"{values[0]:.6g} -> {values[-1]:.6g}"
+    defect, scale = abs(series["defect"][-1]), abs(solution.energy[0]) or 1.0
+    rows["defect"] = f"{defect / scale:.2g} of Q(0), of the energy identity Q(0) - Q(tau) = int |v|^2 dtau"
+    steps = f"{len(series['tau']) - 1} steps"
+    if stats:
+        steps += f", {stats['rejected']} rejected, {stats['evaluations']} evaluations of the velocity"
+        phases = {name: stats.get(f"seconds_{name}") for name in ("prepare", "compile", "solve", "save")}
+        rows["time"] = ", ".join(f"{seconds:.3g} s {name}" for name, seconds in phases.items() if seconds is not None)
+    return rows | {"steps": steps, "frames": str(solution.n_frames)}
+
+
+def _provenance(solution: Solution) -> dict[str, str]:
+    """Where the file comes from."""
+    attributes = solution.attributes
+    versions = ", ".join(f"{name} {number}" for name, number in json.loads(attributes["versions"]).items())
+    rows = {
+        "created": str(attributes["created"]),
+        "command": " ".join(json.loads(attributes["argv"])),
+        "seed": str(json.loads(attributes["config"])["seed"]),
+        "versions": versions,
+        "commit": str(attributes["commit"]),
+        "run file": "stored as the attribute runfile" if "runfile" in attributes else "",
+    }
+    return {name: text for name, text in rows.items() if text not in ("", "None")}
+
+
+def _figure(options: argparse.Namespace) -> None:
+    import inspect
+
+    import wflow
+    from wflow import InputError, figures
+
+    solution = wflow.load(options.trajectory)
+    fixed = ("command", "kind", "trajectory", "output")
+    given = {name: value for name, value in vars(options).items() if name not in fixed and value is not None}
+    if options.kind in figures.FIGURES:
+        known = {*inspect.signature(figures.FIGURES[options.kind]).parameters}
+        known |= {"heldout"} if "dataset" in known else set()
+        if unknown := [name for name in given if name not in known]:
+            raise InputError(f"figure {options.kind} has no option --{unknown[0].replace('_', '-')}")
+    if given.pop("heldout", None):
+        given["dataset"] = _heldout(solution)
+    figures.save(figures.draw(options.kind, solution, **given), options.output)
+
+
+def _heldout(solution: Solution) -> Any:
+    """The held-out data that a run observed."""
+    from wflow import InputError, trajectory
+
+    if solution.objective is not None:
+        observers = trajectory.restore_observers(str(solution.path), solution.objective, {})
+        for observe in observers.values():
+            if getattr(observe, "dataset", None) is not None:
+                return observe.dataset  # type: ignore[attr-defined]
+    raise InputError(f"{solution.path} has no held-out prompts: the run did not observe any")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,377 @@
+"""Run files: a problem, its initial measure and how to solve it, in TOML.
+
+A run file has the sections [data], [attention] and/or [feedforward], [objective], [initial], [solve] and [observe].
+Their keys are the arguments of the Python functions behind them; docs/runfiles.md lists them.
+
+>>> import tempfile
+>>> text = '''
+... [data]
+... kind = "in-context"
+... n_prompts = 16
+... dimension = 1
+... context = 4
+... [attention]
+... [initial]
+... M = 8
+... law = "gaussian"
+... std = 0.5
+... [solve]
+... tau_end = 1
+... '''
+>>> with tempfile.TemporaryDirectory() as folder:
+...     file = Path(folder) / "run.toml"
+...     _ = file.write_text(text)
+...     run = read(file)
+>>> run.rho0, run.resolved["solve"]["scheme"], run.resolved["objective"]["layers"]
+(Particles(theta=(8, 8, 32), float64), 'dopri5', 8)
+
+Reading is strict: all problems of a file are reported at once, before any work is done.
+
+>>> with tempfile.TemporaryDirectory() as folder:
+...     file = Path(folder) / "run.toml"
+...     _ = file.write_text(text.replace("M = 8", "M = 0") + "dtua = 0.1")
+...     try:
+...         run = read(file)
+...     except RunFileError as error:
+...         for problem in error.problems:
+...             print(problem.partition(": ")[2])
+M must be a positive integer, or one for each block such as { theta = 32, w = 64 }, got 0 in [initial]
+unknown key 'dtua' in [solve]; did you mean 'dtau'?
+
+The seed makes two independent generators, ``numpy.random.default_rng(seed).spawn(2)``: one for the data and for what is
+held out of them, one for the initial measure.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Run", "RunFileError", "read"]
+
+import difflib
+import json
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wflow import initial
+from wflow.datasets import Dataset, diabetes, digits, from_npz, in_context_regression
+from wflow.encoders import FeedForward, SoftmaxAttention
+from wflow.energies import TransformerObjective
+from wflow.errors import InputError
+from wflow.measures import Particles
+from wflow.observers import OBSERVERS
+from wflow.runfile.keys import DATA, GROUPS, LAWS, REQUIRED, SECTIONS, Key
+from wflow.solution import SaveAt, Solution
+from wflow.solver import solve
+
+#: A trajectory keeps the run file in an attribute, and attributes of HDF5 have less than 64 kB.
+MAX_BYTES = 60_000
+
+
+class RunFileError(InputError):
+    """A run file that cannot be used: ``problems`` has one line for everything that is wrong with it."""
+
+    def __init__(self, problems: Collection[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run file that was read: all that :func:`wflow.solve` needs.
+
+    ``text`` is the file verbatim, ``resolved`` its content with all defaults filled in, as plain data.
+    ``solve_arguments`` are the further keyword arguments of :func:`wflow.solve`.
+    """
+
+    text: str
+    resolved: dict[str, Any]
+    objective: TransformerObjective
+    rho0: Particles
+    observe: dict[str, Callable[[Particles], float]]
+    solve_arguments: dict[str, Any]
+
+    def solve(
+        self, path: str | PathLike[str] | None = None, overwrite: bool = False, progress: bool | None = None
+    ) -> Solution:
+        """Solve, and write a trajectory that keeps the run file (see :func:`wflow.solve`)."""
+        return solve(
+            self.objective,
+            self.rho0,
+            **self.solve_arguments,
+            observe=self.observe,
+            path=path,
+            overwrite=overwrite,
+            progress=progress,
+            attributes={"runfile": self.text, "resolved": json.dumps(self.resolved)},
+        )
+
+
+def read(path: str | PathLike[str]) -> Run:
+    """Read a run file, check it, and make the data, the objective and the initial measure.
+
+    Parameters
+    ----------
+    path
+        The run file. A relative ``path`` of an .npz file in it starts from its folder.
+
+    Raises
+    ------
+    RunFileError
+        With all problems of the file, one line each.
+    """
+    path = Path(path)
+    text, given = _parse(path)
+    check = _Check(str(path))
+    config = check.file(given)
+    made = _make(check, config, path.parent)
+    if not check.problems and len(json.dumps(config)) > MAX_BYTES:
+        check.say(f"the file has more than {MAX_BYTES} bytes with its defaults; keep arrays in an .npz file")
+    if check.problems:
+        raise RunFileError(check.problems)
+    return Run(text, config, **made)
+
+
+def _parse(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_bytes().decode()
+        if len(text.encode()) > MAX_BYTES:
+            raise RunFileError([f"{path}: the file has more than {MAX_BYTES} bytes; keep arrays in an .npz file"])
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise RunFileError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise RunFileError([f"{path}: is not a text file: no UTF-8 at byte {error.start}"]) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RunFileError([f"{path}: is not valid TOML: {error}"]) from None
+
+
+class _Check:
+    """Checks the content of a run file and collects its problems; a section with a problem is *broken*."""
+
+    def __init__(self, file: str) -> None:
+        self.name = file
+        self.problems: list[str] = []
+        self.broken: set[str] = set()
+
+    def say(self, problem: str, section: str = "", hint: str = "", breaks: str | None = None) -> None:
+        """Note a problem."""
+        self.problems.append(f"{self.name}: {problem}{section and f' in [{section}]'}{hint}")
+        self.broken.add(section if breaks is None else breaks)
+
+    def attempt(self, section: str, needs: Collection[str], make: Callable[[], Any]) -> Any:
+        """What ``make`` returns; None when a section that it needs is broken, or when it fails."""
+        try:
+            if self.broken.isdisjoint(needs):
+                return make()
+        except InputError as error:
+            self.say(str(error), section)
+        except (MemoryError, OverflowError) as error:
+            self.say(f"there is not enough memory ({error})", section)
+        self.broken.add(section)
+        return None
+
+    def file(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The values of a file with all defaults filled in; None for an encoder without a section."""
+        sections = ["data", *(name for name in SECTIONS if name and "." not in name)]
+        top = {name: value for name, value in given.items() if name in SECTIONS[""] or not isinstance(value, dict)}
+        config = self.table({name: value for name, value in top.items() if name not in sections}, SECTIONS[""], "")
+        for name in [name for name in given if name not in sections and name not in top]:
+            close = difflib.get_close_matches(name, sections, 1)
+            hint = f"; did you mean [{close[0]}]?" if close else f"; the sections are {', '.join(sections)}"
+            self.say(f"unknown section [{name}]", "", hint, breaks=close[0] if close else name)
+        for name in ("data", "initial", "solve"):
+            if name not in given and name not in self.broken:
+                self.say(f"missing section [{name}]", breaks=name)
+        if not {"attention", "feedforward"} & (given.keys() | self.broken):
+            self.say("missing section [attention], [feedforward] or both", breaks="objective")
+        readers = {"data": self.data, "initial": self.initial, "solve": self.solve}
+        for name in sections:
+            content = given.get(name, {})
+            if not isinstance(content, dict):
+                self.say(f"{name} must be a section [{name}], got {content!r:.80}", breaks=name)
+            elif name not in given and name in ("attention", "feedforward", *readers):
+                config[name] = None
+            else:
+                config[name] = readers[name](content) if name in readers else self.table(content, SECTIONS[name], name)
+        return config
+
+    def table(self, given: Mapping[str, Any], keys: Mapping[str, Key], section: str) -> dict[str, Any]:
+        """The values of a section."""
+        values, meant = {}, set()
+        for name in [name for name in given if name not in keys]:
+            close = difflib.get_close_matches(name, keys, 1)
+            homes = [home for home, others in SECTIONS.items() if home and name in others]
+            hint = f"; did you mean {close[0]!r}?" if close else f"; the keys are {', '.join(keys)}"
+            self.say(f"unknown key {name!r}", section, hint if close or not homes else f"; it belongs to [{homes[0]}]")
+            meant |= {*close}
+        for name, key in keys.items():
+            values[name] = key.default
+            if name not in given:
+                if key.default is REQUIRED and name not in meant:
+                    self.say(f"missing key {name!r}, {key.words},", section)
+            elif key.accepts(given[name]):
+                values[name] = _floats(given[name]) if "number" in key.words else given[name]
+            else:
+                choices = key.type if isinstance(key.type, tuple) else ()
+                close = difflib.get_close_matches(str(given[name]), choices, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                self.say(f"{name} must be {key.words}, got {given[name]!r:.80}", section, hint)
+        return values
+
+    def variant(
+        self, given: dict[str, Any], selector: str, variants: Mapping[str, dict[str, Key]], section: str
+    ) -> dict[str, Any]:
+        """The values of a section whose keys depend on one of them."""
+        keys = dict(SECTIONS.get(section, {})) | {selector: Key(tuple(variants))}
+        chosen = given.get(selector)
+        if isinstance(chosen, str) and chosen in variants:
+            return self.table(given, keys | variants[chosen], section)
+        elsewhere = {name for others in variants.values() for name in others}  # cannot be judged without the choice
+        return self.table({name: given[name] for name in given if name not in elsewhere}, keys, section)
+
+    def data(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Section [data]."""
+        return self.variant(given, "kind", DATA, "data")
+
+    def initial(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Section [initial] and its sections of blocks and groups."""
+        own = {name: value for name, value in given.items() if isinstance(value, dict) and name != "M"}
+        if not own:
+            values = self.variant(given, "law", LAWS, "initial")
+            random = values["law"] != "atoms"
+        else:
+            rest = {name: value for name, value in given.items() if name not in own}
+            if "law" in rest:
+                self.say(f"give law or sections such as [initial.{next(iter(own))}], not both,", "initial")
+                known = {"law"} | {name for keys in LAWS.values() for name in keys}
+                rest = {name: value for name, value in rest.items() if name not in known}
+            values = self.table(rest, SECTIONS["initial"], "initial")
+            for name, law in own.items():
+                if name not in GROUPS:
+                    close = difflib.get_close_matches(name, GROUPS, 1)
+                    hint = f"; did you mean [initial.{close[0]}]?" if close else f"; the names are {', '.join(GROUPS)}"
+                    self.say(f"unknown section [initial.{name}]", "", hint, breaks="initial")
+                values[name] = self.variant(law, "law", LAWS, f"initial.{name}")
+            random = any(values[name]["law"] != "atoms" for name in own)
+        if random and values["M"] is None and "initial" not in self.broken:
+            self.say("missing key 'M', the number of particles,", "initial")
+        return values
+
+    def solve(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Section [solve] and its section [solve.save]."""
+        values = self.table(given, SECTIONS["solve"], "solve")
+        if "solve" not in self.broken and values["tau_end"] <= values["tau_start"]:
+            self.say(f"tau_end must be after tau_start = {values['tau_start']}, got {values['tau_end']}", "solve")
+        if values["dtau"] is not None:
+            for name in ("rtol", "atol"):
+                if name in given:
+                    self.say(f"{name} belongs to adaptive steps: leave out {name} or dtau", "solve")
+                values[name] = None
+        if values["save"] is not None:
+            values["save"] = self.table(values["save"], SECTIONS["solve.save"], "solve.save")
+        return values
+
+
+def _floats(value: Any) -> Any:
+    """Numbers as floats, also in lists."""
+    if isinstance(value, list):
+        return [_floats(entry) for entry in value]
+    return float(value) if isinstance(value, int) else value
+
+
+def _make(check: _Check, config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the values of a file stand for, as far as it is sound."""
+    seed = config["seed"]
+    data_rng, initial_rng = np.random.default_rng(seed).spawn(2)
+    data: Any  # None, like everything below, when it or what it needs is broken
+    heldout: Any
+    parts = check.attempt("data", ["data"], lambda: _datasets(config["data"], folder, data_rng))
+    data, heldout = parts or (None, None)
+    encoders: Any = {
+        "attention": check.attempt("attention", ["attention"], lambda: _encoder(SoftmaxAttention, config["attention"])),
+        "feedforward": check.attempt(
+            "feedforward", ["feedforward"], lambda: _encoder(FeedForward, config["feedforward"])
+        ),
+    }
+    needs = ["data", "objective", *encoders]
+    objective = check.attempt("objective", needs, lambda: TransformerObjective(data, **encoders, **config["objective"]))
+    laws = ["initial", *(f"initial.{name}" for name in GROUPS)]
+    law = check.attempt("initial", laws, lambda: _law(config["initial"]))
+    rho0 = check.attempt(
+        "initial", ["initial", "objective"], lambda: _sample(config["initial"], law, objective, initial_rng)
+    )
+    save = check.attempt("solve.save", ["solve.save"], lambda: _save(config.get("solve")))
+    arguments = check.attempt("solve", ["solve"], lambda: _solve_arguments(config["solve"], save, seed))
+    observe = check.attempt(
+        "observe", ["observe", "objective"], lambda: _observers(config["observe"], objective, heldout)
+    )
+    return {"objective": objective, "rho0": rho0, "observe": observe, "solve_arguments": arguments}
+
+
+def _datasets(options: Mapping[str, Any], folder: Path, rng: np.random.Generator) -> tuple[Dataset, Dataset | None]:
+    """The training data and what is held out."""
+    arguments = dict(options)
+    kind, heldout = arguments.pop("kind"), arguments.pop("heldout")
+    if kind == "digits":
+        made: Any = digits(**arguments, heldout=heldout, rng=rng)
+        return (made, None) if heldout is None else made
+    if kind == "diabetes":
+        if heldout is None:
+            return diabetes(**arguments, rng=rng), None
+        total = arguments.pop("n_prompts")
+        out = round(heldout * total)
+        if not 0 < out < total:
+            raise InputError(f"heldout must leave prompts on both sides, got {heldout} of {total} prompts")
+        train = diabetes(total - out, **arguments, rng=rng, rows="train")
+        return train, diabetes(out, **arguments, rng=rng, rows="heldout")
+    data = in_context_regression(**arguments, rng=rng) if kind == "in-context" else from_npz(folder / arguments["path"])
+    return (data, None) if heldout is None else data.split(heldout, rng)
+
+
+def _encoder(make: Callable[..., Any], options: Mapping[str, Any] | None) -> Any:
+    return None if options is None else make(**options)
+
+
+def _law(options: Mapping[str, Any]) -> initial.Law:
+    """The law of [initial], or the product of those of its sections."""
+    if "law" not in options:
+        return initial.product(**{name: _law(value) for name, value in options.items() if name in GROUPS})
+    laws: dict[str, type[initial.Law]] = {"gaussian": initial.gaussian, "ball": initial.ball, "atoms": initial.atoms}
+    return laws[options["law"]](**{name: options[name] for name in LAWS[options["law"]]})
+
+
+def _sample(
+    options: Mapping[str, Any], law: initial.Law, objective: TransformerObjective, rng: np.random.Generator
+) -> Particles:
+    width = options["M"]
+    if isinstance(width, dict):  # TOML has no None: a block that is not named takes all atoms
+        width = dict.fromkeys(objective.encoders) | width
+    return law.sample(objective, width, rng, kind=options["kind"], dtype=options["dtype"])
+
+
+def _save(options: Mapping[str, Any] | None) -> SaveAt | None:
+    return SaveAt(**options["save"]) if options and options["save"] is not None else None
+
+
+def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int) -> dict[str, Any]:
+    arguments = {"tau_range": (options["tau_start"], options["tau_end"]), "save": save, "rng": seed}
+    steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
+    return arguments | {name: options[name] for name in ("scheme", "tol", *steps)}
+
+
+def _observers(
+    options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None
+) -> dict[str, Callable[[Particles], float]]:
+    """What to observe: "training error rate", "held-out risk" and the like."""
+    if options["heldout"] and heldout is None:
+        raise InputError("heldout observes held-out data, but [data] has no key heldout, such as heldout = 0.2,")
+    return {
+        f"{name} {quantity.replace('-', ' ')}": OBSERVERS[quantity](objective, data)
+        for key, name, data in (("training", "training", None), ("heldout", "held-out", heldout))
+        for quantity in options[key]
+    }

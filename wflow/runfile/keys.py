@@ -1,0 +1,173 @@
+"""The keys of run files: which there are, what they take, and their defaults."""
+
+from __future__ import annotations
+
+__all__ = ["DATA", "GROUPS", "LAWS", "REQUIRED", "SECTIONS", "TYPES", "Key"]
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from wflow import initial
+from wflow.depth import DEPTH_RULES
+from wflow.encoders.feedforward import ACTIVATIONS
+from wflow.observers import OBSERVERS
+from wflow.schemes import SCHEMES
+
+#: The default of a key without one.
+REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and 0 < value < 2**31
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_width(value: Any) -> bool:
+    by_block = isinstance(value, dict) and set(value) <= {"theta", "w"} and all(map(_is_count, value.values()))
+    return by_block or _is_count(value)
+
+
+def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and len(value) > 0 and all(map(check, value))
+
+
+#: The types of keys: the words of messages and of the documentation, and the test.
+TYPES: dict[str, Callable[[Any], bool]] = {
+    "true or false": lambda value: isinstance(value, bool),
+    "text": _is_text,
+    "a finite number": _is_number,
+    "a positive finite number": lambda value: _is_number(value) and value > 0,
+    "a non-negative finite number": lambda value: _is_number(value) and value >= 0,
+    "a number between 0 and 1": lambda value: _is_number(value) and 0 < value < 1,
+    "a positive integer": _is_count,
+    "a non-negative integer": lambda value: _is_integer(value) and 0 <= value < 2**63,
+    "a list of digits, or 'all'": lambda value: value == "all" or _list_of(_is_integer)(value),
+    "a pair [height, width] of integers": lambda value: _list_of(_is_integer)(value) and len(value) == 2,
+    "a list of names": _list_of(_is_text),
+    "a list of numbers": _list_of(_is_number),
+    "a list of points, which are lists of numbers": _list_of(_list_of(_is_number)),
+    "a number or a list of numbers": lambda value: _is_number(value) or _list_of(_is_number)(value),
+    "a positive finite number, 'lecun' or 'he'": lambda value: (
+        value in initial.GAINS if _is_text(value) else _is_number(value) and value > 0
+    ),
+    "a positive integer, or one for each block such as { theta = 32, w = 64 }": _is_width,
+    "a section or a table such as { every = 0.5 }": lambda value: isinstance(value, dict),
+    "a list of 'risk' and 'error-rate'": lambda value: value == [] or _list_of(lambda v: v in list(OBSERVERS))(value),
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key takes, one of :data:`TYPES` or a tuple of choices, and its default."""
+
+    type: str | tuple[str, ...]
+    default: Any = REQUIRED
+
+    @property
+    def words(self) -> str:
+        """The type in words."""
+        return self.type if isinstance(self.type, str) else "one of " + ", ".join(map(repr, self.type))
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value has the type."""
+        return TYPES[self.type](value) if isinstance(self.type, str) else _is_text(value) and value in self.type
+
+
+_HELDOUT = {"heldout": Key("a number between 0 and 1", None)}
+
+#: The keys of [data] by its ``kind``.
+DATA: dict[str, dict[str, Key]] = {
+    "digits": {
+        "classes": Key("a list of digits, or 'all'", [4, 9]),
+        "patch": Key("a pair [height, width] of integers", [2, 2]),
+        "positions": Key(("coordinates", "onehot"), "coordinates"),
+        **_HELDOUT,
+    },
+    "in-context": {
+        "n_prompts": Key("a positive integer"),
+        "dimension": Key("a positive integer"),
+        "context": Key("a positive integer"),
+        "teacher": Key(("linear", "tanh", "relu"), "linear"),
+        "width": Key("a positive integer", 16),
+        "positions": Key("true or false", True),
+        "noise": Key("a non-negative finite number", 0.0),
+        **_HELDOUT,
+    },
+    "diabetes": {
+        "n_prompts": Key("a positive integer"),
+        "context": Key("a positive integer"),
+        "features": Key("a list of names", None),
+        **_HELDOUT,
+    },
+    "npz": {"path": Key("text"), **_HELDOUT},
+}
+
+#: The keys of a law, in [initial] or in [initial.NAME] for a block or parameter group, by its ``law``.
+LAWS: dict[str, dict[str, Key]] = {
+    "gaussian": {
+        "std": Key("a positive finite number, 'lecun' or 'he'", 1.0),
+        "mean": Key("a number or a list of numbers", 0.0),
+    },
+    "ball": {"radius": Key("a positive finite number")},
+    "atoms": {
+        "points": Key("a list of points, which are lists of numbers"),
+        "weights": Key("a list of numbers", None),
+    },
+}
+
+#: The names that may have a law of their own.
+GROUPS = ("theta", "w", "V", "W", "W_V", "W_O", "W_K", "W_Q", "W_1", "W_2")
+
+#: The keys of the other sections; under "" those of the top level.
+SECTIONS: dict[str, dict[str, Key]] = {
+    "": {"seed": Key("a non-negative integer", 0)},
+    "attention": {"factored": Key("true or false", False), "rank": Key("a positive integer", None)},
+    "feedforward": {
+        "activation": Key(ACTIVATIONS, "relu"),
+        "hidden": Key("a positive integer", 1),
+        "bias": Key("true or false", False),
+    },
+    "objective": {
+        "weight_decay": Key("a non-negative finite number", 0.0),
+        "entropy": Key("a non-negative finite number", 0.0),
+        "depth": Key(tuple(DEPTH_RULES), "split-euler"),
+        "layers": Key("a positive integer", 8),
+    },
+    "initial": {
+        "M": Key("a positive integer, or one for each block such as { theta = 32, w = 64 }", None),
+        "kind": Key(initial.KINDS, "iid"),
+        "dtype": Key(("float64", "float32"), "float64"),
+    },
+    "solve": {
+        "scheme": Key(tuple(SCHEMES), "dopri5"),
+        "tau_start": Key("a finite number", 0.0),
+        "tau_end": Key("a finite number"),
+        "dtau": Key("a positive finite number", None),
+        "rtol": Key("a non-negative finite number", 1e-6),
+        "atol": Key("a non-negative finite number", 1e-9),
+        "tol": Key("a non-negative finite number", 1e-10),
+        "save": Key("a section or a table such as { every = 0.5 }", None),
+    },
+    "solve.save": {
+        "every": Key("a positive finite number", None),
+        "tau": Key("a list of numbers", None),
+        "steps": Key("a positive integer", None),
+    },
+    "observe": {
+        "training": Key("a list of 'risk' and 'error-rate'", []),
+        "heldout": Key("a list of 'risk' and 'error-rate'", []),
+    },
+}
