@@ -55,7 +55,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)
 MAX_VECTOR_POINTS = 5000
 
 STYLE: dict[str, Any] = {"font.family": ["STIXGeneral", "DejaVu Sans"], "mathtext.fontset": "stix"}
-STYLE |= {"pdf.fonttype": 42, "savefig.dpi": 300, "legend.frameon": False, "axes.formatter.use_mathtext": True}
+STYLE |= {"pdf.fonttype": 42, "savefig.dpi": 300, "legend.frameon": False}
 STYLE |= {"lines.linewidth": 1.2, "lines.markersize": 2.2, "hatch.linewidth": 0.5}
 STYLE |= dict.fromkeys(("axes.spines.top", "axes.spines.right"), False)
 STYLE |= dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9)
@@ -84,8 +84,6 @@ def energy(
 
     Parameters
     ----------
-    solution
-        What :func:`wflow.solve` returned or :func:`wflow.load` read.
     observed
         ``{name: "risk" or "error-rate"}``, the observed quantities to show. None shows those that the trajectory file
         knows as such; for a solution in memory, those with "risk" or "error" in their names.
@@ -122,13 +120,7 @@ def energy(
     figure = Figure(figsize=(SINGLE, 0.45 + 1.3 * len(panels)), layout="constrained")
     column = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (label, curves) in zip(column, panels.items()):
-        _plot_series(axes, tau, curves)
-        axes.set_ylabel(label)
-        pooled = np.concatenate(list(curves.values()))
-        if label.startswith("error") and not 0 < 10 * pooled.min() < pooled.max():
-            axes.set_ylim(bottom=0)
-        else:
-            _log_axis(axes, pooled)
+        _plot_series(axes, label, tau, curves)
     if tau_scale == "log":
         column[-1].set_xscale("log", nonpositive="mask")
         column[-1].set_xlim(max(tau[tau > 0][0], 1e-4 * tau[-1]) / 1.2, tau[-1] * 1.2)
@@ -149,8 +141,6 @@ def clouds(
 
     Parameters
     ----------
-    solution
-        As for :func:`energy`.
     coordinates
         Two parameters to show instead of principal coordinates, counted from 0.
     frames
@@ -170,7 +160,7 @@ def clouds(
             _scatter_clouds(row, name, measures, coordinates)
         row[0].locator_params(nbins=5, steps=[1, 2, 5, 10])
     for axes, i in zip(grid[0], chosen):
-        axes.set_title(rf"$\tau={_number(solution.frame_tau[i])}$")
+        axes.set_title(rf"$\tau=${_number(solution.frame_tau[i])}")
     if len(measures[0].t) > 1:
         bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "viridis"), ax=grid, aspect=15 * len(names), pad=0.015)
         bar.set_label("depth $t$")
@@ -182,10 +172,7 @@ def clouds(
 def depth(solution: Solution, *, frames: int | Sequence[int] = 6) -> Figure:
     """Profiles over depth t: second moment and norm of the mean of every block, coloured by training time.
 
-    Parameters
-    ----------
-    solution, frames
-        As for :func:`clouds`.
+    ``frames`` as for :func:`clouds`. The measure must have more than one depth slice.
     """
     chosen = _choose_frames(solution, frames)
     measures = [solution.measure(i) for i in chosen]
@@ -215,7 +202,7 @@ def depth(solution: Solution, *, frames: int | Sequence[int] = 6) -> Figure:
     # One step of the bar for every frame, however unequal their distances.
     steps = ScalarMappable(BoundaryNorm(np.arange(len(chosen) + 1), len(chosen)), ListedColormap(colours))
     bar = figure.colorbar(steps, ax=grid, ticks=np.arange(len(chosen)) + 0.5, aspect=30, pad=0.015)
-    bar.set_ticklabels([f"${_number(solution.frame_tau[i])}$" for i in chosen])
+    bar.set_ticklabels([_number(solution.frame_tau[i]) for i in chosen])
     bar.ax.tick_params(which="both", length=0)
     bar.set_label(r"training time $\tau$")
     return _laid_out(figure)
@@ -230,8 +217,6 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
 
     Parameters
     ----------
-    solution
-        As for :func:`energy`.
     objective
         What predicts, such as a :class:`wflow.TransformerObjective`; None for the solution's own.
     dataset
@@ -243,12 +228,12 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
         raise InputError(
             f"predictions need an objective that predicts, got {found}; pass objective=, the Transformer of the run"
         )
-    data: Dataset = objective.dataset if dataset is None else dataset
+    data = objective.dataset if dataset is None else dataset
     labels = data.labels.reshape(data.n_prompts, -1)
     one_hot = data.n_labels > 1 and bool((np.sort(labels, axis=1) == np.eye(data.n_labels)[-1]).all())
     chosen = _choose_frames(solution, 1 if one_hot else 2)
     outputs = [np.asarray(objective.predict(solution.measure(i), data.tokens)) for i in chosen]
-    times = [rf"$\tau={_number(solution.frame_tau[i])}$" for i in chosen]
+    times = [rf"$\tau=${_number(solution.frame_tau[i])}" for i in chosen]
     signs = data.n_labels == 1 and bool((np.abs(labels) == 1).all())
     panels = _confusion if one_hot else _class_histograms if signs else _label_scatter
     return _laid_out(panels(data, outputs, times))
@@ -296,8 +281,13 @@ def save(figure: Figure, path: str | PathLike[str]) -> Path:
 
 def _laid_out(figure: Figure) -> Figure:
     """Make the ticks, while our style holds, and fix the layout: every file of the figure then looks the same."""
-    if engine := figure.get_layout_engine():
-        engine.execute(figure)
+    for _ in range(1 + len(figure.legends)):  # a legend outside the panels takes a second pass
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        formatter = axis.get_major_formatter()
+        if axis.get_offset_text().get_text() and isinstance(formatter, ticker.ScalarFormatter):
+            formatter.set_useMathText(True)  # not for all, since mathematics takes most of the time of a figure
     figure.set_layout_engine("none")
     return figure
 
@@ -349,10 +339,12 @@ def _symbol(block: str) -> str:
 
 
 def _number(value: float, digits: int = 3) -> str:
-    """A number as mathematics, such as ``0.01`` or ``2\\times10^{-7}``."""
-    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    power = f"10^{{{int(exponent or 0)}}}"
-    return mantissa if not exponent else power if mantissa == "1" else rf"{mantissa}\times{power}"
+    """A number as a label, such as ``0.01`` or ``$2\\times10^{-7}$``."""
+    plain = 1e3 <= abs(value) < 1e5
+    mantissa, _, exponent = (f"{value:.0f}" if plain else f"{value:.{digits}g}").partition("e")
+    if not exponent:
+        return mantissa.replace("-", "\N{MINUS SIGN}")
+    return rf"${mantissa}\times10^{{{int(exponent)}}}$".replace(r"$1\times", "$")
 
 
 def _log_axis(axes: Axes, values: Array) -> None:
@@ -370,14 +362,20 @@ def _log_axis(axes: Axes, values: Array) -> None:
         axis.set(major_locator=ticker.MaxNLocator(4), minor_locator=ticker.NullLocator())
         axis.set_major_formatter(ticker.ScalarFormatter())
     if 0.7 <= decades < 2 or (decades >= 2 and positive.min() >= 1e-3 and positive.max() <= 1e3):
-        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"${_number(value)}$"))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _number(value)))
 
 
-def _plot_series(axes: Axes, tau: Array, curves: Mapping[str, Array]) -> None:
-    """Curves over tau, with a legend above the axes, where it covers nothing."""
+def _plot_series(axes: Axes, title: str, tau: Array, curves: Mapping[str, Array]) -> None:
+    """Curves over tau, on a logarithmic axis if that fits, with a legend above the axes, where it covers nothing."""
     for (label, values), colour, dash in zip(curves.items(), PALETTE, DASHES):
         if np.isfinite(values).any():
             axes.plot(tau, values, color=colour, linestyle=dash, marker="o" if len(tau) <= 40 else "", label=label)
+    axes.set_ylabel(title)
+    pooled = np.concatenate(list(curves.values()))
+    if title.startswith("error") and not 0 < 10 * pooled.min() < pooled.max():
+        axes.set_ylim(bottom=0)
+    else:
+        _log_axis(axes, pooled)
     handles, labels = axes.get_legend_handles_labels()
     if labels:
         widths = [8 + len(label) for label in labels]  # in letters; a line has room for 64
@@ -461,23 +459,22 @@ def _class_histograms(data: Dataset, outputs: list[Array], times: list[str]) -> 
 
 
 def _label_scatter(data: Dataset, outputs: list[Array], times: list[str]) -> Figure:
-    figure = Figure(figsize=(SINGLE, 2.05 if len(outputs) > 1 else SINGLE), layout="constrained")
+    labels, few = data.labels.reshape(data.n_prompts, -1), 1 < data.n_labels <= len(PALETTE)
+    figure = Figure(figsize=(SINGLE, (2.05 if len(outputs) > 1 else 3.3) + 0.25 * few), layout="constrained")
     row = figure.subplots(1, len(outputs), sharex=True, sharey=True, squeeze=False)[0]
-    labels, few = data.labels.reshape(data.n_prompts, -1), data.n_labels <= len(PALETTE)
     area = float(np.clip(2000 / labels.size, 1, 10))
     pooled = np.concatenate([labels.ravel(), *(output.ravel() for output in outputs)])
     margin = 0.05 * (np.ptp(pooled) or 1.0)
     for axes, output, time in zip(row, outputs, times):
         for k, values in enumerate(output.reshape(labels.shape).T):
-            colour = PALETTE[k if few else 0]
-            dots = axes.scatter(labels[:, k], values, area, colour, linewidths=0, alpha=0.7, label=f"$k={k + 1}$")
-            dots.set_rasterized(labels.size > MAX_VECTOR_POINTS)
+            axes.scatter(labels[:, k], values, area, PALETTE[k * few], linewidths=0, alpha=0.7, label=f"$k={k + 1}$")
+            axes.collections[k].set_rasterized(labels.size > MAX_VECTOR_POINTS)
         axes.axline((0, 0), slope=1, color="black", linewidth=0.6, linestyle="--", zorder=0)
-        axes.set_title(f"{time}: $R={_number(data.risk(output), 2)}$")
+        axes.set_title(f"{time}: $R=${_number(data.risk(output), 2)}")
         limits = (pooled.min() - margin, pooled.max() + margin)
         axes.set(xlabel="label $y$", xlim=limits, ylim=limits, aspect="equal")
     row[0].set_ylabel(r"prediction $\mathrm{Read}\,T(1)$")
-    if few and data.n_labels > 1:
+    if few:
         figure.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=data.n_labels)
     return figure
 

@@ -142,7 +142,7 @@ def solve(
         "controller": {"kind": type(controller).__name__, **_plain(controller)},
         "save": None if save is None else asdict(save),
         "tol": tol,
-        "seed": rng if isinstance(rng, int) else None,
+        "seed": int(rng) if isinstance(rng, (int, np.integer)) else None,
     }
     if path is not None:
         from wflow.trajectory import check_target
@@ -255,7 +255,7 @@ class _Run:
         self.recorder: Any = None
         self.stats: dict[str, Any] = {"steps": 0, "rejected": 0, "evaluations": 0}
         self.stats |= {"seconds_compile": 0.0, "seconds_solve": 0.0, "seconds_save": 0.0}
-        self.frame_is_due = False
+        self.last_frame = -np.inf
 
     def begin(self, x: Any) -> None:
         """Evaluate the initial state and choose the first step."""
@@ -270,7 +270,7 @@ class _Run:
         self.tau, self.dissipated = state["tau"], state["dissipated"]
         self.h, self.memory, self.energy0 = state["h"], state["memory"], state["energy0"]
         self.h_largest = state["h_largest"]
-        self.frame_is_due = state["frame_is_due"]
+        self.last_frame = state["last_frame"]
         for name in ("steps", "rejected", "evaluations"):
             self.stats[name] = state[name]
         self.point = self._first_evaluation(state["x"])
@@ -296,7 +296,7 @@ class _Run:
             "memory": self.memory,
             "energy0": self.energy0,
             "dissipated": self.dissipated,
-            "frame_is_due": self.frame_is_due,
+            "last_frame": self.last_frame,
             "steps": self.stats["steps"],
             "rejected": self.stats["rejected"],
             "evaluations": self.flow.n_evaluations,
@@ -319,6 +319,7 @@ class _Run:
     def record_first(self, recorder: Any = None) -> None:
         """The initial state: series entry, frame and checkpoint."""
         recorder = recorder or self.recorder
+        self.last_frame = self.tau
         recorder.add_step(self.row(0.0))
         recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
 
@@ -333,7 +334,8 @@ class _Run:
                     status = Status.FINISHED
                 elif self.flow.norm(self.point.velocity) <= self.tol:
                     status = Status.STEADY
-                    self._keep(self._frame)
+                    if self.last_frame < self.tau:
+                        self._keep(self._frame)
                 else:
                     status, message = self._step()
                     bar.update(self)
@@ -375,7 +377,7 @@ class _Run:
             self.stats["seconds_save"] += time.perf_counter() - began
 
     def _frame(self) -> None:
-        self.frame_is_due = False
+        self.last_frame = self.tau
         self.recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
 
     def _next_stop(self) -> float:

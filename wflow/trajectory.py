@@ -355,7 +355,7 @@ def _commit() -> str:
     if not (here.parent / ".git").exists():
         return ""
     answer = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
+    return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def _write_dataset(group: Any, data: Dataset) -> None:
@@ -419,7 +419,7 @@ def _write_layout(file: Any, rho0: Particles, observed: list[str], steps_room: i
     """Series and frames with room for so many entries, and their dimension scales."""
     series = file.create_group("series")
     series.create_dataset("count", data=0, dtype=np.int64)
-    tau = _room(series, "tau", (steps_room,), np.float64, "training time tau, dimensionless")
+    tau = _room(series, "tau", (steps_room,), np.float64, "training time tau")
     tau.make_scale("tau")
     extra = series.create_group("observed")
     labels = [(series, name, label) for name, label in SERIES.items() if name != "tau"]
@@ -431,7 +431,7 @@ def _write_layout(file: Any, rho0: Particles, observed: list[str], steps_room: i
     frames = file.create_group("frames")
     frames.attrs["blocks"] = json.dumps(list(rho0.blocks))
     frames.create_dataset("count", data=0, dtype=np.int64)
-    frame_tau = _room(frames, "tau", (frames_room,), np.float64, "training time tau of the frame, dimensionless")
+    frame_tau = _room(frames, "tau", (frames_room,), np.float64, "training time tau of the frame")
     frame_tau.make_scale("tau")
     _scale(frames, "t", rho0.t, "depth t in [0, 1]")
     _labelled(frames, "depth_weights", rho0.depth_weights, "quadrature weights of the depth nodes", ["t"])
@@ -455,7 +455,7 @@ def _room(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     data = group.create_dataset(name, shape, dtype=dtype, dcpl=creation)
-    data.attrs["long_name"] = label
+    data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
     if len(shape) == 1:
         data[...] = np.nan
     return data
@@ -463,13 +463,13 @@ def _room(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str)
 
 def _scale(group: Any, name: str, values: NDArray[Any], label: str) -> None:
     data = group.create_dataset(name, data=values, dtype=values.dtype)
-    data.attrs["long_name"] = label
+    data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
     data.make_scale(name)
 
 
 def _labelled(group: Any, name: str, values: NDArray[Any], label: str, scales: list[str]) -> None:
     data = group.create_dataset(name, data=values, dtype=values.dtype)
-    data.attrs["long_name"] = label
+    data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
     for axis, scale in enumerate(scales):
         data.dims[axis].attach_scale(group[scale])
         data.dims[axis].label = scale

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import from_lanes, groups_of, to_lanes
+from wflow.encoders.layout import from_lanes, groups_of, plain, to_lanes
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -85,7 +85,7 @@ class SoftmaxAttention:
         from wflow.kernels.lanes import n_lanes
 
         lanes = n_lanes(tokens.dtype)
-        V, W = self.matrices(parameters, tokens.shape[1])
+        V, W = self.matrices(parameters.astype(tokens.dtype, copy=False), tokens.shape[1])
         return to_lanes(V, lanes), to_lanes(W, lanes), to_lanes(weights.astype(tokens.dtype)[:, None], lanes)
 
     def _groups(self, tokens: Array, width: int) -> int:
@@ -95,6 +95,7 @@ class SoftmaxAttention:
         """``sum_j a_j f(T_b, theta_j)``, shape (B, D, n)."""
         from wflow.kernels.attention import attention_mean
 
+        tokens = plain(tokens)
         out = np.empty_like(tokens)
         attention_mean(tokens, *self._packed(tokens, parameters, weights), out, self._groups(tokens, len(parameters)))
         return out
@@ -102,6 +103,7 @@ class SoftmaxAttention:
     def _transpose(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, ...]:
         from wflow.kernels.attention import attention_vjp
 
+        tokens, cotangent = plain(tokens), plain(cotangent)
         V, W, a = self._packed(tokens, parameters, weights)
         tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
         V_bar, W_bar = (np.zeros((groups, *V.shape), V.dtype) for _ in range(2))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import from_lanes, groups_of, to_lanes
+from wflow.encoders.layout import from_lanes, groups_of, plain, to_lanes
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -78,7 +78,7 @@ class FeedForward:
         from wflow.kernels.lanes import n_lanes
 
         lanes = n_lanes(tokens.dtype)
-        A, C = self._neurons(parameters, tokens.shape[1])
+        A, C = self._neurons(parameters.astype(tokens.dtype, copy=False), tokens.shape[1])
         a = np.repeat(weights.astype(tokens.dtype), self.hidden)[:, None]
         return (
             to_lanes(A[:, :, None], lanes),
@@ -94,6 +94,7 @@ class FeedForward:
         """``sum_j a_j h(T_b, w_j)``, shape (B, D, n)."""
         from wflow.kernels.feedforward import feedforward_mean
 
+        tokens = plain(tokens)
         out = np.empty_like(tokens)
         feedforward_mean(tokens, *self._packed(tokens, parameters, weights), out, self._groups(tokens, len(parameters)))
         return out
@@ -101,6 +102,7 @@ class FeedForward:
     def _transpose(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, ...]:
         from wflow.kernels.feedforward import feedforward_vjp
 
+        tokens, cotangent = plain(tokens), plain(cotangent)
         A, C, a, code = self._packed(tokens, parameters, weights)
         tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
         A_bar, C_bar = (np.zeros((groups, *x.shape), x.dtype) for x in (A, C))

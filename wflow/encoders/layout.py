@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["from_lanes", "groups_of", "to_lanes"]
+__all__ = ["from_lanes", "groups_of", "plain", "to_lanes"]
 
 from typing import Any
 
@@ -36,6 +36,11 @@ def from_lanes(array: Array, width: int) -> Array:
     """
     rows = np.moveaxis(array, -1, 1)
     return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:])[:width])
+
+
+def plain(array: Array) -> Array:
+    """The array as kernels are compiled for it: contiguous and writable; copied only where it is not."""
+    return np.require(array, requirements=["C", "W"])
 
 
 #: Below about this many multiplications the threads cost more than they bring.
