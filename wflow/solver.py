@@ -471,13 +471,23 @@ def _signals(flow: Flow, active: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _compile_clock(stats: dict[str, Any]) -> Iterator[None]:
-    """Add the seconds that numba spends compiling."""
+    """Add the seconds that numba spends compiling; kernels compiled on behalf of another count once."""
     from numba.core import event
 
-    def add(seconds: float) -> None:
-        stats["seconds_compile"] += seconds
+    class Clock(event.Listener):
+        depth, began = 0, 0.0
 
-    with event.install_timer("numba:compile", add):
+        def on_start(self, event: Any) -> None:
+            if self.depth == 0:
+                self.began = time.perf_counter()
+            self.depth += 1
+
+        def on_end(self, event: Any) -> None:
+            self.depth -= 1
+            if self.depth == 0:
+                stats["seconds_compile"] += time.perf_counter() - self.began
+
+    with event.install_listener("numba:compile", Clock()):
         yield
 
 

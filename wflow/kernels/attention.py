@@ -13,7 +13,7 @@ __all__ = ["attention_mean", "attention_vjp", "padded_columns"]
 import numba
 import numpy as np
 
-from wflow.kernels.lanes import FAST, add, at, div, exp, fma, mul, put, splat, sub, vmax, zero
+from wflow.kernels.lanes import FAST, add, at, div, exp, flipped, fma, mul, put, splat, sub, vmax, zero
 
 kernel = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False)
 parallel_kernel = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False, parallel=True)
@@ -79,6 +79,22 @@ def _store(C, i, j, p0, p1, p2, p3, keep):
 
 
 @kernel
+def _fill(T, tokens, b):
+    """Prompt b without its padding. Loops compile in a fraction of the time that numba needs for slices."""
+    for i in range(tokens.shape[1]):
+        for j in range(tokens.shape[2]):
+            T[i, j] = tokens[b, i, j]
+
+
+@kernel
+def _clear(C, start):
+    """Zero the rows from ``start``."""
+    for i in range(start, C.shape[0]):
+        for j in range(C.shape[1]):
+            put(C, i, j, zero(C))
+
+
+@kernel
 def _softmax(P, n):
     """Column by column over the first n rows: ``P_ji <- exp(P_ji) / sum_k exp(P_ki)``; the other rows become zero."""
     for i in range(P.shape[1]):
@@ -93,7 +109,7 @@ def _softmax(P, n):
         total = div(splat(P.dtype.type(1)), total)
         for j in range(n):
             put(P, j, i, mul(at(P, j, i), total))
-    P[n:] = 0
+    _clear(P, n)
 
 
 @kernel
@@ -119,16 +135,17 @@ def _sum_lanes(A, out):
 def _mean_group(tokens, V, W, weights, out, first, last):
     D, n = tokens.shape[1:]
     lanes, columns = V.shape[3], -(-n // 4) * 4
-    T = np.zeros((D, columns), tokens.dtype)
-    U = np.empty((D, columns, lanes), tokens.dtype)
-    Z, total = np.empty_like(U), np.empty_like(U)
-    P = np.empty((columns, columns, lanes), tokens.dtype)
+    # Slices with a step have general strides for numba: one build of _product serves all arguments.
+    V, W, T = V[::1], W[::1], np.zeros((D, columns), tokens.dtype)[::1]
+    small = np.empty((3, D, columns, lanes), tokens.dtype)[::1]
+    U, Z, total = small[0], small[1], small[2]
+    P = np.empty((columns, columns, lanes), tokens.dtype)[::1]
     for b in range(first, last):
-        T[:, :n] = tokens[b]
-        total[:] = 0
+        _fill(T, tokens, b)
+        _clear(total, 0)
         for h in range(V.shape[0]):
             _product(U, W[h], T, False)
-            _product(P, T.T, U, False)
+            _product(P, flipped(T), U, False)
             _softmax(P, n)
             _product(Z, T, P, False)
             _scale(Z, Z, at(weights, h, 0))
@@ -154,25 +171,25 @@ def attention_mean(tokens, V, W, weights, out, groups):
 def _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar, first, last):
     D, n = tokens.shape[1:]
     lanes, columns = V.shape[3], -(-n // 4) * 4
-    T = np.zeros((D, columns), tokens.dtype)
-    p = np.zeros((D, columns), tokens.dtype)
-    U = np.empty((D, columns, lanes), tokens.dtype)
-    Z, G, X, total = np.empty_like(U), np.empty_like(U), np.empty_like(U), np.empty_like(U)
-    P = np.empty((columns, columns, lanes), tokens.dtype)
-    S = np.empty_like(P)
+    V, W, V_bar, W_bar = V[::1], W[::1], V_bar[::1], W_bar[::1]  # as in _mean_group
+    T, p = np.zeros((D, columns), tokens.dtype)[::1], np.zeros((D, columns), tokens.dtype)[::1]
+    small = np.empty((5, D, columns, lanes), tokens.dtype)[::1]
+    U, Z, G, X, total = small[0], small[1], small[2], small[3], small[4]
+    large = np.empty((2, columns, columns, lanes), tokens.dtype)[::1]
+    P, S = large[0], large[1]
     for b in range(first, last):
-        T[:, :n] = tokens[b]
-        p[:, :n] = cotangent[b]
-        total[:] = 0
+        _fill(T, tokens, b)
+        _fill(p, cotangent, b)
+        _clear(total, 0)
         for h in range(V.shape[0]):
             a = at(weights, h, 0)
             _product(U, W[h], T, False)
-            _product(P, T.T, U, False)
+            _product(P, flipped(T), U, False)
             _softmax(P, n)
             _product(Z, T, P, False)
-            _product(G, V[h].transpose(1, 0, 2), p, False)
-            _product(V_bar[h], p, Z.transpose(1, 0, 2), True)
-            _product(S, T.T, G, False)
+            _product(G, flipped(V[h]), p, False)
+            _product(V_bar[h], p, flipped(Z), True)
+            _product(S, flipped(T), G, False)
             for i in range(columns):  # S <- Gam = P o (S - sum_k P_k S_k), with sum_k P_k S_k = <Z, G>
                 k = zero(S)
                 for d in range(D):
@@ -180,13 +197,13 @@ def _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar, first
                 for j in range(columns):
                     put(S, j, i, mul(at(P, j, i), sub(at(S, j, i), k)))
             _product(X, T, S, False)
-            _product(W_bar[h], X, T.T, True)
+            _product(W_bar[h], X, flipped(T), True)
             _scale(G, G, a)
             _scale(U, U, a)
             _scale(X, X, a)
-            _product(total, G, P.transpose(1, 0, 2), True)
-            _product(total, U, S.transpose(1, 0, 2), True)
-            _product(total, W[h].transpose(1, 0, 2), X, True)
+            _product(total, G, flipped(P), True)
+            _product(total, U, flipped(S), True)
+            _product(total, flipped(W[h]), X, True)
         _sum_lanes(total, tokens_bar[b])
 
 
