@@ -19,7 +19,7 @@ The evaluation is the recursion ``T <- T + 1/(2 L M) sum_j V_j T softmax_col(T^T
 ``(entry of T^L - label)^2 / 2`` plus ``weight_decay / (2 L M)`` times the squared norm of all parameters; and
 the velocities are ``-M L dQ/d(particle)``.
 
-What makes it fast, in order of weight; seconds at "medium" are in README.md:
+What makes it fast, in order of weight:
 
 * prompts in chunks whose attention weights (c n^2 M numbers) take about a megabyte, in a ``lax.scan``
 * heads last, (c, D, n, M), so that one product per prompt serves all heads and the softmax runs along lanes
