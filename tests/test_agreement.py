@@ -43,6 +43,10 @@ def compare(objective: wflow.TransformerObjective, rho: wflow.Particles, referen
     assert ours.value == pytest.approx(Q, rel=tolerance)
     assert ours.parts["risk"] == pytest.approx(R, rel=tolerance)
     assert objective.value(rho) == pytest.approx(Q, rel=tolerance)
+    squares = [
+        np.einsum("lm,lmp->", objective.prepare(rho).mass(b), g**2) for b, g in zip(("theta", "w"), G) if g is not None
+    ]
+    assert objective.dissipation(rho) == pytest.approx(sum(squares), rel=2 * tolerance)  # -dQ/dtau
     for block, gradient in zip(("theta", "w"), G):
         if gradient is not None:
             assert ours.velocity[block].dtype == rho.dtype
