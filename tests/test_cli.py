@@ -298,7 +298,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "heldout": (run(("0.25", "1.5")), "heldout must be a number between 0 and 1, got 1.5 in [data]"),
     "activation": (run(("tanh", "tahn")), "activation must be one of 'identity', "),
     "rank": (run(("[attention]", "[attention]\nrank = 2")), "rank=2 needs factored=True"),
-    "entropy": (run(("layers = 2", "layers = 2\nentropy = 0.1")), "without entropy"),
+    "entropy": (run(("layers = 2", "layers = 2\nentropy = 0.1")), "does not treat internal energies"),
     "no TOML": (run(("[data]", "[data")), "is not valid TOML"),
     "NaN": (run_npz(tokens=NAN, labels=np.ones(4)), "mine.npz: tokens must be finite, got nan at index"),
     "tokens": (run_npz(tokens=np.ones((4, 2)), labels=np.ones(4)), "tokens must have shape (B, D, n), got"),

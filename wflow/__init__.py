@@ -13,19 +13,24 @@ if TYPE_CHECKING:
     from wflow import datasets, distances, encoders, figures, initial, observers, problems, runfile, trajectory
     from wflow.datasets import Dataset
     from wflow.encoders import FeedForward, SoftmaxAttention
-    from wflow.energies import TransformerObjective
+    from wflow.energies import Entropy, InteractionEnergy, PorousMedium, PotentialEnergy, TransformerObjective
     from wflow.errors import InputError, SolveError
-    from wflow.measures import Particles
+    from wflow.measures import Grid, Particles
     from wflow.solution import SaveAt, Solution, Status
     from wflow.solver import Interrupted, resume, solve
     from wflow.trajectory import load
 
 __all__ = [
     "Dataset",
+    "Entropy",
     "FeedForward",
+    "Grid",
     "InputError",
+    "InteractionEnergy",
     "Interrupted",
     "Particles",
+    "PorousMedium",
+    "PotentialEnergy",
     "SaveAt",
     "SoftmaxAttention",
     "Solution",
@@ -50,10 +55,15 @@ __all__ = [
 #: The module of every public name; it is imported when the name is first used, so that ``wflow --help`` is quick.
 _HOMES = {
     "Dataset": "datasets",
+    "Entropy": "energies",
     "FeedForward": "encoders",
+    "Grid": "measures",
     "InputError": "errors",
+    "InteractionEnergy": "energies",
     "Interrupted": "solver",
     "Particles": "measures",
+    "PorousMedium": "energies",
+    "PotentialEnergy": "energies",
     "SaveAt": "solution",
     "SoftmaxAttention": "encoders",
     "Solution": "solution",

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Adaptive", "Controller", "Fixed", "Verdict"]
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -38,8 +38,10 @@ class Controller(Protocol):
         ...
 
 
-def energy_rise(point: Point, trial: Trial) -> bool:
-    """Whether Q rose over a trial by more than rounding."""
+def energy_rise(scheme: Scheme, point: Point, trial: Trial) -> bool:
+    """Whether Q rose over a trial by more than rounding, for a scheme with which it must not."""
+    if not getattr(scheme, "monotone", True):
+        return False
     slack = ENERGY_ROUNDING * np.finfo(point.x.dtype).eps * abs(point.value)
     return bool(trial.point.value > point.value + slack)
 
@@ -58,6 +60,8 @@ class Fixed:
 
     dtau: float
     monotone: bool = True
+    #: It reads no error estimates, so that schemes need not spend evaluations on them.
+    wants_error: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_positive("dtau", self.dtau)
@@ -67,10 +71,12 @@ class Fixed:
         return self.dtau, 1.0
 
     def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
-        """Accept unless Q rose or is not finite."""
+        """Accept unless Q rose or is not finite; a step that could not be made is tried with half of it."""
+        if trial.failure:
+            return Verdict(False, trial.failure, 0.5 * trial.h, memory)
         if not trial.point.is_finite:
             return Verdict(False, "is not finite", 0.0, memory)
-        if self.monotone and energy_rise(point, trial):
+        if self.monotone and energy_rise(scheme, point, trial):
             rise = f"raised Q from {point.value:.9g} to {trial.point.value:.9g}"
             return Verdict(False, rise, 0.0, memory)
         return Verdict(True, "", self.dtau, memory)
@@ -111,11 +117,13 @@ class Adaptive:
             raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
         if self.dtau is not None:
             return self.dtau, 1.0
-        size, speed = flow.norm(point.x), flow.norm(point.velocity)
+        size, speed = flow.size(point), float(np.sqrt(flow.dissipation(point)))
         return (0.01 * (size or 1.0) / speed if speed > 0 else 1.0), 1.0
 
     def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
         """Accept or reject, and choose the next step."""
+        if trial.failure:
+            return Verdict(False, trial.failure, 0.5 * trial.h, 1.0)
         if not trial.point.is_finite:
             return Verdict(False, "is not finite", 0.2 * trial.h, 1.0)
         q: Any = scheme.error_order
@@ -125,7 +133,7 @@ class Adaptive:
             return Verdict(
                 False, f"has {error:.3g} times the tolerated error", trial.h * max(0.2, 0.9 * error ** (-1 / q)), 1.0
             )
-        if energy_rise(point, trial):
+        if energy_rise(scheme, point, trial):
             return Verdict(False, f"raised Q from {point.value:.9g} to {trial.point.value:.9g}", 0.5 * trial.h, 1.0)
         h = trial.h * float(np.clip(0.9 * error ** (-0.7 / q) * memory ** (0.4 / q), 0.2, 5.0))
         if trial.lipschitz > 0:

@@ -24,6 +24,7 @@ SERIES: Mapping[str, str] = {
     "risk": "risk R",
     "dissipation": "dissipation |v|^2 = -dQ/dtau",
     "dtau": "step that led here",
+    "step_length": "metric length of the step that led here",
     "defect": "energy-identity defect Q(0) - Q(tau) - int |v|^2",
     "max_norm": "largest |beta| of a particle",
 }
@@ -41,11 +42,22 @@ class Status(StrEnum):
     STEP_TOO_SMALL = (
         "The step collapsed: loosen rtol and atol, use float64, or check the derivatives of an encoder of your own."
     )
+    NOT_CONVERGED = "A step was not solved, even when halved again and again: use another scheme, or a smaller dtau."
+    BOX_TOO_SMALL = "The density reached the boundary of its box: enlarge the box, and the number of cells with it."
 
     @property
     def is_failure(self) -> bool:
         """Whether the run went wrong."""
-        return self in (Status.ENERGY_ROSE, Status.NOT_FINITE, Status.STEP_TOO_SMALL)
+        return self in FAILURES
+
+
+FAILURES = (
+    Status.ENERGY_ROSE,
+    Status.NOT_FINITE,
+    Status.STEP_TOO_SMALL,
+    Status.NOT_CONVERGED,
+    Status.BOX_TOO_SMALL,
+)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from wflow.controllers import Adaptive, Controller, Fixed
+from wflow.controllers import Adaptive, Controller, Fixed, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError, check_nonnegative
 from wflow.measures import Particles
-from wflow.schemes import Flow, Point, Scheme, scheme_of
+from wflow.schemes import Flow, ParticleScheme, Point, Scheme, Trial, options_of, scheme_of
 from wflow.solution import SaveAt, Solution, Status
 
 Observers = Mapping[str, Callable[[Particles], float]]
@@ -29,6 +29,8 @@ PathLike_ = str | PathLike[str]
 #: A rejected step ends the run below this fraction of the largest step so far: that is not stiffness, but a velocity
 #: that jumps or is not the gradient of its energy.
 STEP_COLLAPSE = 1e-10
+#: The same for steps whose equations were not solved: halving cures them soon or never.
+CONVERGENCE_COLLAPSE = 1e-3
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,7 +70,8 @@ def solve(
     tau_range
         ``(tau_start, tau_end)``, training time, dimensionless (depth is t, in [0, 1]).
     scheme
-        euler, heun, bs3, rk4 or dopri5, or an object with a method ``step``.
+        A name of :data:`wflow.schemes.SCHEMES` (docs/schemes.md says which for what), or an object with a method
+        ``step``.
     dtau
         Steps of this one size; None for adaptive steps.
     rtol, atol
@@ -83,7 +86,7 @@ def solve(
     overwrite
         Whether an existing file may be replaced.
     rng
-        Randomness of schemes that need it, and the seed that the file records.
+        A seed, or a generator that draws one: the randomness of schemes with noise, which the file records.
     progress
         A progress bar; None shows one on a terminal.
     controller
@@ -130,19 +133,16 @@ def solve(
     if save is not None and not isinstance(save, SaveAt):
         raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
     observers = _check_observers(observe or {}, energy)
-    flow = Flow(energy, rho0)
-    if energy.internal is not None:
-        raise InputError(
-            f"scheme {chosen.name!r} solves the flow without entropy, but the energy has entropy "
-            f"{energy.internal.sigma}: set entropy=0"
-        )
+    seed = _seed(rng)
+    flow = _open(chosen, controller, energy, rho0, seed)
     config = {
         "tau_range": [start, end],
         "scheme": chosen.name,
+        "scheme_options": options_of(chosen),
         "controller": {"kind": type(controller).__name__, **_plain(controller)},
         "save": None if save is None else asdict(save),
         "tol": tol,
-        "seed": int(rng) if isinstance(rng, (int, np.integer)) else None,
+        "seed": seed,
     }
     if path is not None:
         from wflow.trajectory import check_target
@@ -214,7 +214,9 @@ def resume(
         raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
     config["tau_range"] = [start, end]
     observers = restore_observers(path, energy, observe or {})
-    chosen = scheme_of(config["scheme"]) if scheme is None else scheme
+    if scheme is None and config["scheme_options"] is None:
+        raise InputError(f"{path} has a scheme of your own, {config['scheme']!r}: pass scheme=")
+    chosen = scheme_of(config["scheme"], **config["scheme_options"]) if scheme is None else scheme
     known: dict[str, type[Any]] = {"Adaptive": Adaptive, "Fixed": Fixed}
     settings = dict(config["controller"])
     kind = settings.pop("kind")
@@ -224,7 +226,7 @@ def resume(
         controller = known[kind](**settings)
     save = None if config["save"] is None else SaveAt(**config["save"])
     template = solution.measure(0)
-    flow = Flow(energy, template)
+    flow = _open(chosen, controller, energy, template, config["seed"])
     if state["x"].size != flow.mass.size:
         raise InputError(
             f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
@@ -234,6 +236,24 @@ def resume(
         run.restore(state)
         run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], config)
         return run.loop(progress)
+
+
+def _open(scheme: Scheme, controller: Controller, energy: Energy, rho0: Particles, seed: int | None) -> Flow:
+    """The flow in which a scheme steps, after its checks."""
+    if hasattr(scheme, "flow"):
+        flow: Flow = scheme.flow(energy, rho0, seed)
+    else:
+        flow = ParticleScheme.flow(scheme, energy, rho0, seed)  # type: ignore[arg-type]
+    flow.wants_error = getattr(controller, "wants_error", True)
+    return flow
+
+
+def _seed(rng: Any) -> int | None:
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**63))
+    if rng is not None and (not isinstance(rng, (int, np.integer)) or isinstance(rng, bool) or rng < 0):
+        raise InputError(f"rng must be a seed >= 0 or a numpy Generator (np.random.default_rng(0)), got {rng!r}")
+    return None if rng is None else int(rng)
 
 
 class _Run:
@@ -256,6 +276,7 @@ class _Run:
         self.stats: dict[str, Any] = {"steps": 0, "rejected": 0, "evaluations": 0}
         self.stats |= {"seconds_compile": 0.0, "seconds_solve": 0.0, "seconds_save": 0.0}
         self.last_frame = -np.inf
+        self.notes: set[str] = set()
 
     def begin(self, x: Any) -> None:
         """Evaluate the initial state and choose the first step."""
@@ -271,9 +292,11 @@ class _Run:
         self.h, self.memory, self.energy0 = state["h"], state["memory"], state["energy0"]
         self.h_largest = state["h_largest"]
         self.last_frame = state["last_frame"]
+        self.stats |= state["notes"]
+        self.notes |= set(state["notes"])
         for name in ("steps", "rejected", "evaluations"):
             self.stats[name] = state[name]
-        self.point = self._first_evaluation(state["x"])
+        self.point = replace(self._first_evaluation(state["x"]), carry=state["carry"])
         self.flow.n_evaluations = state["evaluations"]
 
     def _first_evaluation(self, x: Any) -> Point:
@@ -290,6 +313,8 @@ class _Run:
         """What a checkpoint holds."""
         return {
             "x": self.point.x,
+            "carry": self.point.carry,
+            "notes": {name: self.stats[name] for name in self.notes},
             "tau": self.tau,
             "h": self.h,
             "h_largest": self.h_largest,
@@ -302,18 +327,18 @@ class _Run:
             "evaluations": self.flow.n_evaluations,
         }
 
-    def row(self, dtau: float) -> dict[str, float]:
+    def row(self, dtau: float, length: float = 0.0) -> dict[str, float]:
         """The series entry of the present state."""
         rho, point = self.flow.measure(self.point.x), self.point
-        largest = max(float(np.sqrt(np.max(np.sum(np.square(x, dtype=float), axis=2)))) for x in rho.blocks.values())
         return {
             "tau": self.tau,
             "energy": point.value,
             "risk": point.parts.get("risk", np.nan),
-            "dissipation": self.flow.norm2(point.velocity),
+            "dissipation": self.flow.dissipation(point),
             "dtau": dtau,
+            "step_length": length,
             "defect": self.energy0 - point.value - self.dissipated,
-            "max_norm": largest,
+            "max_norm": rho.radius,
         } | {name: float(observe(rho)) for name, observe in self.observers.items()}
 
     def record_first(self, recorder: Any = None) -> None:
@@ -332,7 +357,7 @@ class _Run:
             while status is Status.RUNNING:
                 if self.tau >= self.end:
                     status = Status.FINISHED
-                elif self.flow.norm(self.point.velocity) <= self.tol:
+                elif np.sqrt(self.flow.dissipation(self.point)) <= self.tol:
                     status = Status.STEADY
                     if self.last_frame < self.tau:
                         self._keep(self._frame)
@@ -392,33 +417,43 @@ class _Run:
         trial = self.scheme.step(self.flow, self.point, h)
         verdict = self.controller.judge(self.flow, self.scheme, self.point, trial, self.memory)
         if not verdict.accepted:
-            return self._rejected(h, verdict)
+            return self._rejected(trial, verdict)
+        if complaint := self.flow.complaint(trial.point):
+            return Status.BOX_TOO_SMALL, f"{self._where(h)} {complaint}"
+        length = self.flow.length(self.point, trial)
         self.point, self.dissipated = trial.point, self.dissipated + trial.dissipated
+        for name, count in trial.notes.items():
+            self.notes.add(name)
+            self.stats[name] = self.stats.get(name, 0) + count
         self.tau = stop if last else self.tau + h
         self.stats["steps"] += 1
         self.h_largest = max(self.h_largest, h)
         if not shortened:
             self.h, self.memory = verdict.h, verdict.memory
-        self.recorder_step(h)
+        self.recorder_step(h, length)
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
         if last or by_count:
             self._keep(self._frame)
         return Status.RUNNING, ""
 
-    def recorder_step(self, h: float) -> None:
+    def recorder_step(self, h: float, length: float) -> None:
         """Observe, then record, so that the clock of saving sees no evaluations."""
-        row = self.row(h)
+        row = self.row(h, length)
         self._keep(lambda: self.recorder.add_step(row))
 
-    def _rejected(self, h: float, verdict: Any) -> tuple[Status, str]:
+    def _where(self, h: float) -> str:
+        return f"the {self.scheme.name} step {self.stats['steps'] + 1} at tau={self.tau:.9g} with dtau={h:.3g}"
+
+    def _rejected(self, trial: Trial, verdict: Verdict) -> tuple[Status, str]:
         self.stats["rejected"] += 1
         self.h, self.memory = verdict.h, verdict.memory
-        where = f"the {self.scheme.name} step {self.stats['steps'] + 1} at tau={self.tau:.9g} with dtau={h:.3g}"
+        words = f"{self._where(trial.h)} {verdict.reason}"
         if self.h <= 0:
-            status = Status.NOT_FINITE if "finite" in verdict.reason else Status.ENERGY_ROSE
-            return status, f"{where} {verdict.reason}"
+            return Status.NOT_FINITE if "finite" in verdict.reason else Status.ENERGY_ROSE, words
+        if trial.failure and self.h < CONVERGENCE_COLLAPSE * self.h_largest:
+            return Status.NOT_CONVERGED, words
         if self.h < max(STEP_COLLAPSE * self.h_largest, 16 * np.finfo(float).eps * abs(self.tau)):
-            return Status.STEP_TOO_SMALL, f"{where} {verdict.reason}"
+            return Status.STEP_TOO_SMALL, words
         return Status.RUNNING, ""
 
 

@@ -34,6 +34,7 @@ from wflow._version import __version__
 from wflow.datasets.dataset import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies.energy import Energy
+from wflow.energies.internal import Entropy
 from wflow.energies.transformer import TransformerObjective
 from wflow.errors import InputError
 from wflow.measures import Particles
@@ -214,10 +215,10 @@ class TrajectoryFile:
     def checkpoint(self, state: State) -> None:
         """Replace the checkpoint by the state of now."""
         meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
-        x = meta.pop("x")
+        arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
         scratch = beside(self.resume_path)
         with open(scratch, "wb") as stream:
-            np.savez(stream, x=x, meta=np.array(json.dumps(meta)))
+            np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(scratch, self.resume_path)
@@ -394,7 +395,7 @@ def describe(energy: TransformerObjective) -> dict[str, Any]:
             out[key] = {"kind": type(encoder).__name__, **vars(encoder)}
         elif encoder is not None:
             out[key] = {"kind": "user", "class": f"{type(encoder).__module__}.{type(encoder).__qualname__}"}
-    sigma = energy.internal.sigma if energy.internal else 0.0
+    sigma = energy.internal.sigma if isinstance(energy.internal, Entropy) else 0.0
     return out | {
         "weight_decay": energy.weight_decay,
         "entropy": sigma,
@@ -572,7 +573,8 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
         run = str(file.attrs["run"])
     try:
         with np.load(place, allow_pickle=False) as archive:
-            state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"]}
+            carry = {name.removeprefix("carry_"): archive[name] for name in archive if name.startswith("carry_")}
+            state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"], "carry": carry}
     except FileNotFoundError:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
     except (OSError, ValueError, KeyError) as error:

@@ -1,6 +1,20 @@
 """Energies: the functionals whose Wasserstein gradient flows the package solves."""
 
-from wflow.energies.energy import Energy, Entropy, Evaluation
+from wflow.energies.classic import InteractionEnergy, PotentialEnergy
+from wflow.energies.energy import Energy, Evaluation, Linearisation
+from wflow.energies.internal import Entropy, InternalEnergy, PorousMedium
+from wflow.energies.sums import SumEnergy
 from wflow.energies.transformer import TransformerObjective
 
-__all__ = ["Energy", "Entropy", "Evaluation", "TransformerObjective"]
+__all__ = [
+    "Energy",
+    "Entropy",
+    "Evaluation",
+    "InteractionEnergy",
+    "InternalEnergy",
+    "Linearisation",
+    "PorousMedium",
+    "PotentialEnergy",
+    "SumEnergy",
+    "TransformerObjective",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["TransformerObjective"]
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,11 +14,13 @@ from wflow.datasets.dataset import Dataset
 from wflow.depth import DepthRule, depth_rule
 from wflow.depth import Evaluation as Stage
 from wflow.encoders import Encoder, FeedForward, SoftmaxAttention, pairing
-from wflow.energies.energy import Energy, Entropy, Evaluation, check_blocks, squared_norm
+from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
+from wflow.energies.internal import Entropy
 from wflow.errors import InputError, check_array, check_nonnegative
-from wflow.measures import Blocks, Particles
+from wflow.measures import Blocks, Measure
 
 Array = NDArray[Any]
+M = TypeVar("M", bound=Measure)
 
 #: Prompts travel through the depth in batches whose states take at most this many bytes.
 STATE_BYTES = 64 * 2**20
@@ -94,9 +96,9 @@ class TransformerObjective(Energy):
         """p by block."""
         return {block: int(encoder.n_parameters(self.dataset.dimension)) for block, encoder in self.encoders.items()}
 
-    def prepare(self, rho: Particles) -> Particles:
+    def prepare(self, rho: M) -> M:
         """The measure at the nodes of the depth rule, after checks (see :meth:`Energy.prepare`)."""
-        if not isinstance(rho, Particles):
+        if not isinstance(rho, Measure):
             raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
         check_blocks(rho, self.n_parameters, self.rule.n_slices)
         return rho.at(self.rule.nodes, self.rule.weights)
@@ -107,7 +109,7 @@ class TransformerObjective(Energy):
         size = max(1, STATE_BYTES // bytes_each)
         return [slice(start, start + size) for start in range(0, len(tokens), size)]
 
-    def _forward(self, rho: Particles, tokens: Array) -> list[Array]:
+    def _forward(self, rho: Measure, tokens: Array) -> list[Array]:
         def mean(stage: Stage, state: Array) -> Array | None:
             if stage.block not in self.encoders:
                 return None
@@ -116,7 +118,7 @@ class TransformerObjective(Energy):
 
         return self.rule.forward(tokens, mean)
 
-    def _pass(self, rho: Particles, pull: Any) -> float:
+    def _pass(self, rho: Measure, pull: Any) -> float:
         """Forward and adjoint through the depth; ``pull(stage, state, cotangent)`` as in the depth rule. Returns R."""
         data, risk = self.dataset, 0.0
         tokens = data.tokens.astype(rho.dtype, copy=False)
@@ -129,13 +131,17 @@ class TransformerObjective(Energy):
             self.rule.adjoint(states, cotangent, pull)
         return risk
 
-    def _regulariser(self, rho: Particles) -> float:
-        return 0.5 * self.weight_decay * squared_norm(rho, rho.blocks) if self.weight_decay else 0.0
+    def _regulariser(self, rho: Measure) -> float:
+        """All of Q but the risk."""
+        internal = 0.0 if self.internal is None else self.internal.of(rho)
+        if not self.weight_decay:
+            return internal
+        return internal + 0.5 * self.weight_decay * squared_norm(rho, {name: rho.points(name) for name in rho.blocks})
 
-    def evaluate(self, rho: Particles) -> Evaluation:
+    def evaluate(self, rho: Measure) -> Evaluation:
         """Q, R (``parts["risk"]``) and the velocity in one forward and one adjoint pass."""
         rho = self.prepare(rho)
-        gradient = {block: np.zeros_like(x) for block, x in rho.blocks.items()}
+        gradient = {block: np.zeros(rho.points(block).shape, rho.dtype) for block in rho.blocks}
 
         def pull(stage: Stage, state: Array, cotangent: Array) -> Array | None:
             if stage.block not in self.encoders:
@@ -150,17 +156,17 @@ class TransformerObjective(Energy):
         velocity = {block: scale * g - self.weight_decay * rho.points(block) for block, g in gradient.items()}
         return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
 
-    def value(self, rho: Particles) -> float:
+    def value(self, rho: Measure) -> float:
         """``Q(rho)``, from a forward pass alone."""
         rho = self.prepare(rho)
         return self.risk(rho) + self._regulariser(rho)
 
-    def risk(self, rho: Particles, dataset: Dataset | None = None) -> float:
+    def risk(self, rho: Measure, dataset: Dataset | None = None) -> float:
         """``R(rho) = E 1/2 |Read T(1) - y|^2`` on the training data, or on another data set of the same format."""
         data = self.dataset if dataset is None else dataset
         return data.risk(self.predict(rho, data.tokens))
 
-    def predict(self, rho: Particles, tokens: ArrayLike | None = None) -> NDArray[np.float64]:
+    def predict(self, rho: Measure, tokens: ArrayLike | None = None) -> NDArray[np.float64]:
         """``Read T(1)`` for the training prompts, or for other prompts (B, D, n): shape (B,) or (B, K)."""
         rho = self.prepare(rho)
         given = self.dataset.tokens if tokens is None else check_array("tokens", tokens, 3, "(B, D, n)")
@@ -171,7 +177,7 @@ class TransformerObjective(Energy):
         array = given.astype(rho.dtype, copy=False)
         return np.concatenate([self.dataset.read(self._forward(rho, array[b])[-1]) for b in self._batches(array)])
 
-    def first_variation(self, rho: Particles, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``E <g(T(t), beta), p(t)> + lambda/2 |beta|^2`` (see :meth:`Energy.first_variation`)."""
         rho = self.prepare(rho)
         at: dict[str, Array] = {}
@@ -182,6 +188,16 @@ class TransformerObjective(Energy):
                     f"points of {block} must have shape (S, M, p) like {rho.points(block).shape}, got {x.shape}"
                 )
             at[block] = x
+        return self._vary(rho, at)[1]
+
+    def linearise(self, rho: Measure) -> Linearisation:
+        """Q, R (``parts["risk"]``) and the first variation in one forward and one adjoint pass."""
+        rho = self.prepare(rho)
+        risk, phi = self._vary(rho, {block: rho.points(block) for block in rho.blocks})
+        return Linearisation(risk + self._regulariser(rho), phi, {"risk": risk})
+
+    def _vary(self, rho: Measure, at: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
+        """R and the first variation at points."""
         phi = {block: np.zeros(x.shape[:2]) for block, x in at.items()}
 
         def pull(stage: Stage, state: Array, cotangent: Array) -> Array | None:
@@ -191,9 +207,9 @@ class TransformerObjective(Energy):
             phi[stage.block][stage.slice] += pairing(encoder, state, at[stage.block][stage.slice], cotangent)
             return encoder.vjp(state, parameters, rho.weights(stage.block)[stage.slice], cotangent)[0]
 
-        self._pass(rho, pull)
+        risk = self._pass(rho, pull)
         decay = {block: 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2) for block, x in at.items()}
-        return {block: value / self.rule.weights[:, None] + decay[block] for block, value in phi.items()}
+        return risk, {block: value / self.rule.weights[:, None] + decay[block] for block, value in phi.items()}
 
 
 def _check_encoder(block: str, encoder: Any, dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from wflow.errors import InputError
@@ -11,15 +12,15 @@ from wflow.schemes.euler import EULER
 from wflow.schemes.heun import HEUN
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
-from wflow.schemes.scheme import Flow, Point, Scheme, Trial
+from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
-__all__ = ["SCHEMES", "Flow", "Point", "RungeKutta", "Scheme", "Trial", "scheme_of"]
+__all__ = ["SCHEMES", "Flow", "ParticleScheme", "Point", "RungeKutta", "Scheme", "Trial", "options_of", "scheme_of"]
 
-SCHEMES: dict[str, RungeKutta] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5)}
+SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5)}
 
 
-def scheme_of(scheme: Any) -> Scheme:
-    """A scheme from its name; a scheme is returned as it is.
+def scheme_of(scheme: Any, **options: Any) -> Any:
+    """A scheme from its name, with options other than their defaults; a scheme is returned as it is.
 
     Examples
     --------
@@ -32,7 +33,20 @@ def scheme_of(scheme: Any) -> Scheme:
     if isinstance(scheme, str):
         if scheme not in SCHEMES:
             raise InputError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
-        return SCHEMES[scheme]
+        chosen = SCHEMES[scheme]
+        known = [field.name for field in dataclasses.fields(chosen) if field.name != "name"]
+        if unknown := [name for name in options if name not in known]:
+            raise InputError(f"scheme {scheme!r} has no option {unknown[0]!r}; its options are {', '.join(known)}")
+        return dataclasses.replace(chosen, **options) if options else chosen
     if not callable(getattr(scheme, "step", None)):
         raise InputError(f"scheme must be a name or have a method step, got {scheme!r}")
-    return scheme  # type: ignore[no-any-return]
+    return scheme
+
+
+def options_of(scheme: Any) -> dict[str, Any] | None:
+    """The options in which a scheme differs from the one of its name; None for a user's own scheme."""
+    known = SCHEMES.get(getattr(scheme, "name", ""))
+    if known is None or type(scheme) is not type(known):
+        return None
+    given, default = dataclasses.asdict(scheme), dataclasses.asdict(known)
+    return {name: value for name, value in given.items() if value != default[name]}

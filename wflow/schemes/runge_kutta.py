@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.schemes.scheme import Flow, Point, Trial
+from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
 
 
 @dataclass(frozen=True)
-class RungeKutta:
+class RungeKutta(ParticleScheme):
     """An explicit Runge-Kutta pair whose last stage is the first of the next step.
 
     ``k_i = v(x + h sum_j a_ij k_j)``, ``x+ = x + h sum_i b_i k_i``, error estimate ``h sum_i (b_i - bhat_i) k_i``.

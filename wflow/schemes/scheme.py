@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Flow", "Point", "Scheme", "Trial"]
+__all__ = ["Flow", "ParticleScheme", "Point", "Scheme", "Trial"]
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wflow.energies.energy import Energy
+from wflow.errors import InputError
 from wflow.measures import Blocks, Particles
 
 Array = NDArray[Any]
@@ -19,12 +21,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """A state of the flow with everything one evaluation of the energy yields there."""
+    """A state of the flow with everything one evaluation of the energy yields there.
+
+    ``carry`` is what the scheme remembers from step to step, by name; checkpoints keep it.
+    """
 
     x: Array
     value: float
     velocity: Array
     parts: Mapping[str, float]
+    carry: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def is_finite(self) -> bool:
@@ -37,15 +43,19 @@ class Trial:
     """A proposed step of size h, to be accepted or rejected by a controller.
 
     ``error`` is the label norm of the estimated error (None without an estimate), ``dissipated`` approximates
-    ``int |v|^2 d tau`` over the step to the scheme's order, ``lipschitz`` estimates the Lipschitz constant of the
-    velocity along the step (0 without an estimate).
+    ``int |v|^2 d tau`` over the step to the scheme's order (NaN where it has no meaning), ``lipschitz`` estimates the
+    Lipschitz constant of the velocity along the step (0 without an estimate). A step that could not be made says why
+    in ``failure``, such as "did not converge": it is tried again with half the h. ``notes`` counts what the run
+    should report, such as fallbacks to another method; they are added up in ``Solution.stats``.
     """
 
     h: float
     point: Point
-    error: float | None
-    dissipated: float
-    lipschitz: float
+    error: float | None = None
+    dissipated: float = float("nan")
+    lipschitz: float = 0.0
+    failure: str = ""
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Flow:
@@ -53,12 +63,22 @@ class Flow:
 
     The norm is the label norm ``|e|^2 = sum_l om_l sum_j a_{l,j} |e_{l,j}|^2``, an upper bound of the conditional
     Wasserstein distance.
+
+    Parameters
+    ----------
+    energy, rho0
+        The functional and the initial measure.
+    noise
+        The key of the run's random numbers (see :meth:`normal`).
     """
 
-    def __init__(self, energy: Energy, rho0: Particles, interrupt: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, energy: Energy, rho0: Particles, noise: int | None = None) -> None:
         self.energy = energy
         self.template = energy.prepare(rho0)
-        self.interrupt = interrupt
+        self.interrupt: Callable[[], None] = lambda: None
+        self.noise = noise
+        #: Whether the controller wants error estimates that cost evaluations.
+        self.wants_error = True
         self.n_evaluations = 0
         self.mass = self.flat(
             Blocks(
@@ -74,13 +94,17 @@ class Flow:
         """All blocks in one vector."""
         return np.concatenate([np.ravel(x) for x in blocks.values()])
 
-    def measure(self, x: Array) -> Particles:
-        """The measure whose particles are the entries of x."""
+    def unflat(self, x: Array) -> dict[str, Array]:
+        """The blocks of a vector."""
         blocks, start = {}, 0
         for name, like in self.template.blocks.items():
             blocks[name] = x[start : start + like.size].reshape(like.shape)
             start += like.size
-        return self.template.replace(**blocks)
+        return blocks
+
+    def measure(self, x: Array) -> Particles:
+        """The measure whose particles are the entries of x."""
+        return self.template.replace(**self.unflat(x))
 
     def evaluate(self, x: Array) -> Point:
         """Q, its parts and the velocity at x."""
@@ -89,14 +113,42 @@ class Flow:
         result = self.energy.evaluate(self.measure(x))
         return Point(x, result.value, self.flat(result.velocity), result.parts)
 
+    def inner(self, a: Array, b: Array) -> float:
+        """The inner product of the label norm, summed in float64."""
+        return float(
+            np.einsum("i,i,i->", self.mass, a.astype(np.float64, copy=False), b.astype(np.float64, copy=False))
+        )
+
     def norm2(self, e: Array) -> float:
         """The squared label norm, summed in float64."""
-        wide = e.astype(np.float64, copy=False)
-        return float(np.einsum("i,i,i->", self.mass, wide, wide))
+        return self.inner(e, e)
 
     def norm(self, e: Array) -> float:
         """The label norm."""
         return float(np.sqrt(self.norm2(e)))
+
+    def dissipation(self, point: Point) -> float:
+        """``|v|^2 = -dQ/d tau`` at a point."""
+        return self.norm2(point.velocity)
+
+    def size(self, point: Point) -> float:
+        """The size of the state in the metric, for the first step: the label norm."""
+        return self.norm(point.x)
+
+    def complaint(self, point: Point) -> str:
+        """Why a run must not go on from an accepted point; empty when it may."""
+        return ""
+
+    def length(self, point: Point, trial: Trial) -> float:
+        """The metric length of a step: the label norm of the displacement."""
+        return self.norm(trial.point.x - point.x)
+
+    def normal(self, index: int) -> Array:
+        """The run's vector of standard normal numbers of this index: a function of the key and the index alone."""
+        if self.noise is None:
+            raise InputError("a scheme with noise needs random numbers: pass rng=seed")
+        stream = np.random.Philox(key=self.noise, counter=[0, 0, 0, index])
+        return np.random.Generator(stream).standard_normal(self.mass.size).astype(self.template.dtype, copy=False)
 
 
 class Scheme(Protocol):
@@ -115,6 +167,44 @@ class Scheme(Protocol):
     @property
     def stability(self) -> float: ...
 
-    def step(self, flow: Flow, point: Point, h: float) -> Trial:
+    def step(self, flow: Any, point: Any, h: float) -> Trial:
         """Propose a step of size h from a point."""
         ...
+
+
+class ParticleScheme:
+    """What all schemes for particles share: which problems they take."""
+
+    #: The internal energies that the scheme treats.
+    internals: ClassVar[tuple[type, ...]] = (NoneType,)
+    #: Whether Q must not rise from step to step.
+    monotone: ClassVar[bool] = True
+    name: str
+
+    def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
+        """The flow that the scheme steps in.
+
+        Raises
+        ------
+        InputError
+            For a measure or an internal energy that the scheme does not treat.
+        """
+        check_problem(self, energy, rho0, Particles)
+        return Flow(energy, rho0, noise)
+
+
+def check_problem(scheme: Any, energy: Energy, rho0: Any, measure: type) -> None:
+    """Raise :class:`InputError` unless the scheme treats this kind of measure and internal energy."""
+    if not isinstance(rho0, measure):
+        raise InputError(
+            f"scheme {scheme.name!r} moves a measure of type wflow.{measure.__name__}, got {type(rho0).__name__}"
+        )
+    internals = getattr(scheme, "internals", (NoneType,))
+    if isinstance(energy.internal, internals):
+        return
+    if energy.internal is None:
+        raise InputError(f"scheme {scheme.name!r} needs an internal energy, such as entropy > 0")
+    raise InputError(
+        f"scheme {scheme.name!r} does not treat internal energies such as entropy, but this one has {energy.internal}: "
+        "leave it out (entropy=0), or choose a scheme that does (docs/schemes.md)"
+    )

@@ -1,0 +1,136 @@
+"""Potential and interaction energies of one block, for flows whose answer is known and for experiments."""
+
+from __future__ import annotations
+
+__all__ = ["InteractionEnergy", "PotentialEnergy"]
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.energies.energy import Energy, Evaluation
+from wflow.errors import InputError
+from wflow.measures import Blocks, Measure
+
+Array = NDArray[Any]
+M = TypeVar("M", bound=Measure)
+
+#: Pairs of points are treated in batches of at most this many numbers.
+PAIRS = 2**21
+
+
+class _OneBlock(Energy):
+    """An energy of two functions of points: ``function`` (K, p) -> (K,) and its gradient ``grad`` (K, p) -> (K, p)."""
+
+    def __init__(self, function: Callable[[Array], Array], grad: Callable[[Array], Array]) -> None:
+        if not callable(function) or not callable(grad):
+            raise InputError(f"{type(self).__name__} takes a function and its gradient, got {function!r}, {grad!r}")
+        self.function, self.grad = function, grad
+
+    def prepare(self, rho: M) -> M:
+        """The measure, after a look at what the functions return (see :meth:`Energy.prepare`)."""
+        if not isinstance(rho, Measure):
+            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+        if len(rho.blocks) != 1:
+            raise InputError(f"{type(self).__name__} takes measures of one block, got {sorted(rho.blocks)}")
+        sample = rho.points(_block(rho))[0, :2]
+        for name, function, shape in (
+            ("the function", self.function, sample.shape[:1]),
+            ("the gradient", self.grad, sample.shape),
+        ):
+            if (found := np.shape(function(sample))) != shape:
+                raise InputError(
+                    f"{name} of {type(self).__name__} must turn points {sample.shape} into an array {shape}, "
+                    f"got {found}"
+                )
+        return rho
+
+
+class PotentialEnergy(_OneBlock):
+    """``Q = int_0^1 int V d rho dt`` for a measure of one block.
+
+    Parameters
+    ----------
+    V, grad
+        A function of points (K, p) with values (K,), and its gradient with values (K, p).
+
+    Raises
+    ------
+    InputError
+        For functions that return other shapes, and measures of several blocks.
+
+    Examples
+    --------
+    >>> from wflow import Particles
+    >>> Q = PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x)
+    >>> rho = Particles(x=[[2.0], [4.0]])
+    >>> Q.value(rho), Q.velocity(rho).x[0, :, 0], Q.first_variation(rho)["x"]
+    (5.0, array([-2., -4.]), array([[2., 8.]]))
+    """
+
+    def evaluate(self, rho: Measure) -> Evaluation:
+        """Q and ``-grad V`` (see :meth:`Energy.evaluate`)."""
+        name = _block(rho)
+        x = rho.points(name)
+        flat = x.reshape(-1, x.shape[2])
+        value = float(np.sum(rho.mass(name) * self.function(flat).reshape(x.shape[:2])))
+        return Evaluation(value, Blocks(**{name: -np.asarray(self.grad(flat)).reshape(x.shape)}))
+
+    def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """``V`` (see :meth:`Energy.first_variation`)."""
+        name = _block(rho)
+        x = (points or {}).get(name, rho.points(name))
+        return {name: np.asarray(self.function(x.reshape(-1, x.shape[2]))).reshape(x.shape[:2])}
+
+
+class InteractionEnergy(_OneBlock):
+    """``Q = 1/2 int_0^1 int int W(x - y) d rho(x) d rho(y) dt`` for a measure of one block; W is even.
+
+    Parameters
+    ----------
+    W, grad
+        A function of differences (K, p) with values (K,), and its gradient with values (K, p), zero at zero.
+
+    Raises
+    ------
+    InputError
+        For functions that return other shapes, and measures of several blocks.
+
+    Examples
+    --------
+    >>> from wflow import Particles
+    >>> Q = InteractionEnergy(lambda z: z[:, 0] ** 2 / 2, lambda z: z)
+    >>> rho = Particles(x=[[0.0], [2.0]])
+    >>> Q.value(rho), Q.velocity(rho).x[0, :, 0]
+    (0.5, array([ 1., -1.]))
+    """
+
+    def evaluate(self, rho: Measure) -> Evaluation:
+        """Q and ``-grad W * rho`` (see :meth:`Energy.evaluate`)."""
+        name = _block(rho)
+        x = rho.points(name)
+        value = 0.5 * float(np.sum(rho.mass(name) * self._convolve(rho, x, self.function)[..., 0]))
+        return Evaluation(value, Blocks(**{name: -self._convolve(rho, x, self.grad).astype(x.dtype, copy=False)}))
+
+    def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """``W * rho`` (see :meth:`Energy.first_variation`)."""
+        name = _block(rho)
+        return {name: self._convolve(rho, (points or {}).get(name, rho.points(name)), self.function)[..., 0]}
+
+    def _convolve(self, rho: Measure, x: Array, kernel: Callable[[Array], Array]) -> Array:
+        """``sum_k a_k kernel(x_j - y_k)`` in every slice: (S, K, p) or (S, K, 1)."""
+        y, a = rho.points(_block(rho)), rho.weights(_block(rho))
+        batch = max(1, PAIRS // (y.shape[1] * y.shape[2]))
+        out = []
+        for l in range(len(x)):
+            for start in range(0, x.shape[1], batch):
+                z = x[l, start : start + batch, None] - y[l]
+                values = np.asarray(kernel(z.reshape(-1, z.shape[2]))).reshape(*z.shape[:2], -1)
+                out.append(np.einsum("k,jkp->jp", a[l], values))
+        return np.concatenate(out).reshape(*x.shape[:2], -1)
+
+
+def _block(rho: Measure) -> str:
+    return next(iter(rho.blocks))

@@ -1,0 +1,215 @@
+"""A law given by densities on tensor grids.
+
+>>> import numpy as np
+>>> rho = Grid(x=np.ones(4), box={"x": ((0.0, 2.0),)})
+>>> rho.points("x")[0, :, 0], rho.x[0]
+(array([0.25, 0.75, 1.25, 1.75]), array([0.5, 0.5, 0.5, 0.5]))
+"""
+
+from __future__ import annotations
+
+__all__ = ["Grid"]
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wflow.errors import InputError, check_array
+from wflow.measures.measure import Measure
+from wflow.measures.particles import Particles
+
+Array = NDArray[np.float64]
+
+Box = Mapping[str, Sequence[Sequence[float]]]
+
+
+class Grid(Measure):
+    """Densities at the centres of the cells of a box, in every depth slice. Immutable.
+
+    ``rho_block(beta | t_l)`` has the value ``array[l, i_1, ..., i_p]`` in the cell (i_1, ..., i_p). As quadrature, the
+    mass of a cell sits at its centre: this is what energies read.
+
+    Parameters
+    ----------
+    box
+        ``{block: ((lo, hi), ...)}``, an interval for every one of the p = 1, 2 or 3 parameters.
+    t, depth_weights
+        The depth nodes and their quadrature weights, as in :class:`wflow.Particles`.
+    blocks
+        By name, non-negative arrays (S, n_1[, n_2[, n_3]]); without the axis S, one slice. Every slice is scaled to
+        mass one.
+
+    Raises
+    ------
+    InputError
+        Wrong shapes, boxes that do not fit, p > 3, negative densities, slices without mass.
+
+    Examples
+    --------
+    >>> x = np.linspace(-3.95, 3.95, 80)
+    >>> rho = Grid(x=np.exp(-(x**2) / 2), box={"x": ((-4, 4),)})
+    >>> bool(np.isclose(rho.moment(2).x[0, 0], 1, atol=2e-3)), bool(rho.outer_mass("x") < 2e-4)
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        *,
+        box: Box,
+        t: ArrayLike | None = None,
+        depth_weights: ArrayLike | None = None,
+        **blocks: ArrayLike,
+    ) -> None:
+        if set(box) != set(blocks):
+            raise InputError(f"box must name the blocks {sorted(blocks)}, got {sorted(box)}")
+        self._box = {name: check_box(name, box[name]) for name in blocks}
+        arrays: dict[str, Array] = {}
+        for name, value in blocks.items():
+            p = len(self._box[name])
+            if np.ndim(value) == p:  # one slice
+                value = np.asarray(value)[None]
+            array = check_array(name, value, 1 + p, "(S, n_1, ..., n_p)").astype(np.float64)
+            if 0 in array.shape or min(array.shape[1:]) < 3:
+                raise InputError(f"{name} must have at least 3 cells along every axis, got shape {array.shape}")
+            if array.min() < 0:
+                raise InputError(f"the density of {name} must not be negative, got {array.min():.6g}")
+            total = self.cell_volume(name, array.shape[1:]) * array.reshape(len(array), -1).sum(axis=1)
+            if total.min() <= 0:
+                raise InputError(f"the density of {name} has no mass in slice {int(total.argmin())}")
+            arrays[name] = array / total.reshape(-1, *[1] * p)
+        self._place(arrays, t, depth_weights)
+
+    @property
+    def box(self) -> dict[str, tuple[tuple[float, float], ...]]:
+        """The intervals of every block."""
+        return dict(self._box)
+
+    def cells(self, block: str) -> tuple[int, ...]:
+        """The numbers of cells (n_1, ..., n_p)."""
+        return self._blocks[block].shape[1:]
+
+    def spacing(self, block: str) -> tuple[float, ...]:
+        """The widths of a cell along every axis."""
+        return tuple((hi - lo) / n for (lo, hi), n in zip(self._box[block], self.cells(block)))
+
+    def cell_volume(self, block: str, cells: Sequence[int] | None = None) -> float:
+        """The volume of a cell."""
+        cells = self.cells(block) if cells is None else cells
+        return float(np.prod([(hi - lo) / n for (lo, hi), n in zip(self._box[block], cells)]))
+
+    def axes(self, block: str) -> tuple[Array, ...]:
+        """The cell centres along every axis."""
+        return tuple(centres(lo, hi, n) for (lo, hi), n in zip(self._box[block], self.cells(block)))
+
+    def points(self, block: str) -> Array:
+        """The cell centres, shape (S, M, p) with M = n_1 ... n_p in row-major order, read only."""
+        mesh = np.stack(np.meshgrid(*self.axes(block), indexing="ij"), axis=-1)
+        flat = mesh.reshape(-1, mesh.shape[-1])
+        return np.broadcast_to(flat, (self.n_slices, *flat.shape))
+
+    def weights(self, block: str) -> Array:
+        """The masses of the cells, shape (S, M)."""
+        return self.cell_volume(block) * self._blocks[block].reshape(self.n_slices, -1)
+
+    def has_equal_weights(self, block: str) -> bool:
+        """Never: the mass is in the weights."""
+        return False
+
+    @property
+    def radius(self) -> float:
+        """The largest ``|beta|`` of a cell with a mass above 1e-12."""
+        filled = {name: self.weights(name).max(axis=0) > 1e-12 for name in self.blocks}
+        return max(float(np.linalg.norm(self.points(name)[0][cells], axis=1).max()) for name, cells in filled.items())
+
+    def outer_mass(self, block: str) -> float:
+        """The largest mass, over the slices, of the cells that touch the boundary of the box."""
+        inner = self._blocks[block][(slice(None), *[slice(1, -1)] * len(self._box[block]))]
+        outer = self._blocks[block].reshape(self.n_slices, -1).sum(1) - inner.reshape(self.n_slices, -1).sum(1)
+        return float(max(0.0, outer.max()) * self.cell_volume(block))
+
+    def marginal(self, block: str, axis: int) -> Array:
+        """The density of one parameter: shape (S, n_axis)."""
+        others = tuple(1 + k for k in range(len(self._box[block])) if k != axis)
+        volume = self.cell_volume(block) / self.spacing(block)[axis]
+        return np.asarray(self._blocks[block].sum(axis=others) * volume)
+
+    @classmethod
+    def from_particles(cls, rho: Particles, box: Box, cells: Mapping[str, Sequence[int] | int]) -> Grid:
+        """The particles spread over the cells around them, linearly: mass and mean stay exact.
+
+        Parameters
+        ----------
+        rho
+            Particles with p <= 3.
+        box, cells
+            ``{block: intervals}`` as above and ``{block: (n_1, ..., n_p)}``, an integer for the same number along all
+            axes.
+
+        Raises
+        ------
+        InputError
+            When particles lie closer than half a cell to the boundary of the box, or outside.
+
+        Examples
+        --------
+        >>> Grid.from_particles(Particles(x=[[[0.5]]]), {"x": ((0, 4),)}, {"x": 4}).x
+        array([[1., 0., 0., 0.]])
+        """
+        if set(box) != set(rho.blocks) or set(cells) != set(rho.blocks):
+            raise InputError(f"box and cells must name the blocks {sorted(rho.blocks)}")
+        arrays = {}
+        for name, points in rho.blocks.items():
+            intervals, p = check_box(name, box[name]), points.shape[2]
+            if len(intervals) != p:
+                raise InputError(f"box of {name} must have {p} intervals, got {len(intervals)}")
+            shape = check_cells(name, cells[name], p)
+            lo, hi = np.array(intervals).T
+            place = (points.astype(float) - lo) / ((hi - lo) / np.array(shape)) - 0.5
+            if place.min() < 0 or (place > np.array(shape) - 1).any():
+                raise InputError(f"particles of {name} lie outside the cell centres of the box {intervals}: enlarge it")
+            corner = np.minimum(place.astype(int), np.array(shape) - 2)
+            rest = place - corner
+            array = np.zeros((rho.n_slices, *shape))
+            slices = np.broadcast_to(np.arange(rho.n_slices)[:, None], points.shape[:2])
+            for offset in itertools.product((0, 1), repeat=p):
+                share = np.prod(np.where(offset, rest, 1 - rest), axis=2) * rho.weights(name)
+                np.add.at(array, (slices, *np.moveaxis(corner + np.array(offset), 2, 0)), share)
+            arrays[name] = array
+        placed = {"t": rho.t, "depth_weights": rho.depth_weights} if rho.is_placed else {}
+        return cls(box=box, **placed, **arrays)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}={array.shape} on {self._box[name]}" for name, array in self._blocks.items())
+        return f"Grid({shapes})"
+
+
+def centres(lo: float, hi: float, n: int) -> Array:
+    """The centres of n equal cells."""
+    return np.asarray(lo + (np.arange(n) + 0.5) * ((hi - lo) / n))
+
+
+def check_box(block: str, intervals: Any) -> tuple[tuple[float, float], ...]:
+    """The intervals of a block as pairs of floats, or an :class:`InputError`."""
+    try:
+        pairs = tuple((float(lo), float(hi)) for lo, hi in intervals)
+    except (TypeError, ValueError):
+        raise InputError(f"box of {block} must be a list of intervals ((lo, hi), ...), got {intervals!r:.80}") from None
+    if not 1 <= len(pairs) <= 3:
+        raise InputError(
+            f"grids have 1, 2 or 3 parameters, but the box of {block} has {len(pairs)}; use particles beyond 3"
+        )
+    for lo, hi in pairs:
+        if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
+            raise InputError(f"intervals of the box of {block} must be finite and increase, got ({lo:.6g}, {hi:.6g})")
+    return pairs
+
+
+def check_cells(block: str, cells: Any, p: int) -> tuple[int, ...]:
+    """The numbers of cells along the p axes of a block, or an :class:`InputError`."""
+    given = [cells] * p if isinstance(cells, (int, np.integer)) else list(cells)
+    if len(given) != p or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 3 for n in given):
+        raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {cells!r}")
+    return tuple(int(n) for n in given)

@@ -1,0 +1,178 @@
+"""The unknown of the equation: a law ``rho(beta, t)`` of parameters with mass one in every depth slice.
+
+The objective is additive in attention heads ``theta`` and feed-forward neurons ``w``, so that only the two marginals
+matter; each is a *block* of its own. A measure is a set of blocks over one common set of depth slices; it is either
+:class:`wflow.Particles` or :class:`wflow.Grid`. Energies read nothing but points and their masses.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Blocks", "Measure"]
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wflow.errors import InputError, check_array
+
+Array = NDArray[Any]
+
+
+class Blocks(Mapping[str, Array]):
+    """Arrays by block name, also as attributes: ``v["theta"]`` is ``v.theta``.
+
+    Examples
+    --------
+    >>> v = Blocks(theta=np.ones(2))
+    >>> v.theta is v["theta"], list(v)
+    (True, ['theta'])
+    """
+
+    def __init__(self, **arrays: Array) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, block: str) -> Array:
+        try:
+            return self._arrays[block]
+        except KeyError:
+            raise KeyError(f"no block {block!r}; the blocks are {', '.join(self._arrays)}") from None
+
+    def __getattr__(self, block: str) -> Array:
+        arrays = self.__dict__.get("_arrays", {})
+        if block in arrays:
+            return arrays[block]  # type: ignore[no-any-return]
+        raise AttributeError(f"no block {block!r}; the blocks are {', '.join(arrays)}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __repr__(self) -> str:
+        return f"Blocks({', '.join(f'{name}={array.shape}' for name, array in self._arrays.items())})"
+
+
+class Measure:
+    """What particles and grids share: blocks of arrays over common depth slices. Immutable."""
+
+    _blocks: Blocks
+    _t: NDArray[np.float64]
+    _depth_weights: NDArray[np.float64]
+    #: Whether the depth nodes were given on purpose.
+    is_placed: bool
+
+    def _place(self, blocks: Mapping[str, Array], t: ArrayLike | None, depth_weights: ArrayLike | None) -> None:
+        """Set blocks, after a check that they agree, and depth nodes."""
+        if not blocks:
+            raise InputError("a measure needs at least one block, such as theta=array")
+        if len({array.shape[0] for array in blocks.values()}) > 1:
+            sizes = ", ".join(f"{name} has {array.shape[0]}" for name, array in blocks.items())
+            raise InputError(f"all blocks must have the same number of depth slices: {sizes}")
+        self._blocks = Blocks(**{name: frozen(array) for name, array in blocks.items()})
+        self.is_placed = t is not None or depth_weights is not None
+        slices = self.n_slices
+        self._t = frozen(_check_depth("t", (np.arange(slices) + 0.5) / slices if t is None else t, slices))
+        om = np.full(slices, 1.0 / slices) if depth_weights is None else depth_weights
+        self._depth_weights = frozen(_check_depth("depth_weights", om, slices))
+        if self._depth_weights.min() <= 0 or abs(self._depth_weights.sum() - 1) > 1e-9:
+            raise InputError(f"depth_weights must be positive and sum to 1, got sum {self._depth_weights.sum():.12g}")
+
+    @property
+    def blocks(self) -> Blocks:
+        """The arrays by block name, read only."""
+        return self._blocks
+
+    def __getattr__(self, block: str) -> Array:
+        if block.startswith("_"):
+            raise AttributeError(block)
+        return getattr(self._blocks, block)  # type: ignore[no-any-return]
+
+    @property
+    def n_slices(self) -> int:
+        """S, the number of depth slices."""
+        return int(next(iter(self._blocks.values())).shape[0])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: the precision in which the flow is computed."""
+        return next(iter(self._blocks.values())).dtype
+
+    @property
+    def t(self) -> NDArray[np.float64]:
+        """The depth nodes, shape (S,), in [0, 1]."""
+        return self._t
+
+    @property
+    def depth_weights(self) -> NDArray[np.float64]:
+        """The quadrature weights ``om_l`` of the depth nodes, shape (S,), one in sum."""
+        return self._depth_weights
+
+    def points(self, block: str) -> Array:
+        """Where the mass of a block sits: shape (S, M, p)."""
+        raise NotImplementedError
+
+    def weights(self, block: str) -> NDArray[np.float64]:
+        """The masses ``a_{l,j}`` at the points of a block: shape (S, M), one in sum over every slice."""
+        raise NotImplementedError
+
+    def mass(self, block: str) -> NDArray[np.float64]:
+        """``om_l a_{l,j}``, shape (S, M): the mass of a point in the metric of the flow."""
+        return self._depth_weights[:, None] * self.weights(block)
+
+    def moment(self, order: int) -> Blocks:
+        """``int beta^order d rho(beta | t_l)`` per coordinate and slice: arrays (S, p)."""
+        return Blocks(
+            **{
+                name: np.einsum("sm,smp->sp", self.weights(name), self.points(name).astype(float) ** order)
+                for name in self.blocks
+            }
+        )
+
+    @property
+    def radius(self) -> float:
+        """The largest ``|beta|`` where there is mass."""
+        raise NotImplementedError
+
+    def replace(self, **blocks: ArrayLike) -> Self:
+        """The same measure with other arrays, which are taken over, not copied or checked."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new._blocks = Blocks(**{name: frozen(np.asarray(blocks[name])) for name in self._blocks})
+        return new
+
+    def at(self, t: ArrayLike, depth_weights: ArrayLike) -> Self:
+        """The same measure at other depth nodes.
+
+        Raises
+        ------
+        InputError
+            When it was placed at other nodes on purpose, or their number is another.
+        """
+        t, om = _check_depth("t", t, self.n_slices), _check_depth("depth_weights", depth_weights, self.n_slices)
+        if self.is_placed:
+            if np.abs(self._t - t).max() > 1e-9 or np.abs(self._depth_weights - om).max() > 1e-9:
+                raise InputError(
+                    "the measure sits at other depth nodes than the energy's depth rule; leave t and depth_weights "
+                    "out, or pass those of the rule"
+                )
+            return self
+        new = self.replace(**self._blocks)
+        new.is_placed, new._t, new._depth_weights = True, frozen(t), frozen(om)
+        return new
+
+
+def frozen(array: Array) -> Array:
+    """A read-only view."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
+def _check_depth(name: str, value: ArrayLike, slices: int) -> NDArray[np.float64]:
+    array = check_array(name, value, 1, "(S,)").astype(np.float64)
+    if array.shape != (slices,):
+        raise InputError(f"{name} must have shape ({slices},), one entry a depth slice, got shape {array.shape}")
+    return array
