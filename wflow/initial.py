@@ -26,7 +26,7 @@ __all__ = ["KINDS", "Law", "atoms", "ball", "gaussian", "product"]
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.errors import InputError, check_array, check_positive
-from wflow.measures import Particles
+from wflow.measures import Grid, Particles
+from wflow.measures.grid import Box, centres, check_box, check_cells
 
 if TYPE_CHECKING:
     from wflow.energies import TransformerObjective
@@ -175,6 +176,65 @@ class Law:
         points = {block: _points(parts[block], u[block], rule.nodes).astype(dtype) for block in parts}
         return Particles(weights=weights, t=rule.nodes, depth_weights=rule.weights, **points)
 
+    def density(self, points: Array, t: float, group: Group) -> Array:
+        """The density at points (K, n) at depth t for a group of n coordinates: shape (K,)."""
+        raise InputError(f"{self!r:.60} has no density: it cannot be put on a grid")
+
+    def on_grid(
+        self, objective: TransformerObjective, box: Box, cells: Mapping[str, Sequence[int] | int] | int
+    ) -> Grid:
+        """The densities ``rho_0(. | t_l)`` at the depth nodes ``t_l`` of an objective, at the centres of cells.
+
+        Parameters
+        ----------
+        objective
+            Says blocks, encoders and depth rule.
+        box
+            ``{block: ((lo, hi), ...)}``, an interval for every one of the p <= 3 parameters.
+        cells
+            The number of cells along an axis, or ``{block: (n_1, ..., n_p)}``.
+
+        Returns
+        -------
+        Grid
+            Scaled to mass one in every slice.
+
+        Raises
+        ------
+        InputError
+            For a law without density such as :class:`atoms`, blocks with p > 3, and boxes and cells that do not fit.
+
+        Examples
+        --------
+        >>> from wflow import Dataset, FeedForward, TransformerObjective
+        >>> Q = TransformerObjective(Dataset(np.ones((1, 1, 1)), [1.0]), feedforward=FeedForward(), layers=2)
+        >>> rho = gaussian(0.5).on_grid(Q, {"w": ((-3, 3), (-3, 3))}, 24)
+        >>> rho.w.shape, rho.moment(2).w[0].round(6)
+        ((2, 24, 24), array([0.25, 0.25]))
+        """
+        parts, rule = self._parts(_layout(objective)), objective.rule
+        if set(box) != set(parts):
+            raise InputError(f"box must name the blocks {', '.join(parts)}, got {', '.join(box)}")
+        counts = dict(cells) if isinstance(cells, Mapping) else dict.fromkeys(parts, cells)
+        if set(counts) != set(parts):
+            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {cells!r}")
+        arrays = {}
+        for block, laws in parts.items():
+            intervals, p = check_box(block, box[block]), objective.n_parameters[block]
+            if len(intervals) != p:
+                raise InputError(
+                    f"box of {block} must have an interval for each of its {p} parameters, got {intervals}"
+                )
+            shape = check_cells(block, counts[block], p)
+            axes = [centres(lo, hi, n) for (lo, hi), n in zip(intervals, shape)]
+            points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, p)
+            array = np.ones((rule.n_slices, len(points)))
+            for l, t in enumerate(rule.nodes):
+                for law, group in laws:
+                    array[l] *= law.density(points[:, group.place], float(t), group)
+            arrays[block] = array.reshape(-1, *shape)
+        return Grid(box=box, t=rule.nodes, depth_weights=rule.weights, **arrays)
+
 
 @dataclass(frozen=True)
 class gaussian(Law):  # the laws are named as they are called
@@ -228,11 +288,20 @@ class gaussian(Law):  # the laws are named as they are called
         """``mean + std Phi^{-1}(u)`` (see :meth:`Law.quantile`)."""
         from scipy.special import ndtri
 
+        return np.asarray(self._mean(t, group) + self._std(t, group) * ndtri(u))
+
+    def density(self, points: Array, t: float, group: Group) -> Array:
+        """The product of normal densities (see :meth:`Law.density`)."""
+        std = np.broadcast_to(self._std(t, group), (group.size,))
+        z = (points - self._mean(t, group)) / std
+        return np.asarray(np.exp(-0.5 * np.sum(z**2, axis=1)) / np.prod(np.sqrt(2 * np.pi) * std))
+
+    def _mean(self, t: float, group: Group) -> Array:
         value = _value(self.mean, t)
         mean = check_array("mean", value, min(np.ndim(value), 1), f"({group.size},)")
         if mean.ndim and len(mean) != group.size:
             raise InputError(f"mean for {group.name!r} must have {group.size} entries, got {len(mean)}")
-        return np.asarray(mean + self._std(t, group) * ndtri(u))
+        return mean
 
     def _std(self, t: float, group: Group) -> Array | float:
         if not isinstance(self.std, str):
@@ -290,6 +359,12 @@ class ball(Law):
         norm = np.linalg.norm(g, axis=1, keepdims=True)
         scale = radius * gammainc(n / 2, norm**2 / 2) ** (1 / n) / np.maximum(norm, np.finfo(float).tiny)
         return np.asarray(scale * g)
+
+    def density(self, points: Array, t: float, group: Group) -> Array:
+        """One over the volume inside the ball, 0 outside (see :meth:`Law.density`)."""
+        radius, n = check_positive(f"radius at t={t:.6g}", _value(self.radius, t)), group.size
+        volume = np.pi ** (n / 2) / math.gamma(n / 2 + 1) * radius**n
+        return np.where(np.linalg.norm(points, axis=1) <= radius, 1 / volume, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

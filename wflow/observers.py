@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from wflow.datasets.dataset import Dataset
 from wflow.energies.transformer import TransformerObjective
-from wflow.measures import Particles
+from wflow.measures import Measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Risk:
     objective: TransformerObjective
     dataset: Dataset | None = None
 
-    def __call__(self, rho: Particles) -> float:
+    def __call__(self, rho: Measure) -> float:
         return self.objective.risk(rho, self.dataset)
 
 
@@ -43,7 +43,7 @@ class ErrorRate:
     objective: TransformerObjective
     dataset: Dataset | None = None
 
-    def __call__(self, rho: Particles) -> float:
+    def __call__(self, rho: Measure) -> float:
         data = self.dataset or self.objective.dataset
         return data.error_rate(self.objective.predict(rho, data.tokens))
 

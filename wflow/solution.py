@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.errors import InputError, check_array, check_positive
-from wflow.measures import Particles
 
 #: The scalar series of every run, with the words that files and figures use.
 SERIES: Mapping[str, str] = {
@@ -43,6 +42,7 @@ class Status(StrEnum):
         "The step collapsed: loosen rtol and atol, use float64, or check the derivatives of an encoder of your own."
     )
     NOT_CONVERGED = "A step was not solved, even when halved again and again: use another scheme, or a smaller dtau."
+    FAILED = "The scheme cannot make the step."
     BOX_TOO_SMALL = "The density reached the boundary of its box: enlarge the box, and the number of cells with it."
 
     @property
@@ -56,6 +56,7 @@ FAILURES = (
     Status.NOT_FINITE,
     Status.STEP_TOO_SMALL,
     Status.NOT_CONVERGED,
+    Status.FAILED,
     Status.BOX_TOO_SMALL,
 )
 
@@ -117,7 +118,7 @@ class Solution:
         series: Mapping[str, NDArray[np.float64]],
         observed: Mapping[str, NDArray[np.float64]],
         frame_tau: NDArray[np.float64],
-        measure: Callable[[int], Particles],
+        measure: Callable[[int], Any],
         status: Status,
         message: str,
         stats: Mapping[str, Any],
@@ -161,7 +162,7 @@ class Solution:
         """The number of measures kept."""
         return len(self.frame_tau)
 
-    def measure(self, i: int) -> Particles:
+    def measure(self, i: int) -> Any:
         """The measure of frame i.
 
         Raises

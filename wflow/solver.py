@@ -19,11 +19,11 @@ import numpy as np
 from wflow.controllers import Adaptive, Controller, Fixed, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError, check_nonnegative
-from wflow.measures import Particles
+from wflow.measures import Measure
 from wflow.schemes import Flow, ParticleScheme, Point, Scheme, Trial, options_of, scheme_of
 from wflow.solution import SaveAt, Solution, Status
 
-Observers = Mapping[str, Callable[[Particles], float]]
+Observers = Mapping[str, Callable[[Any], float]]
 PathLike_ = str | PathLike[str]
 
 #: A rejected step ends the run below this fraction of the largest step so far: that is not stiffness, but a velocity
@@ -41,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 
 def solve(
     energy: Energy,
-    rho0: Particles,
+    rho0: Measure,
     tau_range: Sequence[float] = (0.0, 1.0),
     *,
     scheme: str | Scheme = "dopri5",
@@ -238,7 +238,7 @@ def resume(
         return run.loop(progress)
 
 
-def _open(scheme: Scheme, controller: Controller, energy: Energy, rho0: Particles, seed: int | None) -> Flow:
+def _open(scheme: Scheme, controller: Controller, energy: Energy, rho0: Measure, seed: int | None) -> Flow:
     """The flow in which a scheme steps, after its checks."""
     if hasattr(scheme, "flow"):
         flow: Flow = scheme.flow(energy, rho0, seed)
@@ -364,6 +364,8 @@ class _Run:
                 else:
                     status, message = self._step()
                     bar.update(self)
+        except SolveError as error:
+            status, message = Status.FAILED, f"{self._where(self.h)} failed: {error}"
         except Interrupted as interrupt:
             self._finish(Status.INTERRUPTED, f"{interrupt} at tau = {self.tau:.9g}", began, saving)
             where = f"; the run is in {self.recorder.path}: wflow resume continues it"

@@ -37,7 +37,7 @@ from wflow.energies.energy import Energy
 from wflow.energies.internal import Entropy
 from wflow.energies.transformer import TransformerObjective
 from wflow.errors import InputError
-from wflow.measures import Particles
+from wflow.measures import Grid, Measure, Particles
 from wflow.observers import OBSERVERS
 from wflow.solution import SERIES, Solution, Status
 
@@ -55,7 +55,7 @@ class Recorder(Protocol):
         """One accepted step: a number for every series and observed quantity."""
         ...
 
-    def add_frame(self, tau: float, rho: Particles, state: State) -> None:
+    def add_frame(self, tau: float, rho: Measure, state: State) -> None:
         """One frame, and the state from which the run can go on."""
         ...
 
@@ -70,12 +70,12 @@ class MemoryRecorder:
 
     energy: Energy
     rows: list[Mapping[str, float]] = field(default_factory=list)
-    frames: list[tuple[float, Particles]] = field(default_factory=list)
+    frames: list[tuple[float, Any]] = field(default_factory=list)
 
     def add_step(self, row: Mapping[str, float]) -> None:
         self.rows.append(row)
 
-    def add_frame(self, tau: float, rho: Particles, state: State) -> None:
+    def add_frame(self, tau: float, rho: Measure, state: State) -> None:
         self.frames.append((tau, rho))
 
     def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
@@ -125,9 +125,9 @@ class TrajectoryFile:
         path: Path_,
         overwrite: bool,
         energy: Energy,
-        rho0: Particles,
+        rho0: Measure,
         config: Mapping[str, Any],
-        observe: Mapping[str, Callable[[Particles], float]],
+        observe: Mapping[str, Callable[[Any], float]],
         attributes: Mapping[str, str],
         first: Callable[[TrajectoryFile], None],
     ) -> TrajectoryFile:
@@ -139,6 +139,9 @@ class TrajectoryFile:
                 _write_header(file, config, attributes)
                 _write_problem(file.create_group("problem"), energy, observe)
                 _write_layout(file, rho0, list(observe), STEPS_ROOM, FRAMES_ROOM)
+                if energy.internal is not None and not isinstance(rho0, Grid):
+                    words = f"smooth part of Q: without {energy.internal}, which particles do not show"
+                    file["series/energy"].attrs["long_name"] = words
             draft = cls(scratch)
             first(draft)
             draft._file.close()
@@ -170,10 +173,12 @@ class TrajectoryFile:
         """The file that holds the checkpoint."""
         return resume_path(self.path)
 
-    def _replace(self, steps_room: int, frames_room: int, attributes: Mapping[str, str]) -> None:
+    def _replace(
+        self, steps_room: int, frames_room: int, attributes: Mapping[str, str], compress: bool = False
+    ) -> None:
         """Put a copy with other room and attributes in the place of the file."""
         self._file.flush()
-        _copy(self._file, self.path, self._n_steps, self._n_frames, steps_room, frames_room, attributes)
+        _copy(self._file, self.path, self._n_steps, self._n_frames, steps_room, frames_room, attributes, compress)
         self._file.close()
         self._open()
 
@@ -198,7 +203,7 @@ class TrajectoryFile:
         self._file[name][()] = count
         self._file.flush()
 
-    def add_frame(self, tau: float, rho: Particles, state: State) -> None:
+    def add_frame(self, tau: float, rho: Measure, state: State) -> None:
         """Data, then tau, then the count; then the checkpoint, unless one was written just now."""
         self._write_rows()
         if self._n_frames == self._file["frames/tau"].shape[0]:
@@ -229,7 +234,7 @@ class TrajectoryFile:
         self._write_rows()
         self.checkpoint(state)
         attributes = {"status": status.name.lower(), "message": message, "stats": json.dumps(dict(stats))}
-        self._replace(self._n_steps, self._n_frames, attributes)
+        self._replace(self._n_steps, self._n_frames, attributes, compress=True)
         self._file.close()
         return load(self.path)
 
@@ -262,8 +267,12 @@ def _copy(
     steps_room: int,
     frames_room: int,
     attributes: Mapping[str, str],
+    compress: bool = False,
 ) -> None:
-    """Put a copy of an open trajectory, up to these counts and with this room, in the place of ``target``."""
+    """Put a copy of an open trajectory, up to these counts and with this room, in the place of ``target``.
+
+    Densities of a run that has ended are compressed.
+    """
     scratch = beside(target)
     try:
         _reserve(scratch, source, steps_room, frames_room)
@@ -273,7 +282,9 @@ def _copy(
             for name, text in attributes.items():
                 file.attrs[name] = text
             source.copy("problem", file)
-            _write_layout(file, _measure_of(source, 0), list(source["series/observed"]), steps_room, frames_room)
+            rho0 = _measure_of(source, 0)
+            observed = list(source["series/observed"])
+            _write_layout(file, rho0, observed, steps_room, frames_room, compress and isinstance(rho0, Grid))
             new = dict(_columns(file))
             for name, column in _columns(source):
                 new[name][:n_steps] = column[:n_steps]
@@ -416,7 +427,9 @@ def rebuild(description: Mapping[str, Any], dataset: Dataset) -> TransformerObje
     return TransformerObjective(dataset, **arguments)
 
 
-def _write_layout(file: Any, rho0: Particles, observed: list[str], steps_room: int, frames_room: int) -> None:
+def _write_layout(
+    file: Any, rho0: Measure, observed: list[str], steps_room: int, frames_room: int, compress: bool = False
+) -> None:
     """Series and frames with room for so many entries, and their dimension scales."""
     series = file.create_group("series")
     series.create_dataset("count", data=0, dtype=np.int64)
@@ -431,27 +444,41 @@ def _write_layout(file: Any, rho0: Particles, observed: list[str], steps_room: i
 
     frames = file.create_group("frames")
     frames.attrs["blocks"] = json.dumps(list(rho0.blocks))
+    frames.attrs["measure"] = type(rho0).__name__.lower()
     frames.create_dataset("count", data=0, dtype=np.int64)
     frame_tau = _room(frames, "tau", (frames_room,), np.float64, "training time tau of the frame")
     frame_tau.make_scale("tau")
     _scale(frames, "t", rho0.t, "depth t in [0, 1]")
     _labelled(frames, "depth_weights", rho0.depth_weights, "quadrature weights of the depth nodes", ["t"])
-    for name, points in rho0.blocks.items():
-        particle, parameter = f"{name}_particle", f"{name}_parameter"
-        _scale(frames, particle, np.arange(points.shape[1]), f"particle of block {name}")
-        _scale(frames, parameter, np.arange(points.shape[2]), f"flattened parameter of block {name}")
-        data = _room(frames, name, (frames_room, *points.shape), points.dtype, f"particles of block {name}")
-        for axis, scale in enumerate(("tau", "t", particle, parameter)):
+    for name, array in rho0.blocks.items():
+        if isinstance(rho0, Grid):
+            scales = [f"{name}_{axis}" for axis in range(array.ndim - 1)]
+            for axis, (scale, values) in enumerate(zip(scales, rho0.axes(name))):
+                _scale(frames, scale, values, f"parameter {axis} of block {name} at the cell centres")
+            label = f"density of block {name}"
+        else:
+            scales = [f"{name}_particle", f"{name}_parameter"]
+            _scale(frames, scales[0], np.arange(array.shape[1]), f"particle of block {name}")
+            _scale(frames, scales[1], np.arange(array.shape[2]), f"flattened parameter of block {name}")
+            label = f"particles of block {name}"
+        data = _room(frames, name, (frames_room, *array.shape), array.dtype, label, compress)
+        for axis, scale in enumerate(("tau", "t", *scales)):
             data.dims[axis].attach_scale(frames[scale])
             data.dims[axis].label = scale
-        if not rho0.has_equal_weights(name):
+        if isinstance(rho0, Grid):
+            data.attrs["box"] = json.dumps(rho0.box[name])
+        elif not rho0.has_equal_weights(name):
             weights = rho0.weights(name)
-            _labelled(frames, f"{name}_weights", weights, f"masses of block {name}", ["t", particle])
+            _labelled(frames, f"{name}_weights", weights, f"masses of block {name}", ["t", scales[0]])
 
 
-def _room(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str) -> Any:
+def _room(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str, compress: bool = False) -> Any:
     """A contiguous dataset whose place in the file is fixed from the start; what is not written yet reads as NaN or,
-    in frames, as zeros that take no space on the disk."""
+    in frames, as zeros that take no space on the disk. Compressed, one that is written once."""
+    if compress and shape[0]:
+        data = group.create_dataset(name, shape, dtype, chunks=(1, *shape[1:]), shuffle=True, compression=1)
+        data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
+        return data
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -543,7 +570,7 @@ def load(path: Path_) -> Solution:
     )
 
 
-def _read_measure(path: Path_, i: int) -> Particles:
+def _read_measure(path: Path_, i: int) -> Any:
     try:
         with open_trajectory(path) as file:
             return _measure_of(file, i)
@@ -551,13 +578,19 @@ def _read_measure(path: Path_, i: int) -> Particles:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
-def _measure_of(file: Any, i: int) -> Particles:
+def _measure_of(file: Any, i: int) -> Any:
     """The measure of frame i of an open trajectory."""
     frames = file["frames"]
     names = json.loads(frames.attrs["blocks"])
+    depth: dict[str, Any] = {"t": frames["t"][()], "depth_weights": frames["depth_weights"][()]}
+    if frames.attrs["measure"] == "grid":
+        boxes = {name: json.loads(frames[name].attrs["box"]) for name in names}
+        # Normalised when it was made; once more would change the last bits.
+        shape = Grid(box=boxes, **depth, **{name: np.ones(frames[name].shape[1:]) for name in names})
+        return shape.replace(**{name: frames[name][i] for name in names})
     weights = {name: frames[f"{name}_weights"][()] for name in names if f"{name}_weights" in frames}
     blocks = {name: frames[name][i] for name in names}
-    return Particles(weights=weights, t=frames["t"][()], depth_weights=frames["depth_weights"][()], **blocks)
+    return Particles(weights=weights, **depth, **blocks)
 
 
 def load_checkpoint(path: Path_) -> dict[str, Any]:
@@ -584,7 +617,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
     return state
 
 
-def restore_observers(path: Path_, energy: Energy, given: Mapping[str, Any]) -> dict[str, Callable[[Particles], float]]:
+def restore_observers(path: Path_, energy: Energy, given: Mapping[str, Any]) -> dict[str, Callable[[Any], float]]:
     """The observed quantities of a trajectory: those stored in it, and the user's own, passed again.
 
     Raises
@@ -592,7 +625,7 @@ def restore_observers(path: Path_, energy: Energy, given: Mapping[str, Any]) -> 
     InputError
         When a user's own function is not passed, or one is passed that the run did not observe.
     """
-    out: dict[str, Callable[[Particles], float]] = {}
+    out: dict[str, Callable[[Any], float]] = {}
     with open_trajectory(path) as file:
         stored = file["problem/observe"]
         if unknown := set(given) - set(stored):

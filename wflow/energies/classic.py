@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.energies.energy import Energy, Evaluation
+from wflow.energies.energy import Energy, Evaluation, Linearisation
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
 
@@ -78,6 +78,11 @@ class PotentialEnergy(_OneBlock):
         value = float(np.sum(rho.mass(name) * self.function(flat).reshape(x.shape[:2])))
         return Evaluation(value, Blocks(**{name: -np.asarray(self.grad(flat)).reshape(x.shape)}))
 
+    def linearise(self, rho: Measure) -> Linearisation:
+        """Q and V, without its gradient."""
+        phi = self.first_variation(rho)
+        return Linearisation(float(np.sum(rho.mass(_block(rho)) * phi[_block(rho)])), phi)
+
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``V`` (see :meth:`Energy.first_variation`)."""
         name = _block(rho)
@@ -113,6 +118,11 @@ class InteractionEnergy(_OneBlock):
         x = rho.points(name)
         value = 0.5 * float(np.sum(rho.mass(name) * self._convolve(rho, x, self.function)[..., 0]))
         return Evaluation(value, Blocks(**{name: -self._convolve(rho, x, self.grad).astype(x.dtype, copy=False)}))
+
+    def linearise(self, rho: Measure) -> Linearisation:
+        """Q and ``W * rho``, without its gradient."""
+        phi = self.first_variation(rho)
+        return Linearisation(0.5 * float(np.sum(rho.mass(_block(rho)) * phi[_block(rho)])), phi)
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``W * rho`` (see :meth:`Energy.first_variation`)."""

@@ -66,6 +66,7 @@ class Grid(Measure):
         if set(box) != set(blocks):
             raise InputError(f"box must name the blocks {sorted(blocks)}, got {sorted(box)}")
         self._box = {name: check_box(name, box[name]) for name in blocks}
+        self._points: dict[str, Array] = {}  # made once for all densities on the same cells
         arrays: dict[str, Array] = {}
         for name, value in blocks.items():
             p = len(self._box[name])
@@ -106,9 +107,11 @@ class Grid(Measure):
 
     def points(self, block: str) -> Array:
         """The cell centres, shape (S, M, p) with M = n_1 ... n_p in row-major order, read only."""
-        mesh = np.stack(np.meshgrid(*self.axes(block), indexing="ij"), axis=-1)
-        flat = mesh.reshape(-1, mesh.shape[-1])
-        return np.broadcast_to(flat, (self.n_slices, *flat.shape))
+        if block not in self._points:
+            mesh = np.stack(np.meshgrid(*self.axes(block), indexing="ij"), axis=-1)
+            flat = mesh.reshape(-1, mesh.shape[-1])
+            self._points[block] = np.broadcast_to(flat, (self.n_slices, *flat.shape))
+        return self._points[block]
 
     def weights(self, block: str) -> Array:
         """The masses of the cells, shape (S, M)."""

@@ -118,6 +118,10 @@ class Measure:
         """The masses ``a_{l,j}`` at the points of a block: shape (S, M), one in sum over every slice."""
         raise NotImplementedError
 
+    def has_equal_weights(self, block: str) -> bool:
+        """Whether all points of the block have the same mass by construction."""
+        raise NotImplementedError
+
     def mass(self, block: str) -> NDArray[np.float64]:
         """``om_l a_{l,j}``, shape (S, M): the mass of a point in the metric of the flow."""
         return self._depth_weights[:, None] * self.weights(block)

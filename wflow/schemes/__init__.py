@@ -9,14 +9,30 @@ from wflow.errors import InputError
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.dopri5 import DOPRI5
 from wflow.schemes.euler import EULER
+from wflow.schemes.grid_flow import DensityPoint, GridFlow, GridScheme
 from wflow.schemes.heun import HEUN
+from wflow.schemes.kernel import KERNEL, Kernel
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
-__all__ = ["SCHEMES", "Flow", "ParticleScheme", "Point", "RungeKutta", "Scheme", "Trial", "options_of", "scheme_of"]
+__all__ = [
+    "SCHEMES",
+    "DensityPoint",
+    "Flow",
+    "GridFlow",
+    "GridScheme",
+    "Kernel",
+    "ParticleScheme",
+    "Point",
+    "RungeKutta",
+    "Scheme",
+    "Trial",
+    "options_of",
+    "scheme_of",
+]
 
-SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5)}
+SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, KERNEL)}
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
@@ -28,7 +44,7 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     4
     >>> scheme_of("rk45")
     Traceback (most recent call last):
-    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, got 'rk45'
+    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, kernel, got 'rk45'
     """
     if isinstance(scheme, str):
         if scheme not in SCHEMES:

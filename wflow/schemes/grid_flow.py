@@ -1,0 +1,179 @@
+"""The flow of densities, as grid schemes see it."""
+
+from __future__ import annotations
+
+__all__ = ["DensityPoint", "GridFlow", "GridScheme"]
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.energies import Energy, Entropy
+from wflow.errors import InputError
+from wflow.measures import Grid
+from wflow.schemes.scheme import Flow, Trial, check_problem
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class DensityPoint:
+    """A density, flat, with what one evaluation of the energy yields there (see :class:`wflow.schemes.Point`).
+
+    ``potential`` is the first variation of the smooth part of the energy in every cell, shaped like x.
+    """
+
+    x: Array
+    value: float
+    potential: Array
+    parts: Mapping[str, float]
+    carry: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether Q, the density and the first variation are finite numbers."""
+        return bool(np.isfinite(self.value) and np.isfinite(self.x).all() and np.isfinite(self.potential).all())
+
+
+class GridFlow(Flow):
+    """``d rho/d tau = div(rho grad(Phi_0 + U'(rho)))`` in boxes without flux through their boundary.
+
+    The state x holds the densities of all blocks, flat. The norm is that of L1, ``sum over blocks and slices of
+    om_l int |e|``, so that a probability density of one block has norm one.
+
+    Parameters
+    ----------
+    energy, rho0, noise
+        As in :class:`wflow.schemes.Flow`.
+    outer_mass
+        The mass that the cells at the boundary may have; with more of it, the run ends.
+    """
+
+    template: Any  # Grid
+
+    def __init__(self, energy: Energy, rho0: Grid, noise: int | None = None, outer_mass: float = 1e-10) -> None:
+        # Not Flow.__init__: masses are those of cells.
+        self.energy: Energy = energy
+        self.template: Grid = energy.prepare(rho0)
+        self.interrupt: Callable[[], None] = lambda: None
+        self.noise, self.wants_error, self.n_evaluations = noise, True, 0
+        self.outer_mass = outer_mass
+        om = self.template.depth_weights
+        volumes = [
+            np.repeat(om * self.template.cell_volume(name), array[0].size)
+            for name, array in self.template.blocks.items()
+        ]
+        self.mass = np.concatenate(volumes)
+        if complaint := self._reaches_boundary(self.template):
+            raise InputError(f"{complaint}: enlarge the box, and the number of cells with it")
+
+    def blocks(self, *flats: Array) -> Iterator[tuple[tuple[float, ...], Array, tuple[Array, ...]]]:
+        """Block by block: the cell widths, the depth weights, and views (S, n_1, ..., n_p) of vectors like x."""
+        shaped = [self.unflat(flat) for flat in flats]
+        for name in self.template.blocks:
+            yield self.template.spacing(name), self.template.depth_weights, tuple(views[name] for views in shaped)
+
+    def measure(self, x: Array) -> Any:
+        """The grid measure with these densities."""
+        return self.template.replace(**self.unflat(x))
+
+    def evaluate(self, x: Array) -> Any:
+        """Q, its parts and the first variation at x, as a :class:`DensityPoint`."""
+        self.interrupt()
+        self.n_evaluations += 1
+        result = self.energy.linearise(self.measure(x))
+        return DensityPoint(x, result.value, self.flat(result.first_variation), result.parts)
+
+    def norm(self, e: Array) -> float:
+        """The L1 norm."""
+        return float(self.mass @ np.abs(e))
+
+    def size(self, point: Any) -> float:
+        """The root of the second moment, over depth and blocks."""
+        second, om = self.measure(point.x).moment(2), self.template.depth_weights
+        return float(np.sqrt(sum(om @ moment.sum(axis=1) for moment in second.values())))
+
+    def dissipation(self, point: Any) -> float:
+        """``int rho |grad(Phi_0 + U'(rho))|^2``: the rate at which finite volumes lower Q.
+
+        With entropy the fluxes are those of Scharfetter and Gummel, else upwind, so that it is never negative.
+        """
+        internal, total = self.energy.internal, 0.0
+        for widths, om, (r, phi) in self.blocks(point.x, point.potential):
+            psi = phi if internal is None else phi + internal.slope(np.maximum(r, 0))
+            for axis, dx in enumerate(widths, start=1):
+                drop = -np.diff(psi, axis=axis)
+                lower, upper = _sides(r, axis)
+                if isinstance(internal, Entropy):
+                    z = np.diff(phi, axis=axis) / internal.sigma
+                    flux = internal.sigma / dx * (bernoulli(z) * lower - bernoulli(-z) * upper)
+                else:
+                    flux = drop / dx * np.where(drop > 0, lower, upper)
+                rate = (flux * drop / dx).reshape(len(om), -1).sum(axis=1)
+                total += float(om @ rate) * float(np.prod(widths))
+        return max(total, 0.0)
+
+    def length(self, point: Any, trial: Trial) -> float:
+        """``h |v|``, with |v|^2 the mean of both ends: the metric length of the path (Benamou, Brenier)."""
+        return trial.h * float(np.sqrt(0.5 * (self.dissipation(point) + self.dissipation(trial.point))))
+
+    def complaint(self, point: Any) -> str:
+        """That the density has reached the boundary of its box; empty when it has not."""
+        return self._reaches_boundary(self.measure(point.x))
+
+    def _reaches_boundary(self, rho: Grid) -> str:
+        for name in rho.blocks:
+            if (outer := rho.outer_mass(name)) > self.outer_mass:
+                box = ", ".join(f"({lo:g}, {hi:g})" for lo, hi in rho.box[name])
+                return (
+                    f"has mass {outer:.3g} of {name} in the outer cells of the box {box}, more than {self.outer_mass:g}"
+                )
+        return ""
+
+
+class GridScheme:
+    """What all schemes for grids share: which problems they take."""
+
+    #: The internal energies that the scheme treats.
+    internals: ClassVar[tuple[type, ...]] = (Entropy,)
+    #: Whether Q must not rise from step to step.
+    monotone: ClassVar[bool] = True
+    #: The largest number of parameters of a block.
+    max_dimension: ClassVar[int] = 3
+    name: str
+    outer_mass: float
+
+    def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> GridFlow:
+        """The flow that the scheme steps in.
+
+        Raises
+        ------
+        InputError
+            For a measure, its dimension or an internal energy that the scheme does not treat, and a box that is too
+            small for the initial measure.
+        """
+        check_problem(self, energy, rho0, Grid)
+        for name in rho0.blocks:
+            if (p := len(rho0.box[name])) > self.max_dimension:
+                raise InputError(
+                    f"scheme {self.name!r} takes grids of at most {self.max_dimension} parameters, but {name} has {p}"
+                )
+        return GridFlow(energy, rho0, noise, self.outer_mass)
+
+
+def bernoulli(z: Array) -> Array:
+    """``B(z) = z/(e^z - 1)``, B(0) = 1."""
+    small = np.abs(z) < 1e-8
+    safe = np.where(small, 1.0, np.minimum(z, 700.0))
+    return np.where(small, 1 - 0.5 * z, np.where(z > 700, 0.0, safe / np.expm1(safe)))
+
+
+def _sides(array: Array, axis: int) -> tuple[Array, Array]:
+    """The values below and above every inner face along an axis."""
+    lower = [slice(None)] * array.ndim
+    upper = list(lower)
+    lower[axis], upper[axis] = slice(None, -1), slice(1, None)
+    return array[tuple(lower)], array[tuple(upper)]
