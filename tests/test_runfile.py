@@ -115,6 +115,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     resolved = runfile.read(write(tmp_path, SMALL)).resolved
     assert resolved["solve"] == {
         "scheme": "dopri5",
+        "options": None,
         "tau_start": 0.0,
         "tau_end": 1.0,
         "dtau": None,
@@ -148,7 +149,7 @@ FUNCTIONS: list[tuple[str, dict[str, Key], Any]] = [
 @pytest.mark.parametrize(("keys", "function"), [f[1:] for f in FUNCTIONS], ids=[f[0] for f in FUNCTIONS])
 def test_keys_and_defaults_are_those_of_the_functions(keys: dict[str, Key], function: Any) -> None:
     parameters = inspect.signature(function).parameters
-    own = {"heldout", "tau_start", "tau_end", "M", "dtype"}  # what a run file has besides
+    own = {"heldout", "tau_start", "tau_end", "M", "dtype", "cells", "box", "options"}  # what a run file has besides
     assert set(keys) - own <= set(parameters)
     for name, key in keys.items():
         if name not in own:
@@ -247,7 +248,7 @@ WRONG = [
     (("[observe]", "[zzz]"), "unknown section [zzz]; the sections are data, attention, feedforward, objective, "),
     (("seed = 3", "sed = 3"), "unknown key 'sed'; did you mean 'seed'?"),
     (("seed = 3", "tau_end = 3"), "unknown key 'tau_end'; it belongs to [solve]"),
-    (("M = 4", "M = 4\nxyz = 4"), "unknown key 'xyz' in [initial]; the keys are M, kind, dtype, law, std, mean"),
+    (("M = 4", "M = 4\nxyz = 4"), "unknown key 'xyz' in [initial]; the keys are M, cells, box, kind, dtype, law, std"),
     (("M = 4", "M = 4\nradius = 4"), "unknown key 'radius' in [initial]; the keys are "),
     (('"in-context"', '"in-contxt"'), "kind must be one of 'digits', 'in-context', 'diabetes', 'npz', got 'in-con"),
     (("kind =", "knid ="), "unknown key 'knid' in [data]; did you mean 'kind'?"),
@@ -257,7 +258,7 @@ WRONG = [
     # missing
     (("tau_end = 1", ""), "missing key 'tau_end', a finite number, in [solve]"),
     (("n_prompts = 16", ""), "missing key 'n_prompts', a positive integer, in [data]"),
-    (("M = 4", ""), "missing key 'M', the number of particles, in [initial]"),
+    (("M = 4", ""), "missing key 'M', the number of particles (or cells and box, for densities), in [initial]"),
     (('law = "gaussian"', ""), "missing key 'law', one of 'gaussian', 'ball', 'atoms', in [initial]"),
     # types and ranges
     (("seed = 3", "seed = -3"), "seed must be a non-negative integer, got -3"),
@@ -429,3 +430,59 @@ def test_every_type_is_used_and_rejects_a_date() -> None:
     for check in TYPES.values():
         for value in (datetime.date(2026, 1, 1), [], [[]], [datetime.time()]):
             assert not check(value) or value == []
+
+
+GRID = """
+[data]
+kind = "npz"
+path = "scalar.npz"
+[attention]
+[feedforward]
+activation = "tanh"
+[objective]
+weight_decay = 0.2
+entropy = 0.1
+layers = 2
+[initial]
+law = "gaussian"
+std = 0.7
+cells = 24
+box = { theta = [[-6, 6], [-6, 6]], w = [[-6, 6], [-6, 6]] }
+[solve]
+scheme = "kernel"
+options = { levels = 2, outer_mass = 1e-6 }
+tau_end = 0.2
+rtol = 1e-3
+"""
+
+
+def test_densities(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).standard_normal((4, 1, 3))
+    np.savez(tmp_path / "scalar.npz", tokens=tokens, labels=tokens[:, 0, 0], readout=[[0, 2]])
+    run = runfile.read(write(tmp_path, GRID))
+    assert isinstance(run.rho0, wflow.Grid) and run.rho0.theta.shape == (2, 24, 24)
+    solution = run.solve(tmp_path / "run.h5")
+    assert isinstance(solution.measure(-1), wflow.Grid)
+    further = wflow.resume(tmp_path / "run.h5", 0.4)
+    assert json.loads(further.attributes["config"])["scheme_options"] == {"levels": 2, "outer_mass": 1e-6}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("cells = 24", "cells = 24\nM = 4"), "M belongs to particles, cells and box to densities: leave out M"),
+        (("cells = 24", ""), "cells and box belong together"),
+        (("cells = 24", "cells = 2"), "cells of theta must be an integer >= 3"),
+        (("w = [[-6, 6], [-6, 6]]", "w = [[-6, 6]]"), "box of w must have 2 intervals, one a parameter, got 1"),
+        (("w = [[-6, 6], [-6, 6]]", "v = [[-6, 6]]"), "box must name the blocks theta, w, got theta, v"),
+        (("levels = 2", "levls = 2"), "scheme 'kernel' has no option 'levls'; its options are levels, outer_mass"),
+        (("levels = 2", "levels = 9"), "levels must be 1, 2, 3 or 4, got 9"),
+        (("box = {", "box = 3 #"), "box must be intervals for each block"),
+    ],
+)
+def test_bad_densities(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    tokens = np.zeros((4, 1, 3))
+    np.savez(tmp_path / "scalar.npz", tokens=tokens, labels=tokens[:, 0, 0], readout=[[0, 2]])
+    with pytest.raises(runfile.RunFileError) as caught:
+        runfile.read(write(tmp_path, GRID.replace(*change)))
+    assert message in str(caught.value)

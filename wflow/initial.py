@@ -222,9 +222,7 @@ class Law:
         for block, laws in parts.items():
             intervals, p = check_box(block, box[block]), objective.n_parameters[block]
             if len(intervals) != p:
-                raise InputError(
-                    f"box of {block} must have an interval for each of its {p} parameters, got {intervals}"
-                )
+                raise InputError(f"box of {block} must have {p} intervals, one a parameter, got {len(intervals)}")
             shape = check_cells(block, counts[block], p)
             axes = [centres(lo, hi, n) for (lo, hi), n in zip(intervals, shape)]
             points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, p)

@@ -364,8 +364,6 @@ class _Run:
                 else:
                     status, message = self._step()
                     bar.update(self)
-        except SolveError as error:
-            status, message = Status.FAILED, f"{self._where(self.h)} failed: {error}"
         except Interrupted as interrupt:
             self._finish(Status.INTERRUPTED, f"{interrupt} at tau = {self.tau:.9g}", began, saving)
             where = f"; the run is in {self.recorder.path}: wflow resume continues it"
@@ -416,7 +414,10 @@ class _Run:
         last = stop - self.tau <= self.h * (1 + 1e-9)
         h = stop - self.tau if last else self.h
         shortened = last and h < self.h * (1 - 1e-9)
-        trial = self.scheme.step(self.flow, self.point, h)
+        try:
+            trial = self.scheme.step(self.flow, self.point, h)
+        except SolveError as error:
+            return Status.FAILED, f"{self._where(h)} failed: {error}"
         verdict = self.controller.judge(self.flow, self.scheme, self.point, trial, self.memory)
         if not verdict.accepted:
             return self._rejected(trial, verdict)

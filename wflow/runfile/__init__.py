@@ -62,9 +62,10 @@ from wflow.datasets import Dataset, diabetes, digits, from_npz, in_context_regre
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies import TransformerObjective
 from wflow.errors import InputError
-from wflow.measures import Particles
+from wflow.measures import Measure
 from wflow.observers import OBSERVERS
 from wflow.runfile.keys import DATA, GROUPS, LAWS, REQUIRED, SECTIONS, Key
+from wflow.schemes import scheme_of
 from wflow.solution import SaveAt, Solution
 from wflow.solver import solve
 
@@ -91,8 +92,8 @@ class Run:
     text: str
     resolved: dict[str, Any]
     objective: TransformerObjective
-    rho0: Particles
-    observe: dict[str, Callable[[Particles], float]]
+    rho0: Measure
+    observe: dict[str, Callable[[Any], float]]
     solve_arguments: dict[str, Any]
 
     def solve(
@@ -240,7 +241,7 @@ class _Check:
 
     def initial(self, given: dict[str, Any]) -> dict[str, Any]:
         """Section [initial] and its sections of blocks and groups."""
-        own = {name: value for name, value in given.items() if isinstance(value, dict) and name != "M"}
+        own = {k: v for k, v in given.items() if isinstance(v, dict) and k not in ("M", "box", "cells")}
         if not own:
             values = self.variant(given, "law", LAWS, "initial")
             random = values["law"] != "atoms"
@@ -258,8 +259,19 @@ class _Check:
                     self.say(f"unknown section [initial.{name}]", "", hint, breaks="initial")
                 values[name] = self.variant(law, "law", LAWS, f"initial.{name}")
             random = any(values[name]["law"] != "atoms" for name in own)
-        if random and values["M"] is None and "initial" not in self.broken:
-            self.say("missing key 'M', the number of particles,", "initial")
+        if "initial" in self.broken:
+            return values
+        if values["cells"] is not None or values["box"] is not None:
+            for name in ("M", "kind", "dtype"):
+                if name in given:
+                    self.say(
+                        f"{name} belongs to particles, cells and box to densities: leave out {name},",
+                        "initial",
+                    )
+            if values["cells"] is None or values["box"] is None:
+                self.say("cells and box belong together: densities need both", "initial")
+        elif random and values["M"] is None:
+            self.say("missing key 'M', the number of particles (or cells and box, for densities),", "initial")
         return values
 
     def solve(self, given: dict[str, Any]) -> dict[str, Any]:
@@ -347,7 +359,9 @@ def _law(options: Mapping[str, Any]) -> initial.Law:
 
 def _sample(
     options: Mapping[str, Any], law: initial.Law, objective: TransformerObjective, rng: np.random.Generator
-) -> Particles:
+) -> Measure:
+    if options["cells"] is not None:
+        return law.on_grid(objective, options["box"], options["cells"])
     width = options["M"]
     if isinstance(width, dict):  # TOML has no None: a block that is not named takes all atoms
         width = dict.fromkeys(objective.encoders) | width
@@ -361,12 +375,13 @@ def _save(options: Mapping[str, Any] | None) -> SaveAt | None:
 def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int) -> dict[str, Any]:
     arguments = {"tau_range": (options["tau_start"], options["tau_end"]), "save": save, "rng": seed}
     steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
-    return arguments | {name: options[name] for name in ("scheme", "tol", *steps)}
+    scheme = scheme_of(options["scheme"], **options["options"] or {})
+    return arguments | {"scheme": scheme} | {name: options[name] for name in ("tol", *steps)}
 
 
 def _observers(
     options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None
-) -> dict[str, Callable[[Particles], float]]:
+) -> dict[str, Callable[[Any], float]]:
     """What to observe: "training error rate", "held-out risk" and the like."""
     if options["heldout"] and heldout is None:
         raise InputError("heldout observes held-out data, but [data] has no key heldout, such as heldout = 0.2,")

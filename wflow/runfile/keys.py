@@ -64,7 +64,15 @@ TYPES: dict[str, Callable[[Any], bool]] = {
         value in initial.GAINS if _is_text(value) else _is_number(value) and value > 0
     ),
     "a positive integer, or one for each block such as { theta = 32, w = 64 }": _is_width,
+    "cells along an axis, or for each block such as { theta = [32, 64], w = 48 }": lambda value: (
+        _is_count(value)
+        or (isinstance(value, dict) and all(_is_count(n) or _list_of(_is_count)(n) for n in value.values()))
+    ),
+    "intervals for each block, such as { w = [[-4, 4], [-4, 4]] }": lambda value: (
+        isinstance(value, dict) and all(_list_of(_list_of(_is_number))(box) for box in value.values())
+    ),
     "a section or a table such as { every = 0.5 }": lambda value: isinstance(value, dict),
+    "a section or a table such as { levels = 2 }": lambda value: isinstance(value, dict),
     "a list of 'risk' and 'error-rate'": lambda value: value == [] or _list_of(lambda v: v in list(OBSERVERS))(value),
 }
 
@@ -148,11 +156,14 @@ SECTIONS: dict[str, dict[str, Key]] = {
     },
     "initial": {
         "M": Key("a positive integer, or one for each block such as { theta = 32, w = 64 }", None),
+        "cells": Key("cells along an axis, or for each block such as { theta = [32, 64], w = 48 }", None),
+        "box": Key("intervals for each block, such as { w = [[-4, 4], [-4, 4]] }", None),
         "kind": Key(initial.KINDS, "iid"),
         "dtype": Key(("float64", "float32"), "float64"),
     },
     "solve": {
         "scheme": Key(tuple(SCHEMES), "dopri5"),
+        "options": Key("a section or a table such as { levels = 2 }", None),
         "tau_start": Key("a finite number", 0.0),
         "tau_end": Key("a finite number"),
         "dtau": Key("a positive finite number", None),

@@ -50,7 +50,7 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
         if scheme not in SCHEMES:
             raise InputError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
         chosen = SCHEMES[scheme]
-        known = [field.name for field in dataclasses.fields(chosen) if field.name != "name"]
+        known = [f.name for f in dataclasses.fields(chosen) if f.name not in ("name", "stability")]
         if unknown := [name for name in options if name not in known]:
             raise InputError(f"scheme {scheme!r} has no option {unknown[0]!r}; its options are {', '.join(known)}")
         return dataclasses.replace(chosen, **options) if options else chosen

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.errors import InputError, SolveError
+from wflow.errors import InputError
 from wflow.schemes.grid_flow import GridFlow, GridScheme
 from wflow.schemes.scheme import Trial
 
@@ -22,8 +22,9 @@ Array = NDArray[np.float64]
 SUBSTEPS = (1, 2, 4, 8)
 #: exp of less is counted as this, so that no cell divides zero by zero.
 LEAST_EXPONENT = -600.0
-#: The stencil that replaces a narrow Gaussian reaches so many cells to either side.
-HALF_STENCIL = 4
+#: The stencil that replaces a narrow Gaussian reaches so many cells to either side: fewer where a varies too much from
+#: cell to cell; the last is positive whatever a.
+HALF_STENCILS = (4, 2, 1)
 #: Extrapolation may leave this share of the largest density negative.
 NEGATIVE = 1e-8
 
@@ -39,9 +40,8 @@ class Kernel(GridScheme):
     ``|T[k,k] - T[k,k-1]|`` in L1 estimates the error. A density that extrapolation makes negative is replaced by that
     of the finest substeps.
 
-    A Gaussian narrower than a cell is replaced by the stencil of 9 cells that has its moments up to the eighth, so that
-    any step suits any grid on which the density itself is smooth. Where ``G(a)`` is not positive the grid is too coarse
-    for the potential, and the run ends.
+    A Gaussian narrower than a cell is replaced by a stencil with its moments: up to the eighth on a grid that is fine
+    enough for the potential, fewer on others. So any step suits any grid; the error in space is O(dx^2) at worst.
 
     Parameters
     ----------
@@ -130,27 +130,24 @@ def kernel_step(flow: GridFlow, x: Array, potential: Array, h: float) -> Array:
     for widths, _, (r, phi) in flow.blocks(x, potential):
         axes = tuple(range(1, r.ndim))
         a = np.exp(np.maximum(-(phi - phi.min(axis=axes, keepdims=True)) / (2 * sigma), LEAST_EXPONENT))
-        matrices = [gaussian_matrix(n, dx, 2 * sigma * h) for n, dx in zip(r.shape[1:], widths)]
-        smooth = convolve(a, matrices)
-        if smooth.min() <= 0:
-            steepest = max(float(np.abs(np.diff(phi, axis=axis)).max()) for axis in axes) / sigma
-            raise SolveError(
-                f"the grid is too coarse: dQ/drho changes by {steepest:.3g} sigma from cell to cell; use more cells, a "
-                "smaller box, or scheme='finite-volume'"
-            )
+        for half in HALF_STENCILS:
+            matrices = [gaussian_matrix(n, dx, 2 * sigma * h, half) for n, dx in zip(r.shape[1:], widths)]
+            smooth = convolve(a, matrices)
+            if smooth.min() > 0:
+                break
         out.append((a * convolve(r / smooth, matrices)).ravel())
     return np.concatenate(out)
 
 
 @lru_cache(maxsize=64)
-def gaussian_matrix(n: int, dx: float, variance: float) -> Array:
+def gaussian_matrix(n: int, dx: float, variance: float, half: int = HALF_STENCILS[0]) -> Array:
     """``dx N(x_i - x_j; variance)`` between the centres of n cells of width dx, or a stencil with its moments."""
     v = variance / dx**2
     distance = np.arange(n)
     if v >= 1:
         row = np.exp(-(distance**2) / (2 * v)) / np.sqrt(2 * np.pi * v)
     else:
-        half = min(HALF_STENCIL, n - 1)
+        half = min(half, n - 1)
         squares = np.arange(half + 1.0) ** 2
         moments = np.cumprod([1.0, *(v * np.arange(1, 2 * half, 2))])  # 1, v, 3 v^2, 15 v^3, ...
         row = np.zeros(n)

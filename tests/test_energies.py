@@ -1,0 +1,140 @@
+"""Classic energies, their sums and internal energies, on particles and on grids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import slope
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wflow
+from wflow.energies import Energy
+
+V = wflow.PotentialEnergy(lambda x: np.sum(x**4 / 4 - x**2 / 2, axis=1), lambda x: x**3 - x)
+W = wflow.InteractionEnergy(lambda z: np.sum(np.cosh(z), axis=1), np.sinh)
+ENERGIES: dict[str, Energy] = {"potential": V, "interaction": W, "sum": V + W}
+
+
+def cloud(rng: np.random.Generator, S: int = 2, M: int = 4, p: int = 2) -> wflow.Particles:
+    mass = rng.random((S, M)) + 0.1
+    return wflow.Particles(
+        x=rng.standard_normal((S, M, p)), weights={"x": mass / mass.sum(1, keepdims=True)}, depth_weights=[0.3, 0.7]
+    )
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_velocities_are_gradients(name: str) -> None:
+    rng, Q = np.random.default_rng(0), ENERGIES[name]
+    rho = cloud(rng)
+    direction = rng.standard_normal(rho.x.shape)
+    expected = -np.sum(rho.mass("x")[..., None] * Q.velocity(rho).x * direction)
+    assert slope(lambda h: Q.value(rho.replace(x=rho.x + h * direction)), 1e-2) == pytest.approx(expected, rel=1e-8)
+    assert Q.dissipation(rho) == pytest.approx(np.sum(rho.mass("x")[..., None] * Q.velocity(rho).x ** 2), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_first_variations_are_derivatives_in_the_masses(name: str) -> None:
+    rng, Q = np.random.default_rng(1), ENERGIES[name]
+    rho = cloud(rng)
+    phi = Q.first_variation(rho)["x"]
+    change = rng.standard_normal(phi.shape)
+    change -= change.mean(axis=1, keepdims=True)
+
+    def value(h: float) -> float:
+        weights = {"x": rho.weights("x") + h * change}
+        return Q.value(wflow.Particles(x=rho.x, weights=weights, depth_weights=rho.depth_weights))
+
+    assert slope(value, 1e-2) == pytest.approx(np.sum(rho.depth_weights[:, None] * phi * change), rel=1e-8)
+    step = 1e-4 * rng.standard_normal(rho.x.shape)  # and the velocity is minus its gradient
+    rise = Q.first_variation(rho, {"x": rho.x + step})["x"] - Q.first_variation(rho, {"x": rho.x - step})["x"]
+    assert rise == pytest.approx(-2 * np.sum(Q.velocity(rho).x * step, axis=2), rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_grids_are_quadrature(name: str) -> None:
+    """A grid is the particles at its cell centres."""
+    rng, Q = np.random.default_rng(2), ENERGIES[name]
+    grid = wflow.Grid(x=rng.random((2, 5, 4)), box={"x": ((-1, 1), (0, 2))})
+    rho = wflow.Particles(x=grid.points("x"), weights={"x": grid.weights("x")})
+    assert Q.value(grid) == pytest.approx(Q.value(rho), rel=1e-13)
+    assert np.allclose(Q.velocity(grid).x, Q.velocity(rho).x, rtol=1e-12)
+    assert np.allclose(Q.first_variation(grid)["x"], Q.first_variation(rho)["x"], rtol=1e-12)
+    linear = Q.linearise(grid)
+    assert linear.value == pytest.approx(Q.value(grid)) and np.allclose(
+        linear.first_variation["x"], Q.first_variation(grid)["x"]
+    )
+
+
+def test_the_transformer_on_a_grid_is_quadrature() -> None:
+    rng = np.random.default_rng(3)
+    data = wflow.Dataset(rng.standard_normal((5, 1, 3)), rng.standard_normal(5))
+    Q = wflow.TransformerObjective(
+        data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), weight_decay=0.1, entropy=0.3, layers=2
+    )
+    box = {"theta": ((-2, 2), (-3, 3)), "w": ((-2, 2), (-2, 2))}
+    grid = Q.prepare(wflow.Grid(theta=rng.random((2, 6, 5)), w=rng.random((2, 4, 4)), box=box))
+    names = ("theta", "w")
+    rho = wflow.Particles(weights={n: grid.weights(n) for n in names}, **{n: grid.points(n) for n in names})
+    assert Q.risk(grid) == pytest.approx(Q.risk(rho), rel=1e-13)
+    assert Q.value(grid) == pytest.approx(Q.value(rho) + wflow.Entropy(0.3).value(grid), rel=1e-13)
+    result = Q.linearise(grid)
+    assert result.value == pytest.approx(Q.value(grid), rel=1e-13)
+    for n in names:
+        assert np.allclose(result.first_variation[n], Q.first_variation(rho)[n], rtol=1e-11)
+        assert np.allclose(Q.velocity(grid)[n], Q.velocity(rho)[n], rtol=1e-11)
+
+
+@given(st.floats(0.1, 2.0), st.floats(0.3, 1.5))
+def test_internal_energies_of_gaussians(sigma: float, std: float) -> None:
+    x = (np.arange(400) + 0.5) * 30 / 400 - 15
+    rho = wflow.Grid(x=np.exp(-0.5 * (x / std) ** 2), box={"x": ((-15, 15),)})
+    exact = -0.5 * np.log(2 * np.pi * np.e * std**2)
+    assert wflow.Entropy(sigma).value(rho) == pytest.approx(sigma * exact, abs=1e-10)
+    assert wflow.PorousMedium(2.0).value(rho) == pytest.approx(1 / (2 * np.sqrt(np.pi) * std), rel=1e-10)
+
+
+@pytest.mark.parametrize("internal", [wflow.Entropy(0.3), wflow.PorousMedium(2.5)])
+def test_slopes_of_internal_energies(internal: Any) -> None:
+    r = np.linspace(0.1, 3, 7)
+    assert slope(lambda h: internal.density(r + h), 1e-2) == pytest.approx(internal.slope(r), rel=1e-8)
+
+
+def test_internal_energies_add_up_or_say_so() -> None:
+    assert (V + wflow.Entropy(0.5) + wflow.Entropy(0.25)).internal == wflow.Entropy(0.75)
+    assert (wflow.Entropy(1.0) + V).internal == wflow.Entropy(1.0)
+    assert (V + W).internal is None
+    with pytest.raises(wflow.InputError, match="do not add up"):
+        wflow.Entropy(1.0) + wflow.PorousMedium(2.0)
+    with pytest.raises(wflow.InputError, match="m must be greater than 1"):
+        wflow.PorousMedium(1.0)
+    rho = wflow.Particles(x=[[1.0], [2.0]])
+    assert wflow.Entropy(1.0).value(rho) == 0 and (wflow.Entropy(1.0).velocity(rho).x == 0).all()
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_the_entropy_estimated_from_particles(p: int) -> None:
+    rho = wflow.Particles(x=np.random.default_rng(p).standard_normal((3000, p)))
+    assert wflow.Entropy(1.0).estimate(rho) == pytest.approx(-0.5 * p * np.log(2 * np.pi * np.e), abs=0.1)
+
+
+def test_what_no_estimate_offers() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(wflow.InputError, match=r"cannot be observed from particles: it has p = 4"):
+        wflow.Entropy(1.0).estimate(wflow.Particles(x=rng.standard_normal((10, 4))))
+    with pytest.raises(wflow.InputError, match="equal weights"):
+        wflow.Entropy(1.0).estimate(cloud(rng))
+    with pytest.raises(wflow.InputError, match="coincide"):
+        wflow.Entropy(1.0).estimate(wflow.Particles(x=np.zeros((10, 1))))
+
+
+def test_energies_of_one_block_say_what_they_take() -> None:
+    two = wflow.Particles(a=[[1.0]], b=[[1.0]])
+    with pytest.raises(wflow.InputError, match=r"one block, got \['a', 'b'\]"):
+        wflow.solve(V, two)
+    with pytest.raises(wflow.InputError, match="gradient of PotentialEnergy must turn points"):
+        wflow.solve(wflow.PotentialEnergy(lambda x: x[:, 0], lambda x: x[:, 0]), wflow.Particles(x=[[1.0], [2.0]]))
+    with pytest.raises(wflow.InputError, match="takes a function and its gradient"):
+        wflow.PotentialEnergy(1.0, 2.0)  # type: ignore[arg-type]
