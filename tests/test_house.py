@@ -26,6 +26,7 @@ STOREYS = [
     ["controllers", "trajectory", "figures"],
     ["solver"],
     ["runfile"],
+    ["check"],
     ["cli", "__main__"],
 ]
 STOREY = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}

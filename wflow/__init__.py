@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wflow._version import __version__
 
 if TYPE_CHECKING:
-    from wflow import datasets, distances, encoders, figures, initial, observers, problems, runfile, trajectory
+    from wflow import check, datasets, distances, encoders, figures, initial, observers, problems, runfile, trajectory
     from wflow.datasets import Dataset
     from wflow.encoders import FeedForward, SoftmaxAttention
     from wflow.energies import Entropy, InteractionEnergy, PorousMedium, PotentialEnergy, TransformerObjective
@@ -38,6 +38,7 @@ __all__ = [
     "Status",
     "TransformerObjective",
     "__version__",
+    "check",
     "datasets",
     "distances",
     "encoders",

@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (run, resume):
         sub.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
 
+    check = command("check", _check, "estimate the errors of a run: solve it again with every discretisation refined")
+    check.add_argument("runfile", metavar="RUN.toml", help="the run file")
+    check.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
     info = command("info", _info, "tell how a run stands, also while it is running")
     info.add_argument("trajectory", metavar="OUT.h5")
 
@@ -129,6 +133,14 @@ def _resume(options: argparse.Namespace) -> None:
 def _print_summary(options: argparse.Namespace, solution: Solution) -> None:
     if not options.quiet:
         _print_table({"": str(solution.status), **_course(solution), "file": str(solution.path)})
+
+
+def _check(options: argparse.Namespace) -> None:
+    from wflow import check
+
+    quiet = options.quiet
+    say = (lambda line: None) if quiet else (lambda line: print(f"solving {line}", file=sys.stderr, flush=True))
+    print(check.check(options.runfile, say, False if quiet else None))
 
 
 def _info(options: argparse.Namespace) -> None:

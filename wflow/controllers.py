@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Adaptive", "Controller", "Fixed", "Verdict"]
+__all__ = ["Adaptive", "Controller", "Fixed", "Replay", "Verdict"]
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -80,6 +80,33 @@ class Fixed:
             rise = f"raised Q from {point.value:.9g} to {trial.point.value:.9g}"
             return Verdict(False, rise, 0.0, memory)
         return Verdict(True, "", self.dtau, memory)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Given steps, one after the other, such as the halved steps of another run.
+
+    Parameters
+    ----------
+    steps
+        The steps; the last one is repeated.
+    """
+
+    steps: tuple[float, ...]
+    wants_error: ClassVar[bool] = False
+
+    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
+        """The first step; the memory counts."""
+        return self.steps[0], 0.0
+
+    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
+        """Accept whatever is finite."""
+        if trial.failure:
+            return Verdict(False, trial.failure, 0.5 * trial.h, memory)
+        if not trial.point.is_finite:
+            return Verdict(False, "is not finite", 0.0, memory)
+        following = min(int(memory) + 1, len(self.steps) - 1)
+        return Verdict(True, "", self.steps[following], float(following))
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,30 @@ def read(path: str | PathLike[str]) -> Run:
     return Run(text, config, **made)
 
 
+def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: bool = False) -> Run:
+    """A run with other values than those of its file, such as twice the layers.
+
+    Parameters
+    ----------
+    config
+        ``Run.resolved``, changed.
+    path
+        The run file: messages name it, and a relative ``path`` of an .npz file starts from its folder.
+    other_particles
+        Whether the initial measure takes other random numbers than those of the file.
+
+    Raises
+    ------
+    RunFileError
+        For values that do not fit.
+    """
+    check = _Check(str(path))
+    made = _make(check, config, Path(path).parent, other_particles)
+    if check.problems:
+        raise RunFileError(check.problems)
+    return Run("", config, **made)
+
+
 def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_bytes().decode()
@@ -296,10 +320,11 @@ def _floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) else value
 
 
-def _make(check: _Check, config: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _make(check: _Check, config: dict[str, Any], folder: Path, other_particles: bool = False) -> dict[str, Any]:
     """What the values of a file stand for, as far as it is sound."""
     seed = config["seed"]
-    data_rng, initial_rng = np.random.default_rng(seed).spawn(2)
+    data_rng, *streams = np.random.default_rng(seed).spawn(3)
+    initial_rng = streams[other_particles]
     data: Any  # None, like everything below, when it or what it needs is broken
     heldout: Any
     parts = check.attempt("data", ["data"], lambda: _datasets(config["data"], folder, data_rng))
