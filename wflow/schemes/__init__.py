@@ -6,17 +6,23 @@ import dataclasses
 from typing import Any
 
 from wflow.errors import InputError
+from wflow.schemes.blob import BLOB
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.dopri5 import DOPRI5
 from wflow.schemes.euler import EULER
 from wflow.schemes.heun import HEUN
+from wflow.schemes.langevin import EULER_MARUYAMA, LANGEVIN
+from wflow.schemes.quantile_jko import QUANTILE_JKO
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
 __all__ = ["SCHEMES", "Flow", "ParticleScheme", "Point", "RungeKutta", "Scheme", "Trial", "options_of", "scheme_of"]
 
-SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5)}
+SCHEMES: dict[str, Any] = {
+    scheme.name: scheme
+    for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)
+}
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
@@ -26,9 +32,9 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     --------
     >>> scheme_of("rk4").order
     4
-    >>> scheme_of("rk45")
+    >>> scheme_of("rk45")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, got 'rk45'
+    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, ..., got 'rk45'
     """
     if isinstance(scheme, str):
         if scheme not in SCHEMES:
