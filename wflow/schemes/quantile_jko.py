@@ -5,8 +5,7 @@ from __future__ import annotations
 __all__ = ["QUANTILE_JKO", "QuantileFlow", "QuantileJKO"]
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar
 
@@ -133,29 +132,26 @@ class QuantileJKO(ParticleScheme):
 
     def step(self, flow: QuantileFlow, point: Point, h: float) -> Trial:  # type: ignore[override]
         """One step of size h: the proximal point, or a failure."""
-        new, pairs = point, _Pairs(flow)
-        eps = np.finfo(point.x.dtype).eps
-        for inner in range(self.max_inner + 1):
+        new, newton = point, _Secants(flow, h)
+        eps = float(np.finfo(point.x.dtype).eps)
+        for inner in range(self.max_inner):
             moved = new.x - point.x
             gradient = moved / h - new.velocity
-            solve = pairs.model(new.x, h)
-            d = -solve(gradient)
-            if flow.norm(d) <= TOLERANCE * flow.norm(moved) + 4 * eps * flow.norm(new.x):
+            first, d = newton.solve(new.x, gradient)
+            if flow.norm(first) <= TOLERANCE * flow.norm(moved) + 4 * eps * flow.norm(new.x):
+                return Trial(
+                    h,
+                    new if new.value < point.value else point,  # a rise is rounding
+                    error=0.5 * flow.norm(newton.tridiagonal(new.x, new.velocity - point.velocity)),
+                    dissipated=flow.norm2(moved) / h,
+                    notes={"inner_iterations": inner},
+                )
+            further = self._descend(flow, point, new, -d, -flow.inner(gradient, d), h)
+            if further is None:
                 break
-            found = self._descend(flow, point, new, d, flow.inner(gradient, d), h)
-            if found is None or inner == self.max_inner:
-                return Trial(h, point, failure=f"did not converge in {inner} inner iterations", notes={})
-            pairs.add(new, found)
-            new = found
-        if new.value > point.value:  # by rounding alone
-            new = replace(point, carry={})
-        return Trial(
-            h,
-            new,
-            error=0.5 * flow.norm(solve(new.velocity - point.velocity)),
-            dissipated=flow.norm2(new.x - point.x) / h,
-            notes={"inner_iterations": inner},
-        )
+            newton.add(new, further)
+            new = further
+        return Trial(h, point, failure=f"did not converge in {inner + 1} inner iterations")
 
     def _descend(
         self, flow: QuantileFlow, point: Point, here: Point, d: Array, slope: float, h: float
@@ -182,18 +178,68 @@ class QuantileJKO(ParticleScheme):
         return None
 
 
-class _Pairs:
-    """Newton's matrix: that of distance and internal energy, tridiagonal, plus a secant model of the smooth part.
+class _Secants:
+    """Newton's matrix: of distance and internal energy, which is tridiagonal, plus a secant model of the smooth part.
 
-    The model is ``gamma + U M^{-1} U^T`` with ``U = Y - gamma S``, ``M = S^T U``, of the last steps S and the changes
-    Y of the smooth gradient (symmetric rank one in its compact form: Byrd, Nocedal, Schnabel, Math. Program. 63 (1994)
-    129), inverted together with the tridiagonal part by Woodbury's formula.
+    The model is ``C + U M^{-1} U^T`` with ``U = Y - C S`` and ``M = S^T U`` for the last steps S and changes Y of the
+    smooth gradient, in the inner product of the flow (symmetric rank one in compact form: Byrd, Nocedal, Schnabel, Math.
+    Program. 63 (1994) 129), and C the diagonal that the last step suggests; Woodbury's formula inverts the sum.
     """
 
-    def __init__(self, flow: QuantileFlow) -> None:
-        self.flow, self.S, self.Y = flow, [], []
+    def __init__(self, flow: QuantileFlow, h: float) -> None:
+        self.flow, self.h = flow, h
+        self.steps: list[Array] = []
+        self.changes: list[Array] = []
 
     def add(self, a: Point, b: Point) -> None:
-        gradients = [-point.velocity - self.flow.internal(point.x)[1] for point in (a, b)]
-        self.S = [*self.S[1 - MEMORY :], b.x - a.x]
-        self.Y = [*self.Y[1 - MEMORY :], gradients[1] - gradients[0]]
+        """Remember the way from a to b, scaled to length one."""
+        if (length := self.flow.norm(b.x - a.x)) == 0:
+            return
+        before, after = (-point.velocity - self.flow.internal(point.x)[1] for point in (a, b))
+        self.steps = [*self.steps[1 - MEMORY :], (b.x - a.x) / length]
+        self.changes = [*self.changes[1 - MEMORY :], (after - before) / length]
+
+    def solve(self, x: Array, g: Array) -> tuple[Array, Array]:
+        """The inverse of the tridiagonal part at x, and of the whole matrix if that points downhill, times g."""
+        flow, S, C = self.flow, np.array(self.steps), self._diagonal()
+        z = self.tridiagonal(x, g, C)
+        U = np.array(self.changes) - C * S if self.steps else S
+        news = [j for j, u in enumerate(U) if flow.norm(u) > 1e-8 / self.h]
+        if not news:
+            return z, z
+        S, U = S[news], U[news]
+        Z = self.tridiagonal(x, U, C)
+        small = (U * flow.mass) @ (S + Z).T
+        newton = z - np.linalg.lstsq(0.5 * (small + small.T), (U * flow.mass) @ z)[0] @ Z
+        return z, newton if flow.inner(g, newton) > 0 else z
+
+    def _diagonal(self) -> Array | float:
+        """The second derivatives along the last step, entry by entry where it moved enough; never negative."""
+        if not self.steps:
+            return 0.0
+        s, y = self.steps[-1], self.changes[-1]
+        mean = max(0.0, self.flow.inner(s, y))
+        far = np.abs(s) > 1e-3 * np.abs(s).max()
+        return np.clip(np.divide(y, s, out=np.full_like(s, mean), where=far), 0.0, 10 * mean)
+
+    def tridiagonal(self, x: Array, g: Array, C: Array | float = 0.0) -> Array:
+        """``(C + 1/h + D^T H D)^{-1} g`` along the last axis, D the differences within slices.
+
+        By ``c^{-1} - c^{-1} D^T (H^{-1} + D c^{-1} D^T)^{-1} D c^{-1}``: the sum loses c beside the large H of gaps that
+        are nearly closed, the inner matrix does not.
+        """
+        c = np.broadcast_to(C + 1 / self.h, x.shape)
+        z = g / c
+        if self.flow.energy.internal is None:
+            return np.asarray(z)
+        from scipy.linalg import solveh_banded
+
+        gap = self.flow.k > 0
+        bands = np.zeros((2, gap.size))
+        bands[0] = 1 / np.where(gap, self.flow.internal(x)[2], 1.0) + 1 / c[1:] + 1 / c[:-1]
+        bands[1, :-1] = np.where(gap[1:] & gap[:-1], -1 / c[1:-1], 0.0)
+        w = solveh_banded(bands, (gap * np.diff(z)).T, lower=True).T
+        return np.asarray(z + np.diff(w, prepend=0.0, append=0.0) / c)
+
+
+QUANTILE_JKO = QuantileJKO()
