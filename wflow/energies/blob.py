@@ -34,7 +34,9 @@ class BlobEnergy(Energy):
 
     and with a box it is the midpoint rule on its cells (Hu, Van Fleet, Wan, arXiv 2407.00533)::
 
-        E = sum_k dx U(rho_eps(y_k)),  v(x) = -sum_k dx U'(rho_eps(y_k)) grad K_eps(x - y_k).
+        E = sum_k dx U(rho_eps(y_k)),  v(x) = -sum_k dx U'(rho_eps(y_k)) grad K_eps(x - y_k),
+
+    where, as in the paper, ``U = sigma r (log r - 1)`` for entropy; its value is corrected by sigma, the mass.
 
     Any scheme for particles moves it: ``PotentialEnergy(V, grad) + BlobEnergy(Entropy(0.5), 0.1)``. Smoothing needs
     particles closer than epsilon, which many parameters do not allow: p <= 2.
@@ -74,6 +76,8 @@ class BlobEnergy(Energy):
         if (box is None) != (cells is None):
             raise InputError("box and cells belong together: pass both, or none for quadrature on the particles")
         self.density = internal
+        #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.
+        self.linear = internal.sigma if isinstance(internal, Entropy) and box is not None else 0.0
         self.epsilon = dict(epsilon) if isinstance(epsilon, Mapping) else epsilon
         for value in self.epsilon.values() if isinstance(self.epsilon, dict) else [self.epsilon]:
             check_positive("epsilon", value)
@@ -87,7 +91,9 @@ class BlobEnergy(Energy):
         """The measure, after a look at its blocks (see :meth:`Energy.prepare`)."""
         for given in (self.epsilon, self.nodes):
             if isinstance(given, dict) and given and set(given) != set(rho.blocks):
-                raise InputError(f"epsilon, box and cells must name the blocks {sorted(rho.blocks)}, got {sorted(given)}")
+                raise InputError(
+                    f"epsilon, box and cells must name the blocks {sorted(rho.blocks)}, got {sorted(given)}"
+                )
         for name in rho.blocks:
             if (p := rho.points(name).shape[2]) > 2:
                 raise InputError(
@@ -119,8 +125,8 @@ class BlobEnergy(Energy):
             for l, a in enumerate(rho.weights(name)):
                 quadrature = self._quadrature(name, x[l], a)
                 out[name][l], _ = _smooth(at[l], quadrature.nodes, quadrature.weights, e)
-                if not self.nodes:
-                    out[name][l] += self._per_mass(_smooth(at[l], x[l], a, e)[0])
+                own = self.linear if self.nodes else self._per_mass(_smooth(at[l], x[l], a, e)[0])
+                out[name][l] += own
         return out
 
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
@@ -148,7 +154,8 @@ class BlobEnergy(Energy):
         if self.nodes:
             y, volume = self.nodes[name]
             r, _ = _smooth(y, x, a, e)
-            return _Quadrature(volume * float(np.sum(self.density.density(r))), y, volume * self.density.slope(r), 0.0)
+            value = self.linear * a.sum() + volume * np.sum(self.density.density(r) - self.linear * r)
+            return _Quadrature(float(value), y, volume * (self.density.slope(r) - self.linear), 0.0)
         r, gradient = _smooth(x, x, a, e)
         slope = self.density.pressure(r) / np.maximum(r**2, np.finfo(float).tiny)
         return _Quadrature(float(a @ self._per_mass(r)), x, a * slope, slope[:, None] * gradient)

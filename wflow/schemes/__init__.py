@@ -20,8 +20,7 @@ from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 __all__ = ["SCHEMES", "Flow", "ParticleScheme", "Point", "RungeKutta", "Scheme", "Trial", "options_of", "scheme_of"]
 
 SCHEMES: dict[str, Any] = {
-    scheme.name: scheme
-    for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)
+    scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)
 }
 
 

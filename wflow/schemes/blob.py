@@ -11,7 +11,7 @@ import numpy as np
 
 from wflow.energies import BlobEnergy, Entropy, PorousMedium, SumEnergy
 from wflow.energies.energy import Energy
-from wflow.errors import check_positive
+from wflow.errors import InputError, check_positive
 from wflow.measures import Particles
 from wflow.schemes.heun import HEUN
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
@@ -59,7 +59,7 @@ class Blob(ParticleScheme):
         """The flow of the regularised energy, after the checks."""
         super().flow(energy, rho0, noise)
         assert energy.internal is not None
-        blob = BlobEnergy(energy.internal, self.epsilon or bandwidth(rho0))
+        blob = BlobEnergy(energy.internal, bandwidth(rho0) if self.epsilon is None else self.epsilon)
         return Flow(SumEnergy(energy, blob), rho0, noise)
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
@@ -68,11 +68,29 @@ class Blob(ParticleScheme):
 
 
 def bandwidth(rho: Particles) -> dict[str, float]:
-    """``s M^{-1/(p + 2)}``... for every block"""
+    """Silverman's rule for every block: ``epsilon = s (4/((p + 2) M))^{1/(p + 4)}``.
+
+    s is the standard deviation of a parameter within its slice, M the number ``1/sum a_j^2`` of equal weights that the
+    weights amount to, both in the mean over slices (Silverman, Density Estimation, 1986, section 4.3).
+
+    Raises
+    ------
+    InputError
+        For a cloud in one point.
+
+    Examples
+    --------
+    >>> {name: round(value, 3) for name, value in bandwidth(Particles(x=[[[-1.0], [1.0]]])).items()}
+    {'x': 0.922}
+    """
     out = {}
     for name, x in rho.blocks.items():
-        spread = np.sqrt(np.mean(rho.mass(name)[..., None] * (x - rho.moment(1)[name][:, None]) ** 2))
-        out[name] = float(spread)
+        p, om, mean = x.shape[2], rho.depth_weights, rho.moment(1)[name]
+        s = np.sqrt(np.sum(rho.mass(name)[..., None] * (x - mean[:, None]) ** 2) / p)
+        if s == 0:
+            raise InputError(f"the particles of {name} coincide: pass epsilon, such as Blob(epsilon=0.1)")
+        width = 1 / (om @ np.sum(rho.weights(name) ** 2, axis=1))
+        out[name] = float(s * (4 / ((p + 2) * width)) ** (1 / (p + 4)))
     return out
 
 

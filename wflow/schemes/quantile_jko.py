@@ -153,9 +153,7 @@ class QuantileJKO(ParticleScheme):
             new = further
         return Trial(h, point, failure=f"did not converge in {inner + 1} inner iterations")
 
-    def _descend(
-        self, flow: QuantileFlow, point: Point, here: Point, d: Array, slope: float, h: float
-    ) -> Point | None:
+    def _descend(self, flow: QuantileFlow, point: Point, here: Point, d: Array, slope: float, h: float) -> Point | None:
         """The first point along d, from the longest step that keeps order, where the objective has fallen enough."""
         free = flow.energy.internal is None
 
