@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wflow.errors import InputError, SolveError, check_array
-from wflow.measures import Grid, Measure
+from wflow.measures import Grid, Measure, Particles
 
 Array = NDArray[Any]
 
@@ -42,7 +42,6 @@ def conditional_w2(a: Measure, b: Measure) -> float:
 
     Examples
     --------
-    >>> from wflow import Particles
     >>> a = Particles(x=[[[0.0], [1.0]]])
     >>> conditional_w2(a, Particles(x=[[[3.0], [2.0]]]))
     2.0
@@ -115,7 +114,8 @@ def _squared_w2(a: Measure, b: Measure, block: str, l: int) -> float:
     from scipy.spatial.distance import cdist
 
     cost = cdist(a.points(block)[l], b.points(block)[l], "sqeuclidean")
-    if cost.shape[0] == cost.shape[1] and all(rho.has_equal_weights(block) for rho in (a, b)):  # type: ignore[attr-defined]
+    equal = all(isinstance(rho, Particles) and rho.has_equal_weights(block) for rho in (a, b))
+    if equal and cost.shape[0] == cost.shape[1]:
         from scipy.optimize import linear_sum_assignment
 
         return float(cost[linear_sum_assignment(cost)].mean())

@@ -14,7 +14,7 @@ from wflow.energies.energy import Energy, Evaluation
 from wflow.energies.internal import Entropy, InternalEnergy, PorousMedium
 from wflow.errors import InputError, check_positive
 from wflow.measures import Blocks, Grid, Measure
-from wflow.measures.grid import Box
+from wflow.measures.grid import Box, check_box, check_cells
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
@@ -73,8 +73,8 @@ class BlobEnergy(Energy):
     ) -> None:
         if not isinstance(internal, (Entropy, PorousMedium)):
             raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {internal!r}")
-        if (box is None) != (cells is None):
-            raise InputError("box and cells belong together: pass both, or none for quadrature on the particles")
+        if set(box or {}) != set(cells or {}):
+            raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
         self.density = internal
         #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.
         self.linear = internal.sigma if isinstance(internal, Entropy) and box is not None else 0.0
@@ -82,9 +82,10 @@ class BlobEnergy(Energy):
         for value in self.epsilon.values() if isinstance(self.epsilon, dict) else [self.epsilon]:
             check_positive("epsilon", value)
         self.nodes: dict[str, tuple[Array, float]] = {}
-        for name in box or {}:
-            shape = cells[name] if isinstance(cells[name], Sequence) else [cells[name]] * len(box[name])
-            grid = Grid(box={name: box[name]}, **{name: np.ones(shape)})
+        for name, given in (box or {}).items():
+            intervals = check_box(name, given)
+            shape = check_cells(name, (cells or {})[name], len(intervals))
+            grid = Grid(box={name: intervals}, **{name: np.ones(shape)})
             self.nodes[name] = grid.points(name)[0], grid.cell_volume(name)
 
     def prepare(self, rho: M) -> M:

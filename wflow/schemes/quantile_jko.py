@@ -130,7 +130,7 @@ class QuantileJKO(ParticleScheme):
                 raise InputError(f"scheme {self.name!r} needs particles of equal weights, but those of {name} differ")
         return QuantileFlow(energy, rho0, noise)
 
-    def step(self, flow: QuantileFlow, point: Point, h: float) -> Trial:  # type: ignore[override]
+    def step(self, flow: QuantileFlow, point: Point, h: float) -> Trial:
         """One step of size h: the proximal point, or a failure."""
         new, newton = point, _Secants(flow, h)
         eps = float(np.finfo(point.x.dtype).eps)
@@ -180,8 +180,8 @@ class _Secants:
     """Newton's matrix: of distance and internal energy, which is tridiagonal, plus a secant model of the smooth part.
 
     The model is ``C + U M^{-1} U^T`` with ``U = Y - C S`` and ``M = S^T U`` for the last steps S and changes Y of the
-    smooth gradient, in the inner product of the flow (symmetric rank one in compact form: Byrd, Nocedal, Schnabel, Math.
-    Program. 63 (1994) 129), and C the diagonal that the last step suggests; Woodbury's formula inverts the sum.
+    smooth gradient, in the inner product of the flow (symmetric rank one in compact form: Byrd, Nocedal, Schnabel,
+    Math. Program. 63 (1994) 129), and C the diagonal that the last step suggests; Woodbury's formula inverts the sum.
     """
 
     def __init__(self, flow: QuantileFlow, h: float) -> None:
@@ -223,8 +223,8 @@ class _Secants:
     def tridiagonal(self, x: Array, g: Array, C: Array | float = 0.0) -> Array:
         """``(C + 1/h + D^T H D)^{-1} g`` along the last axis, D the differences within slices.
 
-        By ``c^{-1} - c^{-1} D^T (H^{-1} + D c^{-1} D^T)^{-1} D c^{-1}``: the sum loses c beside the large H of gaps that
-        are nearly closed, the inner matrix does not.
+        By ``c^{-1} - c^{-1} D^T (H^{-1} + D c^{-1} D^T)^{-1} D c^{-1}``: the sum loses c beside the large H of gaps
+        that are nearly closed, the inner matrix does not.
         """
         c = np.broadcast_to(C + 1 / self.h, x.shape)
         z = g / c
