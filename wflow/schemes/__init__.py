@@ -6,18 +6,32 @@ import dataclasses
 from typing import Any
 
 from wflow.errors import InputError
-from wflow.schemes.blob import BLOB
+from wflow.schemes.blob import BLOB, Blob
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.dopri5 import DOPRI5
 from wflow.schemes.euler import EULER
 from wflow.schemes.heun import HEUN
-from wflow.schemes.langevin import EULER_MARUYAMA, LANGEVIN
-from wflow.schemes.quantile_jko import QUANTILE_JKO
+from wflow.schemes.langevin import EULER_MARUYAMA, LANGEVIN, EulerMaruyama, Langevin
+from wflow.schemes.quantile_jko import QUANTILE_JKO, QuantileJKO
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
-__all__ = ["SCHEMES", "Flow", "ParticleScheme", "Point", "RungeKutta", "Scheme", "Trial", "options_of", "scheme_of"]
+__all__ = [
+    "SCHEMES",
+    "Blob",
+    "EulerMaruyama",
+    "Flow",
+    "Langevin",
+    "ParticleScheme",
+    "Point",
+    "QuantileJKO",
+    "RungeKutta",
+    "Scheme",
+    "Trial",
+    "options_of",
+    "scheme_of",
+]
 
 SCHEMES: dict[str, Any] = {
     scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)

@@ -19,7 +19,7 @@ from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
 
 @dataclass(frozen=True)
 class Blob(ParticleScheme):
-    """Heun's method for the energy with its internal part regularised: :class:`wflow.energies.BlobEnergy`.
+    """Heun's method for the energy with its internal part regularised: :class:`wflow.BlobEnergy`.
 
     Q is then the whole free energy, smoothed by epsilon, and it falls. p <= 2 only.
 
