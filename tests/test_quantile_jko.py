@@ -52,6 +52,10 @@ def test_order_one_and_the_stationary_law() -> None:
     answers = [solve(OU + wflow.Entropy(sigma), rho, tau, tau / n) for n in (10, 20, 40)]
     x = [answer.measure(-1).x for answer in answers]
     mean, variance = np.exp(-tau), sigma + (rho.x.var() - sigma) * np.exp(-2 * tau)
+    single = wflow.Particles(x=rho.x.astype(np.float32))
+    assert solve(OU + wflow.Entropy(sigma), single, tau, tau / 10).measure(-1).x.var() == pytest.approx(
+        x[0].var(), rel=1e-6
+    )
     for errors in ([y.mean() - mean for y in x], [y.var() - variance for y in x]):
         np.testing.assert_allclose(np.log2(np.divide(errors[:-1], errors[1:])), 1, atol=0.15)
     defects = [answer.series["defect"][-1] for answer in answers]

@@ -20,6 +20,7 @@ from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
 
 Array = NDArray[Any]
 
+EPS = float(np.finfo(float).eps)
 #: The inner iteration ends where Newton's step is this small beside the step of the scheme.
 TOLERANCE = 1e-10
 #: How many secant pairs model the Hessian of the smooth part.
@@ -37,11 +38,13 @@ class QuantileFlow(Flow):
 
         I = sum_i k_i/N F(r_i),  grad_i I = N (k_i P(r_i) - k_{i-1} P(r_{i-1})),  P(r) = r^2 F'(r).
 
-    For entropy ``I = -sigma mean log(N gap)`` and ``P = sigma r``. Value and velocity of a point contain them.
+    For entropy ``I = -sigma mean log(N gap)`` and ``P = sigma r``. Value and velocity of a point contain them. The
+    gaps of many values need float64, which other measures are converted to.
     """
 
     def __init__(self, energy: Energy, rho0: Particles, noise: int | None = None) -> None:
-        super().__init__(energy, rho0.replace(**{name: np.sort(x, axis=1) for name, x in rho0.blocks.items()}), noise)
+        quantiles = {name: np.sort(x.astype(np.float64), axis=1) for name, x in rho0.blocks.items()}
+        super().__init__(energy, rho0.replace(**quantiles), noise)
         widths = np.array([x.shape[1] for x in self.template.blocks.values() for _ in x])
         ends = np.cumsum(widths)
         #: N of every value, and k of every difference of neighbours in the vector: 0 between slices.
@@ -63,7 +66,7 @@ class QuantileFlow(Flow):
         point = super().evaluate(x)
         value, gradient, _ = self.internal(x)
         parts = {**point.parts, "internal": value}
-        return Point(x, point.value + value, (point.velocity - gradient).astype(x.dtype, copy=False), parts)
+        return Point(x, point.value + value, point.velocity - gradient, parts)
 
     def internal(self, x: Array) -> tuple[float, Array, Array]:
         """The internal energy, its gradient, and the Hessian ``sum_i H_i (e_{i+1} - e_i)^2`` as H."""
@@ -133,12 +136,11 @@ class QuantileJKO(ParticleScheme):
     def step(self, flow: QuantileFlow, point: Point, h: float) -> Trial:
         """One step of size h: the proximal point, or a failure."""
         new, newton = point, _Secants(flow, h)
-        eps = float(np.finfo(point.x.dtype).eps)
         for inner in range(self.max_inner):
             moved = new.x - point.x
             gradient = moved / h - new.velocity
             first, d = newton.solve(new.x, gradient)
-            if flow.norm(first) <= TOLERANCE * flow.norm(moved) + 4 * eps * flow.norm(new.x):
+            if flow.norm(first) <= TOLERANCE * flow.norm(moved) + 4 * EPS * flow.norm(new.x):
                 return Trial(
                     h,
                     new if new.value < point.value else point,  # a rise is rounding
@@ -162,7 +164,7 @@ class QuantileJKO(ParticleScheme):
 
         now, t = objective(here), 1.0
         internal = here.parts["internal"]
-        rounding = 64 * np.finfo(here.x.dtype).eps * (abs(here.value - internal) + abs(internal))
+        rounding = 64 * EPS * (abs(here.value - internal) + abs(internal))
         if not free:
             closing = -np.where(flow.k > 0, np.diff(d), 0.0) / flow.gaps(here.x)
             t = min(1.0, (1 - SHARE) / max(float(closing.max(initial=0.0)), 1e-300))
