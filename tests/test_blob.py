@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import slope
+from scipy.special import ndtri
+from scipy.stats import qmc
 
 import wflow
 from wflow.energies import BlobEnergy
@@ -86,8 +88,6 @@ def test_velocity_is_minus_the_gradient_of_the_first_variation(internal: Any, ce
 
 def test_both_quadratures_tend_to_the_internal_energy() -> None:
     """A fine cloud of a normal law: that of the smoothed law, N(0, 1 + epsilon^2)."""
-    from scipy.special import ndtri
-
     rho = wflow.Particles(x=ndtri((np.arange(2000) + 0.5) / 2000)[:, None])
     exact = -0.5 * np.log(2 * np.pi * np.e * 1.01)
     cells = BlobEnergy(wflow.Entropy(1.0), 0.1, {"x": ((-6, 6),)}, {"x": 600}).value(rho)
@@ -99,8 +99,6 @@ def test_both_quadratures_tend_to_the_internal_energy() -> None:
 
 def test_the_scheme_solves_ornstein_uhlenbeck() -> None:
     """Mean to the tolerance, variance to the error of smoothing, which falls with the number of particles."""
-    from scipy.special import ndtri
-
     errors = []
     for M in (50, 200):
         rho = wflow.Particles(x=1 + 0.3 * ndtri((np.arange(M) + 0.5) / M)[:, None])
@@ -110,6 +108,18 @@ def test_the_scheme_solves_ornstein_uhlenbeck() -> None:
         assert x.mean() == pytest.approx(np.exp(-1), rel=1e-4)
         errors.append(abs(x.var() - 0.5 - (0.09 - 0.5) * np.exp(-2)))
     assert errors[0] < 0.012 and errors[1] < 0.3 * errors[0] + 1e-3
+
+
+def test_two_parameters() -> None:
+    """The same in the plane, from a Sobol' net."""
+    energy = wflow.PotentialEnergy(lambda x: (x**2).sum(axis=1) / 2, lambda x: x) + wflow.Entropy(0.5)
+    errors = []
+    for M in (128, 512):
+        rho = wflow.Particles(x=np.array([1, -0.5]) + 0.45 * ndtri(qmc.Sobol(2, seed=0).random(M)))
+        x = wflow.solve(energy, rho, (0, 1), scheme="blob", rtol=1e-3).measure(-1).x[0]
+        np.testing.assert_allclose(x.mean(axis=0), rho.x[0].mean(axis=0) * np.exp(-1), atol=1e-3)
+        errors.append(np.abs(x.var(axis=0) - 0.5 - (rho.x[0].var(axis=0) - 0.5) * np.exp(-2)).max())
+    assert errors[0] < 0.04 and errors[1] < 0.5 * errors[0]
 
 
 def test_order_two_in_dtau() -> None:

@@ -171,3 +171,5 @@ def test_what_is_refused() -> None:
     for energy, rho, message in cases:
         with pytest.raises(wflow.InputError, match=message):
             wflow.solve(energy, rho, scheme="quantile-jko", dtau=0.1)
+    with pytest.raises(wflow.InputError, match="max_inner"):
+        scheme_of("quantile-jko", max_inner=0)

@@ -14,7 +14,7 @@ from wflow.energies.energy import Energy
 from wflow.errors import InputError, check_positive
 from wflow.measures import Particles
 from wflow.schemes.heun import HEUN
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
+from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Blob(ParticleScheme):
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of the regularised energy, after the checks."""
-        super().flow(energy, rho0, noise)
+        check_problem(self, energy, rho0, Particles)
         assert energy.internal is not None
         blob = BlobEnergy(energy.internal, bandwidth(rho0) if self.epsilon is None else self.epsilon)
         return Flow(SumEnergy(energy, blob), rho0, noise)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from wflow.energies import Entropy
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, check_positive
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
+from wflow.measures import Particles
+from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
 
 Array = NDArray[Any]
 
@@ -73,7 +74,7 @@ class EulerMaruyama(ParticleScheme):
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of the drift, after the checks."""
-        super().flow(energy, rho0, noise)
+        check_problem(self, energy, rho0, Particles)
         if noise is None:
             raise InputError(f"scheme {self.name!r} draws random numbers: pass rng=seed")
         return NoisyFlow(energy, rho0, noise)

@@ -16,7 +16,7 @@ from wflow.energies import Entropy, PorousMedium
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Particles
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
+from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
 
 Array = NDArray[Any]
 
@@ -123,9 +123,13 @@ class QuantileJKO(ParticleScheme):
     stability: ClassVar[float] = math.inf
     internals: ClassVar[tuple[type, ...]] = (NoneType, Entropy, PorousMedium)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_inner, int) or self.max_inner < 1:
+            raise InputError(f"max_inner must be a positive integer, got {self.max_inner!r}")
+
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of sorted values, after the checks."""
-        super().flow(energy, rho0, noise)
+        check_problem(self, energy, rho0, Particles)
         for name, x in rho0.blocks.items():
             if x.shape[2] > 1:
                 raise InputError(f"scheme {self.name!r} treats one parameter a block, but {name} has p = {x.shape[2]}")
