@@ -154,6 +154,7 @@ def test_what_is_refused() -> None:
         (lambda: BlobEnergy(smooth, 0.1), "regularises wflow.Entropy"),  # type: ignore[arg-type]
         (lambda: BlobEnergy(ENTROPY, 0.1, box), "box and cells"),
         (lambda: BlobEnergy(ENTROPY, 0.1, box, {"x": 2}), "cells of x"),
+        (lambda: BlobEnergy(ENTROPY, 0.1, {"x": ((0, 1), (0, 1))}, {"x": 4}).prepare(point), "must have 1 intervals"),
         (lambda: BlobEnergy(ENTROPY, {"y": 0.1}).prepare(point), "must name the blocks"),
     ]
     for call, message in cases:

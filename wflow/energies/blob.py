@@ -75,7 +75,7 @@ class BlobEnergy(Energy):
             raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {internal!r}")
         if set(box or {}) != set(cells or {}):
             raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
-        self.density = internal
+        self.regularised = internal
         #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.
         self.linear = internal.sigma if isinstance(internal, Entropy) and box is not None else 0.0
         self.epsilon = dict(epsilon) if isinstance(epsilon, Mapping) else epsilon
@@ -90,10 +90,10 @@ class BlobEnergy(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at its blocks (see :meth:`Energy.prepare`)."""
-        for given in (self.epsilon, self.nodes):
-            if isinstance(given, dict) and given and set(given) != set(rho.blocks):
+        for names in (self.epsilon, self.nodes):
+            if isinstance(names, dict) and names and set(names) != set(rho.blocks):
                 raise InputError(
-                    f"epsilon, box and cells must name the blocks {sorted(rho.blocks)}, got {sorted(given)}"
+                    f"epsilon, box and cells must name the blocks {sorted(rho.blocks)}, got {sorted(names)}"
                 )
         for name in rho.blocks:
             if (p := rho.points(name).shape[2]) > 2:
@@ -101,6 +101,8 @@ class BlobEnergy(Energy):
                     f"{name} has p = {p} parameters: a smoothed density needs p <= 2; scheme 'langevin' treats entropy "
                     "at any p"
                 )
+            if name in self.nodes and (given := self.nodes[name][0].shape[1]) != p:
+                raise InputError(f"box of {name} must have {p} intervals, got {given}")
         return rho
 
     def evaluate(self, rho: Measure) -> Evaluation:
@@ -126,8 +128,7 @@ class BlobEnergy(Energy):
             for l, a in enumerate(rho.weights(name)):
                 quadrature = self._quadrature(name, x[l], a)
                 out[name][l], _ = _smooth(at[l], quadrature.nodes, quadrature.weights, e)
-                own = self.linear if self.nodes else self._per_mass(_smooth(at[l], x[l], a, e)[0])
-                out[name][l] += own
+                out[name][l] += self.linear if self.nodes else self._per_mass(_smooth(at[l], x[l], a, e)[0])
         return out
 
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
@@ -147,7 +148,7 @@ class BlobEnergy(Energy):
 
     def _per_mass(self, r: Array) -> Array:
         r = np.maximum(r, np.finfo(float).tiny)
-        return np.asarray(self.density.density(r) / r)
+        return np.asarray(self.regularised.density(r) / r)
 
     def _quadrature(self, name: str, x: Array, a: Array) -> _Quadrature:
         """One slice: what both derivatives of the energy need."""
@@ -155,10 +156,10 @@ class BlobEnergy(Energy):
         if self.nodes:
             y, volume = self.nodes[name]
             r, _ = _smooth(y, x, a, e)
-            value = self.linear * a.sum() + volume * np.sum(self.density.density(r) - self.linear * r)
-            return _Quadrature(float(value), y, volume * (self.density.slope(r) - self.linear), 0.0)
+            value = self.linear * a.sum() + volume * np.sum(self.regularised.density(r) - self.linear * r)
+            return _Quadrature(float(value), y, volume * (self.regularised.slope(r) - self.linear), 0.0)
         r, gradient = _smooth(x, x, a, e)
-        slope = self.density.pressure(r) / np.maximum(r**2, np.finfo(float).tiny)
+        slope = self.regularised.pressure(r) / np.maximum(r**2, np.finfo(float).tiny)
         return _Quadrature(float(a @ self._per_mass(r)), x, a * slope, slope[:, None] * gradient)
 
 
