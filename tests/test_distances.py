@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import ot
+import ot.gaussian
 import pytest
+from scipy.stats import norm
 
-from wflow import InputError, Particles
-from wflow.distances import conditional_w2
+from wflow import Grid, InputError, Particles
+from wflow.distances import conditional_w2, gaussian_w2
 
 
 def cloud(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -57,3 +60,63 @@ def test_measures_must_match() -> None:
     ]:
         with pytest.raises(InputError, match=message):
             conditional_w2(a, b)
+
+
+def line(rng: np.random.Generator, M: int) -> Particles:
+    a = rng.random((2, M)) * (rng.random((2, M)) > 0.2) + 1e-3
+    return Particles(x=cloud(rng, 2, M, 1), weights={"x": a / a.sum(axis=1, keepdims=True)})
+
+
+def test_weights_on_the_line_against_linear_programming() -> None:
+    rng = np.random.default_rng(3)
+    a, b = line(rng, 40), line(rng, 57)
+    squares = [
+        ot.emd2_1d(a.x[l, :, 0], b.x[l, :, 0], a.weights("x")[l], b.weights("x")[l], metric="sqeuclidean")
+        for l in range(2)
+    ]
+    programme = ot.emd2(a.weights("x")[0], b.weights("x")[0], (a.x[0] - b.x[0].T) ** 2)
+    assert squares[0] == pytest.approx(programme, rel=1e-12)
+    assert conditional_w2(a, b) == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-12)
+    without_mass = Particles(x=[[0.0], [5.0], [1.0]], weights={"x": [[0.5, 0.0, 0.5]]})
+    assert conditional_w2(without_mass, Particles(x=[[1.0], [0.0]])) == 0
+
+
+def test_grids_on_the_line() -> None:
+    """Closed forms of uniform and normal laws; particles against a grid; a grid with gaps against one refined."""
+    uniform = Grid(x=np.ones(8), box={"x": ((0, 1),)})
+    wide = Grid(x=np.ones(5), box={"x": ((1, 4),)})
+    assert conditional_w2(uniform, wide) ** 2 == pytest.approx(np.mean([1, 9]) * 2 / 3 + 3 / 3, rel=1e-12)
+    points = Particles(x=[[0.25], [0.75]])
+    assert conditional_w2(points, uniform) ** 2 == pytest.approx(1 / 48, rel=1e-12)
+    assert conditional_w2(uniform, points) == pytest.approx(conditional_w2(points, uniform), rel=1e-12)
+    rough = np.random.default_rng(4).random((2, 7)) * np.array([1, 1, 0, 1, 1, 0, 1])
+    coarse = Grid(x=rough, box={"x": ((-1, 2),)})
+    assert conditional_w2(coarse, Grid(x=np.repeat(rough, 3, axis=1), box={"x": ((-1, 2),)})) < 1e-7
+    grids = [
+        Grid(x=norm.pdf(np.arange(-7.995, 8, 0.01), m, s), box={"x": ((-8, 8),)}) for m, s in ((0.5, 1.0), (-0.25, 0.5))
+    ]
+    assert conditional_w2(*grids) == pytest.approx(np.hypot(0.75, 0.5), rel=1e-4)
+    quantiles = Particles(x=norm.ppf((np.arange(4000) + 0.5) / 4000, -0.25, 0.5)[:, None])
+    assert conditional_w2(grids[0], quantiles) == pytest.approx(np.hypot(0.75, 0.5), rel=1e-3)
+    square = Grid(x=np.ones((3, 3)), box={"x": ((0, 1), (0, 1))})
+    with pytest.raises(InputError, match=r"2 parameters.*one parameter.*marginals"):
+        conditional_w2(square, Particles(x=np.zeros((1, 1, 2))))
+
+
+def test_normal_laws() -> None:
+    rng = np.random.default_rng(5)
+    (m, n), roots = cloud(rng, 2, 3), cloud(rng, 2, 3, 3)
+    A, B = (root @ root.T for root in roots)
+    assert gaussian_w2(m, A, n, B) == pytest.approx(ot.gaussian.bures_wasserstein_distance(m, n, A, B), rel=1e-9)
+    assert gaussian_w2(n, B, m, A) == pytest.approx(gaussian_w2(m, A, n, B), rel=1e-12)
+    assert gaussian_w2(m, A, m, A) < 1e-14  # where the formula with traces keeps half of the digits
+    assert gaussian_w2(m, 0 * A, n, B) ** 2 == pytest.approx(np.sum((m - n) ** 2) + np.trace(B), rel=1e-12)
+    S = np.diag([1.0, 4.0])
+    assert gaussian_w2([0, 0], S, [3, 0], S / 4) == pytest.approx(np.sqrt(9 + 0.25 + 1), rel=1e-12)
+    for cov, message in (
+        ([[1.0, 2.0], [2.0, 1.0]], "without negative"),
+        ([[1.0]], "shape"),
+        ([[1, 1], [0, 1]], "symm"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gaussian_w2([0, 0], S, [0, 0], cov)

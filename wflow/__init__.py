@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from wflow import check, datasets, distances, encoders, figures, initial, observers, problems, runfile, trajectory
     from wflow.datasets import Dataset
     from wflow.encoders import FeedForward, SoftmaxAttention
-    from wflow.energies import Entropy, InteractionEnergy, PorousMedium, PotentialEnergy, TransformerObjective
+    from wflow.energies import (
+        BlobEnergy,
+        Entropy,
+        InteractionEnergy,
+        PorousMedium,
+        PotentialEnergy,
+        TransformerObjective,
+    )
     from wflow.errors import InputError, SolveError
     from wflow.measures import Grid, Particles
     from wflow.solution import SaveAt, Solution, Status
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     from wflow.trajectory import load
 
 __all__ = [
+    "BlobEnergy",
     "Dataset",
     "Entropy",
     "FeedForward",
@@ -55,6 +63,7 @@ __all__ = [
 
 #: The module of every public name; it is imported when the name is first used, so that ``wflow --help`` is quick.
 _HOMES = {
+    "BlobEnergy": "energies",
     "Dataset": "datasets",
     "Entropy": "energies",
     "FeedForward": "encoders",

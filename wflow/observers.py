@@ -1,17 +1,22 @@
 """Quantities to watch along a run, which a trajectory file can store and restore.
 
-Any function of the measure can be observed; these two also survive in the file, so that ``wflow resume`` continues
+Any function of the measure can be observed; these also survive in the file, so that ``wflow resume`` continues
 them.
 """
 
 from __future__ import annotations
 
-__all__ = ["OBSERVERS", "ErrorRate", "Risk"]
+__all__ = ["OBSERVERS", "ErrorRate", "Risk", "Virial"]
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from wflow.datasets.dataset import Dataset
-from wflow.energies.transformer import TransformerObjective
+from wflow.energies import Energy, Entropy, TransformerObjective
+from wflow.errors import InputError
 from wflow.measures import Measure
 
 
@@ -22,7 +27,7 @@ class Risk:
     Examples
     --------
     >>> import numpy as np
-    >>> from wflow import Dataset, FeedForward
+    >>> from wflow import Dataset, FeedForward, Particles
     >>> held_out = Dataset(np.zeros((1, 1, 1)), [2.0])
     >>> objective = TransformerObjective(held_out, feedforward=FeedForward("identity"), layers=1)
     >>> Risk(objective, held_out)(Particles(w=np.ones((1, 1, 2))))
@@ -48,4 +53,46 @@ class ErrorRate:
         return data.error_rate(self.objective.predict(rho, data.tokens))
 
 
-OBSERVERS: dict[str, type[Risk] | type[ErrorRate]] = {"risk": Risk, "error-rate": ErrorRate}
+@dataclass(frozen=True, eq=False)
+class Virial:
+    """``E <beta, grad Phi_0>/(sigma p)``, summed over blocks: 1 where the flow with entropy sigma is stationary.
+
+    Where rho is ``exp(-Phi_0/sigma)``, Phi_0 the first variation of the smooth part, integration by parts gives
+    ``E <beta, grad Phi_0> = sigma p``. The entropy of many parameters cannot be observed from particles, this can.
+
+    Parameters
+    ----------
+    objective
+        An energy with entropy.
+    dataset
+        Nothing: the training data decide what is stationary.
+
+    Raises
+    ------
+    InputError
+        For an energy without entropy, or a data set.
+
+    Examples
+    --------
+    >>> from wflow import Particles, PotentialEnergy
+    >>> Q = PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x) + Entropy(0.5)
+    >>> Virial(Q)(Particles(x=np.random.default_rng(0).normal(0, 0.5**0.5, (1, 10000, 1)))).__round__(1)
+    1.0
+    """
+
+    objective: Energy
+    dataset: None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.objective.internal, Entropy) or self.dataset is not None:
+            raise InputError("Virial takes an energy with entropy, and no data set")
+
+    def __call__(self, rho: Measure) -> float:
+        v = self.objective.velocity(rho)
+        total = sum(np.einsum("sm,smp,smp->", rho.mass(name), rho.points(name), v[name]) for name in rho.blocks)
+        parameters = sum(rho.points(name).shape[2] for name in rho.blocks)
+        return float(-total / (self.objective.internal.sigma * parameters))  # type: ignore[union-attr]
+
+
+#: What files and run files can name: classes of ``(objective, dataset)``.
+OBSERVERS: dict[str, Callable[[Any, Any], Any]] = {"risk": Risk, "error-rate": ErrorRate, "virial": Virial}

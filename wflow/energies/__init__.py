@@ -1,5 +1,6 @@
 """Energies: the functionals whose Wasserstein gradient flows the package solves."""
 
+from wflow.energies.blob import BlobEnergy
 from wflow.energies.classic import InteractionEnergy, PotentialEnergy
 from wflow.energies.energy import Energy, Evaluation, Linearisation
 from wflow.energies.internal import Entropy, InternalEnergy, PorousMedium
@@ -7,6 +8,7 @@ from wflow.energies.sums import SumEnergy
 from wflow.energies.transformer import TransformerObjective
 
 __all__ = [
+    "BlobEnergy",
     "Energy",
     "Entropy",
     "Evaluation",

@@ -36,6 +36,10 @@ class InternalEnergy(Energy):
         """``U'(r)``, the first variation where the density is r."""
         raise NotImplementedError
 
+    def pressure(self, r: Array) -> Array:
+        """``P(r) = r U'(r) - U(r)``, of which ``P/r^2`` is the slope of the energy per mass ``U(r)/r``."""
+        raise NotImplementedError
+
     def of(self, rho: Measure) -> float:
         """The value on a grid, 0 on particles."""
         if not isinstance(rho, Grid):
@@ -84,6 +88,10 @@ class Entropy(InternalEnergy):
     def slope(self, r: Array) -> Array:
         """``sigma (log r + 1)``."""
         return np.asarray(self.sigma * (np.log(np.maximum(r, np.finfo(float).tiny)) + 1))
+
+    def pressure(self, r: Array) -> Array:
+        """``sigma r``."""
+        return np.asarray(self.sigma * r)
 
     def estimate(self, rho: Measure) -> float:
         """The value estimated from equally weighted particles by their nearest neighbours.
@@ -155,3 +163,7 @@ class PorousMedium(InternalEnergy):
     def slope(self, r: Array) -> Array:
         """``m r^(m - 1)/(m - 1)``."""
         return np.asarray(self.m / (self.m - 1) * np.maximum(r, 0) ** (self.m - 1))
+
+    def pressure(self, r: Array) -> Array:
+        """``r^m``."""
+        return np.asarray(np.maximum(r, 0) ** self.m)

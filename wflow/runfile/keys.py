@@ -73,7 +73,9 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     ),
     "a section or a table such as { every = 0.5 }": lambda value: isinstance(value, dict),
     "a section or a table such as { levels = 2 }": lambda value: isinstance(value, dict),
-    "a list of 'risk' and 'error-rate'": lambda value: value == [] or _list_of(lambda v: v in list(OBSERVERS))(value),
+    "a list of 'risk', 'error-rate' and 'virial'": lambda value: (
+        value == [] or _list_of(lambda v: v in list(OBSERVERS))(value)
+    ),
 }
 
 
@@ -178,7 +180,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "steps": Key("a positive integer", None),
     },
     "observe": {
-        "training": Key("a list of 'risk' and 'error-rate'", []),
-        "heldout": Key("a list of 'risk' and 'error-rate'", []),
+        "training": Key("a list of 'risk', 'error-rate' and 'virial'", []),
+        "heldout": Key("a list of 'risk', 'error-rate' and 'virial'", []),
     },
 }

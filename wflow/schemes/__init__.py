@@ -6,25 +6,32 @@ import dataclasses
 from typing import Any
 
 from wflow.errors import InputError
+from wflow.schemes.blob import BLOB, Blob
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.dopri5 import DOPRI5
 from wflow.schemes.euler import EULER
 from wflow.schemes.grid_flow import DensityPoint, GridFlow, GridScheme
 from wflow.schemes.heun import HEUN
 from wflow.schemes.kernel import KERNEL, Kernel
+from wflow.schemes.langevin import EULER_MARUYAMA, LANGEVIN, EulerMaruyama, Langevin
+from wflow.schemes.quantile_jko import QUANTILE_JKO, QuantileJKO
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
 __all__ = [
     "SCHEMES",
+    "Blob",
     "DensityPoint",
+    "EulerMaruyama",
     "Flow",
     "GridFlow",
     "GridScheme",
     "Kernel",
+    "Langevin",
     "ParticleScheme",
     "Point",
+    "QuantileJKO",
     "RungeKutta",
     "Scheme",
     "Trial",
@@ -32,7 +39,13 @@ __all__ = [
     "scheme_of",
 ]
 
-SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, KERNEL)}
+EXPLICIT = (EULER, HEUN, BS3, RK4, DOPRI5)
+IMPLICIT = ()
+DIFFUSIVE = (LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)
+DENSITIES = (KERNEL,)
+
+#: Every scheme by its name.
+SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (*EXPLICIT, *IMPLICIT, *DIFFUSIVE, *DENSITIES)}
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
@@ -42,9 +55,9 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     --------
     >>> scheme_of("rk4").order
     4
-    >>> scheme_of("rk45")
+    >>> scheme_of("rk45")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, kernel, got 'rk45'
+    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, ..., got 'rk45'
     """
     if isinstance(scheme, str):
         if scheme not in SCHEMES:
