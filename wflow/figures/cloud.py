@@ -111,8 +111,10 @@ class View:
         order = np.random.default_rng(0).permutation(len(xy))  # so that no depth hides another
         t, a = np.broadcast_arrays(rho.t[:, None], rho.weights(self.block))
         area = np.clip(2500 / a.size, 1, 10) * a.shape[1] * a.ravel()[order]
-        coloured = {"c": t.ravel()[order], "cmap": "viridis", "vmin": 0, "vmax": 1} if len(t) > 1 else {"c": PALETTE[0]}
-        dots = axes.scatter(*xy[order].T, area, linewidths=0, alpha=0.85, **coloured)
+        coloured: dict[str, Any] = {"s": area, "linewidths": 0, "alpha": 0.85, "c": PALETTE[0]}
+        if len(t) > 1:
+            coloured |= {"c": t.ravel()[order], "cmap": "viridis", "vmin": 0, "vmax": 1}
+        dots = axes.scatter(*xy[order].T, **coloured)
         dots.set_rasterized(a.size * copies > MAX_VECTOR_POINTS)
 
     def _distributions(self, axes: Axes, rho: Particles) -> None:

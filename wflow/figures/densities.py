@@ -111,6 +111,10 @@ class Panel:
         """Whether the panel shows curves, not a map."""
         return self.slice is not None and len(self.along) == 1
 
+    def place(self, rho: Grid) -> str:
+        """The depth of the slice, where there are others."""
+        return "" if self.slice is None or rho.n_slices == 1 else f"$t=${number(rho.t[self.slice], 2)}"
+
     def values(self, rho: Grid) -> Array:
         """The density shown: (n,), or (n_y, n_x) for a map."""
         if self.slice is None:
@@ -123,14 +127,14 @@ class Panel:
         """Where the densities and the particles are, along every axis."""
         return [_limits(measures, clouds, self.block, k) for k in self.along]
 
-    def draw(self, axes: Axes, rho: Grid, cloud: Particles | None, peak: float, colour: Any = PALETTE[0]) -> None:
-        """The density, and the particles over it."""
+    def draw(self, axes: Axes, rho: Grid, cloud: Particles | None, peak: float, colour: Any = None) -> None:
+        """The density, and the particles over it: curves of this colour, or each of its own."""
         nodes = [rho.axes(self.block)[k] for k in self.along]
         values = self.values(rho)
         if self.is_curve:
-            axes.plot(nodes[0], values, color=colour)
+            axes.plot(nodes[0], values, color=colour or PALETTE[0])
             if cloud is not None:
-                self._histogram(axes, rho, cloud, colour)
+                self._histogram(axes, rho, cloud, colour or PALETTE[1])
             return
         y = rho.t if self.slice is None else nodes[1]
         axes.pcolormesh(nodes[0], y, values, cmap=COLOURS, vmin=0, vmax=peak, rasterized=True)
@@ -173,7 +177,7 @@ def panels_of(
             groups.append([Panel(name, None, (0,), (labels[0], "depth $t$"))])
             continue
         shown = _choose_slices(rho.n_slices, (1 if p == 3 else 3) if slices is None else slices)
-        pairs = list(combinations(range(p), 2)) or [(0,)]
+        pairs: list[tuple[int, ...]] = [*combinations(range(p), 2)] or [(0,)]
         groups.append(
             [Panel(name, l, k, (labels[k[0]], labels[k[1]] if p > 1 else "density")) for l in shown for k in pairs]
         )
@@ -231,8 +235,7 @@ def _draw_curves(
         for rho, cloud, colour in zip(measures, clouds, colours):
             panel.draw(axes, rho, cloud, 0, colour)
         axes.set(xlim=panel.limits(measures, clouds)[0], ylim=(0, None))
-        if measures[0].n_slices > 1:
-            axes.set_title(f"$t=${number(measures[0].t[panel.slice], 2)}")
+        axes.set_title(panel.place(measures[0]))
     tau_bar(part, grid[0], taus, 12)
     if history:
         seen = [np.array([panel.values(rho) for rho in history.values()]) for panel in panels]
@@ -260,12 +263,7 @@ def _draw_maps(part: FigureBase, panels: list[Panel], measures: list[Grid], clou
                 axes.set_xlabel(panel.labels[0])
         x, *y = panel.limits(measures, clouds)
         row[0].set(xlim=x, ylim=y[0] if y else None)
-        place = (
-            f"$t=${number(measures[0].t[panel.slice], 2)}\n"
-            if panel.slice is not None and measures[0].n_slices > 1
-            else ""
-        )
-        row[0].set_ylabel(place + panel.labels[1])
+        row[0].set_ylabel(f"{panel.place(measures[0])}\n{panel.labels[1]}".lstrip())
         row[0].locator_params(nbins=5, steps=[1, 2, 5, 10])
     for axes, tau in zip(grid[0], taus):
         axes.set_title(at_tau(tau))
@@ -277,7 +275,7 @@ def _parameters(solution: Solution, rho: Grid, block: str) -> list[str]:
     """The names of the parameters: those of the encoder's matrices, else numbers."""
     p, symbol = len(rho.box[block]), symbol_of(block)
     encoder = getattr(solution.objective, "encoders", {}).get(block)
-    if not hasattr(encoder, "groups"):
+    if encoder is None or not hasattr(encoder, "groups"):
         return [f"${symbol}$"] if p == 1 else [rf"${symbol}_{{{k}}}$" for k in range(p)]
     labels = []
     for name, place in encoder.groups(solution.objective.dataset.dimension).items():

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from wflow.errors import InputError
 from wflow.figures.cloud import View, depth_bar
 from wflow.figures.densities import Panel, companions, map_bar, panels_of
-from wflow.figures.style import DOUBLE, SINGLE, check_choice, check_target, laid_out, number, style, writing
+from wflow.figures.style import DOUBLE, SINGLE, check_choice, check_target, laid_out, style, writing
 from wflow.measures import Grid, Particles
 from wflow.solution import Solution
 
@@ -36,7 +36,7 @@ def animate(
 ) -> Path:
     """Write an animation over training time: densities, also with particles over them, or clouds of particles.
 
-    It shows what :func:`density` shows, with depth slices side by side, or what :func:`clouds` shows. The same run
+    It shows what :func:`density` shows, one frame after another, or what :func:`clouds` shows. The same run
     gives the same file. Returns the path.
 
     Parameters
@@ -81,28 +81,26 @@ def animate(
 
 def _densities(groups: list[list[Panel]], measures: list[Grid], clouds: Any) -> tuple[Figure, list[Any]]:
     """The empty figure of densities, and its panels with the options of their drawings."""
-    rows = [len({panel.along for panel in group}) for group in groups]
-    columns = max(len(group) // n for group, n in zip(groups, rows))
-    figure = Figure(figsize=(SINGLE if columns < 2 else DOUBLE, 0.3 + 2.1 * sum(rows)), layout="constrained")
-    figure.suptitle(" ", fontsize=9)
+    wide = [
+        3 if len(measures[0].box[group[0].block]) == 3 else len(group) for group in groups
+    ]  # a slice of three: a row
+    rows = [len(group) // n for group, n in zip(groups, wide)]
+    figure = Figure(figsize=(SINGLE if max(wide) < 2 else DOUBLE, 0.3 + 2.1 * sum(rows)), layout="constrained")
+    figure.suptitle(r"$\tau$", fontsize=9)
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=rows)[:, 0]
     panels = []
-    for part, group, n in zip(parts, groups, rows):
-        grid = part.subplots(n, len(group) // n, sharex="row", sharey="row", squeeze=False)
+    for part, group, n in zip(parts, groups, wide):
+        grid = part.subplots(len(group) // n, n, squeeze=False)
         peak = max(float(panel.values(rho).max()) for panel in group for rho in measures)
-        for axes, panel in zip(grid.T.ravel(), group):
+        for axes, panel in zip(grid.flat, group):
             x, *y = panel.limits(measures, clouds)
             if panel.is_curve:
                 y = [(0, (1.05 if clouds[0] is None else 1.3) * peak)]  # histograms scatter
-            axes.set(xlim=x, ylim=y[0] if y else (0, 1), xlabel=panel.labels[0])
+            axes.set(xlim=x, ylim=y[0] if y else (0, 1), xlabel=panel.labels[0], ylabel=panel.labels[1])
+            axes.set_title(panel.place(measures[0]))
             panels.append((axes, panel, {"peak": peak}))
-        for axes, panel in zip(grid[:, 0], group):
-            axes.set_ylabel(panel.labels[1])
-        for axes, panel in zip(grid[0], group[::n]):
-            if panel.slice is not None and measures[0].n_slices > 1:
-                axes.set_title(f"$t=${number(measures[0].t[panel.slice], 2)}")
         if not group[0].is_curve:
-            map_bar(part, grid, peak, group[0].slice is not None, 15 * n)
+            map_bar(part, grid, peak, group[0].slice is not None, 15 * len(grid))
     return laid_out(figure), panels
 
 
@@ -112,9 +110,9 @@ def _clouds(measures: list[Particles], block: str | None) -> tuple[Figure, list[
         check_choice("block", block, measures[0].blocks)
     names = list(measures[0].blocks) if block is None else [block]
     figure = Figure(figsize=(SINGLE, 0.3 + 2.1 * len(names)), layout="constrained")
-    figure.suptitle(" ", fontsize=9)
+    figure.suptitle(r"$\tau$", fontsize=9)
     grid = figure.subplots(len(names), 1, squeeze=False)
-    panels = []
+    panels: list[Any] = []
     for axes, name in zip(grid[:, 0], names):
         view = View.of(name, measures)
         seen = np.concatenate([view.project(rho) for rho in measures])
