@@ -227,7 +227,7 @@ def _figure(options: argparse.Namespace) -> None:
     solution = wflow.load(options.trajectory)
     fixed = ("command", "kind", "trajectory", "output")
     given = {name: value for name, value in vars(options).items() if name not in fixed and value is not None}
-    functions = {**figures.FIGURES, "animation": figures.animate}
+    functions: dict[str, Callable[..., Any]] = {**figures.FIGURES, "animation": figures.animate}
     if options.kind in functions:
         known = {*inspect.signature(functions[options.kind]).parameters}
         known |= {"heldout"} if "dataset" in known else set()
