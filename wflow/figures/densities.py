@@ -50,7 +50,7 @@ HISTORY = 8
 def density(
     solution: Solution,
     *,
-    frames: int | Sequence[int] | None = None,
+    frames: int | Sequence[int] = 4,
     block: str | None = None,
     slices: int | Sequence[int] | None = None,
     particles: Solution | Particles | None = None,
@@ -65,7 +65,7 @@ def density(
     Parameters
     ----------
     frames
-        As for :func:`clouds`; None stands for 4.
+        As for :func:`clouds`.
     block
         The block to show; None for all.
     slices
@@ -74,24 +74,34 @@ def density(
     particles
         What to show over the densities: a solution on particles with a frame at every training time shown, or one
         measure for all of them. One parameter shows histograms.
+
+    Examples
+    --------
+    >>> import wflow
+    >>> x = np.linspace(-5.9, 5.9, 60)
+    >>> Q = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x) + wflow.Entropy(0.5)
+    >>> rho0 = wflow.Grid(x=np.exp(-2 * (x - 1) ** 2), box={"x": ((-6, 6),)})
+    >>> answer = wflow.solve(Q, rho0, (0, 1), scheme="kernel", rtol=1e-3, save=wflow.SaveAt(every=0.1))
+    >>> [axes.get_ylabel() for axes in density(answer).axes[:2]]
+    ['density', 'training time $\\tau$']
     """
-    chosen = choose_frames(solution, 4 if frames is None else frames)
+    chosen = choose_frames(solution, frames)
     taus = [float(solution.frame_tau[i]) for i in chosen]
     measures = [solution.measure(i) for i in chosen]
     clouds = companions(particles, taus, measures[0])
     groups = panels_of(solution, measures[0], block, slices)
-    history = [solution.measure(i) for i in range(solution.n_frames)] if solution.n_frames >= HISTORY else []
-
     curved = [panels[0].is_curve for panels in groups]
+    history: dict[float, Grid] = {}
+    if any(curved) and solution.n_frames >= HISTORY:
+        history = {float(tau): solution.measure(i) for i, tau in enumerate(solution.frame_tau)}
     columns = max(len(panels) if curve else len(chosen) for panels, curve in zip(groups, curved))
-    heights = [
-        (3.4 if history else 2.0) if curve else 0.45 + 1.4 * len(panels) for panels, curve in zip(groups, curved)
-    ]
+    high = 3.4 if history else 2.0
+    heights = [high if curve else 0.45 + 1.4 * len(panels) for panels, curve in zip(groups, curved)]
     figure = Figure(figsize=(SINGLE if columns < 3 else DOUBLE, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, panels, curve in zip(parts, groups, curved):
         if curve:
-            _draw_curves(part, panels, measures, clouds, taus, dict(zip(solution.frame_tau.tolist(), history)))
+            _draw_curves(part, panels, measures, clouds, taus, history)
         else:
             _draw_maps(part, panels, measures, clouds, taus)
     return laid_out(figure)
@@ -124,8 +134,10 @@ class Panel:
         return np.asarray(rho.blocks[self.block][self.slice].sum(axis=tuple(others)).T * volume)
 
     def limits(self, measures: Sequence[Grid], clouds: Sequence[Particles | None]) -> list[tuple[float, float]]:
-        """Where the densities and the particles are, along every axis."""
-        return [_limits(measures, clouds, self.block, k) for k in self.along]
+        """Where the densities and the particles are, along every axis of a map, and along the first of curves."""
+        t = measures[0].t
+        depth = [(1.5 * t[0] - 0.5 * t[1], 1.5 * t[-1] - 0.5 * t[-2])] if self.slice is None else []
+        return [_limits(measures, clouds, self.block, k) for k in self.along] + depth
 
     def draw(self, axes: Axes, rho: Grid, cloud: Particles | None, peak: float, colour: Any = None) -> None:
         """The density, and the particles over it: curves of this colour, or each of its own."""
@@ -212,11 +224,11 @@ def companions(
     return clouds
 
 
-def map_bar(part: FigureBase, axes: Any, peak: float, lines: bool, aspect: float = 30) -> None:
+def map_bar(part: FigureBase, grid: Any, peak: float, lines: bool) -> None:
     """The bar of colours of the maps."""
-    bar = part.colorbar(ScalarMappable(Normalize(0, peak), COLOURS), ax=axes, aspect=aspect, pad=0.015)
-    shares = ", ".join(f"{100 * share:.0f}%" for share in SHARES)
-    bar.set_label(f"density (lines: {shares} of mass)" if lines else "density")
+    bar = part.colorbar(ScalarMappable(Normalize(0, peak), COLOURS), ax=grid, aspect=15 * len(grid), pad=0.015)
+    shares = ", ".join(f"{100 * share:.0f}" for share in SHARES)
+    bar.set_label("density" + lines * f"{' ' if len(grid) > 1 else chr(10)}(lines: {shares}% of mass)")
     bar.locator = MaxNLocator(5)
 
 
@@ -236,14 +248,14 @@ def _draw_curves(
             panel.draw(axes, rho, cloud, 0, colour)
         axes.set(xlim=panel.limits(measures, clouds)[0], ylim=(0, None))
         axes.set_title(panel.place(measures[0]))
-    tau_bar(part, grid[0], taus, 12)
+    tau_bar(part, grid[0], taus, 15)
     if history:
         seen = [np.array([panel.values(rho) for rho in history.values()]) for panel in panels]
         peak = max(float(values.max()) for values in seen)
         for axes, panel, values in zip(grid[1], panels, seen):
             x = measures[0].axes(panel.block)[0]
             axes.pcolormesh(x, list(history), values, cmap=COLOURS, vmin=0, vmax=peak, rasterized=True)
-        map_bar(part, grid[1], peak, False, 12)
+        map_bar(part, grid[1:], peak, False)
         grid[1, 0].set_ylabel(r"training time $\tau$")
     for axes, panel in zip(grid[-1], panels):
         axes.set_xlabel(panel.labels[0])
@@ -261,13 +273,13 @@ def _draw_maps(part: FigureBase, panels: list[Panel], measures: list[Grid], clou
             panel.draw(axes, rho, cloud, peak)
             if not same or panel is panels[-1]:
                 axes.set_xlabel(panel.labels[0])
-        x, *y = panel.limits(measures, clouds)
-        row[0].set(xlim=x, ylim=y[0] if y else None)
+        x, y = panel.limits(measures, clouds)
+        row[0].set(xlim=x, ylim=y)
         row[0].set_ylabel(f"{panel.place(measures[0])}\n{panel.labels[1]}".lstrip())
         row[0].locator_params(nbins=5, steps=[1, 2, 5, 10])
     for axes, tau in zip(grid[0], taus):
         axes.set_title(at_tau(tau))
-    map_bar(part, grid, peak, panels[0].slice is not None, 15 * len(panels))
+    map_bar(part, grid, peak, panels[0].slice is not None)
     part.align_ylabels(grid[:, 0])
 
 

@@ -94,13 +94,12 @@ def _densities(groups: list[list[Panel]], measures: list[Grid], clouds: Any) -> 
         peak = max(float(panel.values(rho).max()) for panel in group for rho in measures)
         for axes, panel in zip(grid.flat, group):
             x, *y = panel.limits(measures, clouds)
-            if panel.is_curve:
-                y = [(0, (1.05 if clouds[0] is None else 1.3) * peak)]  # histograms scatter
-            axes.set(xlim=x, ylim=y[0] if y else (0, 1), xlabel=panel.labels[0], ylabel=panel.labels[1])
+            top = (1.05 if clouds[0] is None else 1.3) * peak  # histograms scatter
+            axes.set(xlim=x, ylim=y[0] if y else (0, top), xlabel=panel.labels[0], ylabel=panel.labels[1])
             axes.set_title(panel.place(measures[0]))
             panels.append((axes, panel, {"peak": peak}))
         if not group[0].is_curve:
-            map_bar(part, grid, peak, group[0].slice is not None, 15 * len(grid))
+            map_bar(part, grid, peak, group[0].slice is not None)
     return laid_out(figure), panels
 
 
