@@ -82,8 +82,8 @@ def density(
     >>> Q = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x) + wflow.Entropy(0.5)
     >>> rho0 = wflow.Grid(x=np.exp(-2 * (x - 1) ** 2), box={"x": ((-6, 6),)})
     >>> answer = wflow.solve(Q, rho0, (0, 1), scheme="kernel", rtol=1e-3, save=wflow.SaveAt(every=0.1))
-    >>> [axes.get_ylabel() for axes in density(answer).axes[:2]]
-    ['density', 'training time $\\tau$']
+    >>> [axes.get_xlabel() for axes in density(answer).axes[:2]]
+    ['', '$x$']
     """
     chosen = choose_frames(solution, frames)
     taus = [float(solution.frame_tau[i]) for i in chosen]

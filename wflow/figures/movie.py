@@ -4,12 +4,14 @@ from __future__ import annotations
 
 __all__ = ["animate"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wflow.errors import InputError
@@ -21,6 +23,9 @@ from wflow.solution import Solution
 
 #: Dots an inch: half of those of figures, since every picture is stored.
 DPI = 150
+
+#: Axes, and what draws a picture on them.
+Panels = list[tuple[Axes, Callable[..., None]]]
 
 
 @style()
@@ -70,25 +75,24 @@ def animate(
     digits = max(0, 2 - int(np.floor(np.log10(taus[-1] - taus[0])))) if taus[-1] > taus[0] else 2
     with writing(target), writer.saving(figure, target, DPI):
         for tau, picture in zip(taus, pictures):
-            figure.suptitle(rf"$\tau=${tau:.{digits}f}", fontsize=9)
-            for axes, panel, options in panels:
+            figure.suptitle(rf"$\tau=${tau:.{digits}f}")
+            for axes, draw in panels:
                 for artist in (*axes.lines, *axes.collections, *axes.patches):
                     artist.remove()
-                panel.draw(axes, *picture, **options)
+                draw(axes, *picture)
             writer.grab_frame()
     return target
 
 
-def _densities(groups: list[list[Panel]], measures: list[Grid], clouds: Any) -> tuple[Figure, list[Any]]:
-    """The empty figure of densities, and its panels with the options of their drawings."""
-    wide = [
-        3 if len(measures[0].box[group[0].block]) == 3 else len(group) for group in groups
-    ]  # a slice of three: a row
+def _densities(groups: list[list[Panel]], measures: list[Grid], clouds: Any) -> tuple[Figure, Panels]:
+    """The empty figure of densities, and its panels."""
+    # Depth slices stand side by side; of three parameters the marginals do.
+    wide = [3 if len(measures[0].box[group[0].block]) == 3 else len(group) for group in groups]
     rows = [len(group) // n for group, n in zip(groups, wide)]
     figure = Figure(figsize=(SINGLE if max(wide) < 2 else DOUBLE, 0.3 + 2.1 * sum(rows)), layout="constrained")
-    figure.suptitle(r"$\tau$", fontsize=9)
+    figure.suptitle(r"$\tau$")
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=rows)[:, 0]
-    panels = []
+    panels: Panels = []
     for part, group, n in zip(parts, groups, wide):
         grid = part.subplots(len(group) // n, n, squeeze=False)
         peak = max(float(panel.values(rho).max()) for panel in group for rho in measures)
@@ -97,21 +101,21 @@ def _densities(groups: list[list[Panel]], measures: list[Grid], clouds: Any) -> 
             top = (1.05 if clouds[0] is None else 1.3) * peak  # histograms scatter
             axes.set(xlim=x, ylim=y[0] if y else (0, top), xlabel=panel.labels[0], ylabel=panel.labels[1])
             axes.set_title(panel.place(measures[0]))
-            panels.append((axes, panel, {"peak": peak}))
+            panels.append((axes, partial(panel.draw, peak=peak)))
         if not group[0].is_curve:
             map_bar(part, grid, peak, group[0].slice is not None)
     return laid_out(figure), panels
 
 
-def _clouds(measures: list[Particles], block: str | None) -> tuple[Figure, list[Any]]:
+def _clouds(measures: list[Particles], block: str | None) -> tuple[Figure, Panels]:
     """The empty figure of clouds, and its panels."""
     if block is not None:
         check_choice("block", block, measures[0].blocks)
     names = list(measures[0].blocks) if block is None else [block]
     figure = Figure(figsize=(SINGLE, 0.3 + 2.1 * len(names)), layout="constrained")
-    figure.suptitle(r"$\tau$", fontsize=9)
+    figure.suptitle(r"$\tau$")
     grid = figure.subplots(len(names), 1, squeeze=False)
-    panels: list[Any] = []
+    panels: Panels = []
     for axes, name in zip(grid[:, 0], names):
         view = View.of(name, measures)
         seen = np.concatenate([view.project(rho) for rho in measures])
@@ -120,7 +124,7 @@ def _clouds(measures: list[Particles], block: str | None) -> tuple[Figure, list[
         limits = list(zip(lo - margin, hi + margin))
         y = limits[1] if len(limits) > 1 else (0, 1.02)
         axes.set(xlim=limits[0], ylim=y, xlabel=view.labels[0], ylabel=view.labels[1])
-        panels.append((axes, view, {}))
+        panels.append((axes, view.draw))
     depth_bar(figure, grid, measures[0])
     figure.align_ylabels(grid[:, 0])
     return laid_out(figure), panels
