@@ -40,9 +40,11 @@ def program_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[s
     shown = []
     for trajectory in sorted(Path(_folder.name).glob("*.h5")):
         solution = wflow.load(trajectory)
-        unsuited = "density" if isinstance(solution.measure(0), wflow.Particles) else "clouds"
         for kind in figures.FIGURES:
-            if kind != unsuited:
-                shown.append(figures.save(figures.draw(kind, solution), next(block_vars["image_path_iterator"])))
+            try:
+                figure = figures.draw(kind, solution)
+            except wflow.InputError:  # such as clouds of a run on densities
+                continue
+            shown.append(figures.save(figure, next(block_vars["image_path_iterator"])))
         trajectory.unlink()
     return str(figure_rst(shown, gallery_conf["src_dir"]))
