@@ -32,7 +32,7 @@ def program_arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any])
 
 
 def program_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
-    """Draw every figure of the trajectories that a program has written."""
+    """Draw every figure that suits the trajectories that a program has written."""
     sys.exit = _exit
     import wflow
     from wflow import figures
@@ -40,8 +40,11 @@ def program_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[s
     shown = []
     for trajectory in sorted(Path(_folder.name).glob("*.h5")):
         solution = wflow.load(trajectory)
-        for kind, path in zip(figures.FIGURES, block_vars["image_path_iterator"]):
-            figures.save(figures.draw(kind, solution), path)
-            shown.append(path)
+        for kind in figures.FIGURES:
+            try:
+                figure = figures.draw(kind, solution)
+            except wflow.InputError:  # such as clouds of a run on densities
+                continue
+            shown.append(figures.save(figure, next(block_vars["image_path_iterator"])))
         trajectory.unlink()
     return str(figure_rst(shown, gallery_conf["src_dir"]))

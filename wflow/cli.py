@@ -79,12 +79,24 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("trajectory", metavar="OUT.h5")
 
     figure = command("figure", _figure, "draw a figure of a trajectory")
-    figure.add_argument("kind", metavar="KIND", help="energy, clouds, depth or predictions")
+    figure.add_argument("kind", metavar="KIND", help="energy, clouds, density, depth, predictions or animation")
     figure.add_argument("trajectory", metavar="OUT.h5")
-    figure.add_argument("-o", "--output", metavar="FILE", required=True, help="what to write: a .pdf or a .png file")
+    figure.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        required=True,
+        help="what to write: .pdf or .png, of an animation .gif or .mp4",
+    )
     given = figure.add_argument_group("options of the figures", "each for the figures that it names")
-    given.add_argument("--frames", type=_frames, metavar="N", help="clouds, depth: how many frames, or which: 0,3,-1")
+    words = "clouds, density, depth: how many frames, or which: 0,3,-1; animation: how many at most"
+    given.add_argument("--frames", type=_frames, metavar="N", help=words)
     given.add_argument("--coordinates", type=_pair, metavar="I,J", help="clouds: two parameters, counted from 0")
+    words = "density, animation: of the slices in depth, how many, or which: 0,3,-1"
+    given.add_argument("--slices", type=_frames, metavar="N", help=words)
+    given.add_argument("--block", metavar="NAME", help="density, animation: the block to show, such as theta or w")
+    words = "density, animation: a run on particles to show over the densities"
+    given.add_argument("--particles", metavar="OTHER.h5", help=words)
     given.add_argument("--tau-scale", choices=["linear", "log"], help="energy: scale of the axis of training time")
     given.add_argument("--defect", action="store_true", default=None, help="energy: show the energy-identity defect")
     given.add_argument("--heldout", action="store_true", default=None, help="predictions: of the held-out prompts")
@@ -227,14 +239,20 @@ def _figure(options: argparse.Namespace) -> None:
     solution = wflow.load(options.trajectory)
     fixed = ("command", "kind", "trajectory", "output")
     given = {name: value for name, value in vars(options).items() if name not in fixed and value is not None}
-    if options.kind in figures.FIGURES:
-        known = {*inspect.signature(figures.FIGURES[options.kind]).parameters}
+    functions: dict[str, Callable[..., Any]] = {**figures.FIGURES, "animation": figures.animate}
+    if options.kind in functions:
+        known = {*inspect.signature(functions[options.kind]).parameters}
         known |= {"heldout"} if "dataset" in known else set()
         if unknown := [name for name in given if name not in known]:
             raise InputError(f"figure {options.kind} has no option --{unknown[0].replace('_', '-')}")
     if given.pop("heldout", None):
         given["dataset"] = _heldout(solution)
-    figures.save(figures.draw(options.kind, solution, **given), options.output)
+    if "particles" in given:
+        given["particles"] = wflow.load(options.particles)
+    if options.kind == "animation":
+        figures.animate(solution, options.output, **given)
+    else:
+        figures.save(figures.draw(options.kind, solution, **given), options.output)
 
 
 def _heldout(solution: Solution) -> Any:
