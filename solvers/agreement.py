@@ -4,8 +4,8 @@ Agreement: one Transformer, three discretisations
 
 A Transformer whose tokens are numbers has two parameters a head, :math:`f(T) = V\,T\,\mathrm{softmax}(T^\top W T)`, and
 two a neuron, :math:`h(T) = W_2 \tanh(W_1 T)`. Its flow is a pair of densities in the plane for every layer. With noise
-(entropy :math:`\sigma`) the kernel scheme, finite volumes and Langevin particles solve it; without noise, particles along
-characteristics, MUSCL and JKO steps. They share nothing but the equation: that they agree within their own error bars is
+(entropy :math:`\sigma`) the kernel scheme, finite volumes and Langevin particles solve it; without, particles along
+characteristics, MUSCL and JKO steps. They share nothing but the equation: that they agree within their error bars is
 evidence for all of them.
 
 .. code-block:: sh
@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 import wflow
 from wflow import figures, initial
 from wflow.check import Report, Source, error_bars
+from wflow.figures.style import PALETTE, style
 from wflow.schemes import FiniteVolume, Kernel, Muscl
 
 LAW = initial.gaussian(std=0.6)
@@ -41,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="One Transformer, three discretisations.")
     parser.add_argument("-o", "--output", type=Path, default=Path("agreement.pdf"), help="the figure to write")
     parser.add_argument("--tau-end", type=float, default=10.0, help="training time")
-    parser.add_argument("--size", type=float, default=1.0, help="scales cells along an axis, and particles by its square")
+    parser.add_argument("--size", type=float, default=1.0, help="scales cells along an axis; particles by its square")
     return parser.parse_args()
 
 
@@ -76,7 +77,7 @@ def solver(Q: wflow.TransformerObjective, tau_end: float, kept: dict[str, Any], 
 
     def solve(refined: Mapping[str, int]) -> dict[str, Any]:
         if "cells" in method:
-            box = {block: ((-method["box"], method["box"]),) * 2 for block in ("theta", "w")}
+            box = dict.fromkeys(("theta", "w"), ((-method["box"], method["box"]),) * 2)
             rho0: Any = LAW.on_grid(Q, box, int(method["cells"] * 2.0 ** refined.get("grid", 0)))
         else:
             step = refined.get("width", 0)
@@ -103,7 +104,7 @@ def bars(name: str, method: Mapping[str, Any], solve: Callable[..., Any]) -> Rep
 def compare(sigma: float, options: argparse.Namespace) -> tuple[dict[str, wflow.Solution], bool]:
     """Solve by three methods, print the table, and say whether they agree."""
     Q, solutions, reports = problem(sigma), {}, {}
-    print(f"\nsigma = {sigma:g}   risk at tau = {options.tau_end:g}     apart from the first, rms: moments   predictions")
+    print(f"\nsigma = {sigma:g}: risk at tau = {options.tau_end:g}; moments and predictions, rms, apart from the first")
     agree = True
     for name, method in methods(sigma, options.size).items():
         kept: dict[str, Any] = {}
@@ -116,7 +117,7 @@ def compare(sigma: float, options: argparse.Namespace) -> tuple[dict[str, wflow.
             apart = float(np.sqrt(np.mean((report.values[quantity] - first.values[quantity]) ** 2)))
             allowed = report.error(quantity) + first.error(quantity)
             agree = agree and (report is first or apart <= allowed)
-            cells.append(f"{apart:8.1e} (bars {allowed:.1e})" if report is not first else f"bar {report.error(quantity):.1e}")
+            cells.append(f"{apart:.1e} (bars {allowed:.1e})" if report is not first else f"bar {allowed / 2:.1e}")
         risk = f"{report.values['risk']:.7f} +- {report.error('risk'):.1e}"
         print(f"  {name:15} {risk}   {cells[0]:24} {cells[1]:24} {seconds:6.1f} s")
     return solutions, agree
@@ -129,20 +130,21 @@ def draw(rows: Mapping[float, Mapping[str, wflow.Solution]]) -> Figure:
         grid = next(s for s in solutions.values() if isinstance(s.measure(-1), wflow.Grid)).measure(-1)
         cloud = next(s for s in solutions.values() if isinstance(s.measure(-1), wflow.Particles)).measure(-1)
         axes[0].pcolormesh(*grid.axes("theta"), grid.theta[0].T, cmap="Blues", rasterized=True)
-        axes[0].plot(*cloud.theta[0, :400].T, ".", color="#d55e00", markersize=1.2)
-        axes[0].set(xlabel="$V$", ylabel="$W$", title=rf"heads of layer 1, $\sigma={sigma:g}$", xlim=(-2, 4), ylim=(-3, 3))
-        for (name, solution), style in zip(solutions.items(), ("-", "--", ":")):
+        axes[0].plot(*cloud.theta[0, :400].T, ".", color=PALETTE[1], markersize=1.2)
+        axes[0].set(xlabel="$V$", ylabel="$W$", xlim=(-2, 4), ylim=(-3, 3))
+        axes[0].set_title(rf"heads of layer 1, $\sigma={sigma:g}$")
+        for (name, solution), colour, dash in zip(solutions.items(), PALETTE, ("-", "--", ":")):
             rho = solution.measure(-1)
             if isinstance(rho, wflow.Grid):
                 dx = rho.spacing("theta")[0]
                 x, mass = rho.axes("theta")[0] + 0.5 * dx, np.cumsum(rho.marginal("theta", 0)[0]) * dx
             else:
                 x, mass = np.sort(rho.theta[0, :, 0]), (np.arange(rho.theta.shape[1]) + 0.5) / rho.theta.shape[1]
-            axes[1].plot(x, mass, style, label=name, linewidth=1.2)
-            axes[2].plot(solution.tau, solution.risk, style, label=name, linewidth=1.2)
+            axes[1].plot(x, mass, dash, color=colour, label=name)
+            axes[2].plot(solution.tau, solution.risk, dash, color=colour, label=name)
         axes[1].set(xlabel="$V$", ylabel="distribution function", xlim=(-2, 4))
         axes[2].set(xlabel=r"$\tau$", ylabel="risk $R$")
-        axes[2].legend(fontsize=7, frameon=False)
+        axes[2].legend()
     return figure
 
 
@@ -153,7 +155,8 @@ def main() -> int:
     for sigma in (0.05, 0.0):
         rows[sigma], within = compare(sigma, options)
         agree = agree and within
-    figures.save(draw(rows), options.output)
+    with style():
+        figures.save(draw(rows), options.output)
     print("\nAll methods agree within their error bars." if agree else "\nSome methods differ by more than their bars.")
     return 0 if agree else 1
 
