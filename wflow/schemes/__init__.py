@@ -6,17 +6,40 @@ import dataclasses
 from typing import Any
 
 from wflow.errors import InputError
+from wflow.schemes.avf import AVF
+from wflow.schemes.bdf2 import BDF2
 from wflow.schemes.bs3 import BS3
+from wflow.schemes.discrete_gradient import DiscreteGradient
 from wflow.schemes.dopri5 import DOPRI5
 from wflow.schemes.euler import EULER
 from wflow.schemes.heun import HEUN
+from wflow.schemes.jko import JKO
+from wflow.schemes.midpoint import Midpoint
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
-__all__ = ["SCHEMES", "Flow", "ParticleScheme", "Point", "RungeKutta", "Scheme", "Trial", "options_of", "scheme_of"]
+__all__ = [
+    "AVF",
+    "BDF2",
+    "JKO",
+    "SCHEMES",
+    "DiscreteGradient",
+    "Flow",
+    "Midpoint",
+    "ParticleScheme",
+    "Point",
+    "RungeKutta",
+    "Scheme",
+    "Trial",
+    "options_of",
+    "scheme_of",
+]
 
-SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5)}
+SCHEMES: dict[str, Any] = {
+    scheme.name: scheme
+    for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, DiscreteGradient(), AVF(), JKO(), BDF2(), Midpoint())
+}
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
@@ -28,7 +51,8 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     4
     >>> scheme_of("rk45")
     Traceback (most recent call last):
-    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, got 'rk45'
+    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, discrete-gradient, avf, jko, bdf2,
+    midpoint, got 'rk45'
     """
     if isinstance(scheme, str):
         if scheme not in SCHEMES:
