@@ -47,7 +47,3 @@ class AVF(DiscreteGradient):
         for s, weight in zip(0.5 * (1 + nodes), 0.5 * weights):
             mean += float(weight) * flow.evaluate(point.x + float(s) * (y - point.x)).velocity
         return mean, None
-
-    def is_exact(self, flow: Flow, point: Point, new: Point | None, h: float) -> bool:
-        """Nothing is asked of the energy beyond the equation itself."""
-        return True

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from wflow.schemes.adams import adams_moulton_error, past
 from wflow.schemes.proximal import Proximal, rises
 from wflow.schemes.scheme import Flow, Point
 
@@ -19,8 +20,8 @@ class Midpoint(Proximal):
     """``x+ = 2 prox(x, h/2) - x``, that is ``x+ = x + h v((x + x+)/2)``; order 2.
 
     Legendre, Turinici, C. R. Math. 355 (2017) 345: half a JKO step, extrapolated. A step that raises Q is replaced by a
-    JKO step and counted in ``Solution.stats["fallbacks"]``. The error estimate is the difference to the trapezoidal
-    rule with the velocities at both ends.
+    JKO step and counted in ``Solution.stats["fallbacks"]``. The error estimate is the difference to
+    Adams and Moulton's formula of order 3.
 
     Parameters
     ----------
@@ -46,9 +47,8 @@ class Midpoint(Proximal):
         notes = {}
         if rises(point, new):
             new, notes = self.euler(flow, point, h), {"fallbacks": 1}
-        trapezoid = 0.5 * h * (point.velocity + new.velocity)
-        return new, flow.norm(new.x - point.x - trapezoid), notes
+        return new, adams_moulton_error(flow, point, new, h) if flow.wants_error else None, notes
 
     def remember(self, flow: Flow, point: Point, h: float) -> dict[str, NDArray[Any]]:
-        """Nothing: it is a one-step method."""
-        return {}
+        """The velocity, for the error estimate."""
+        return past(point, h) if flow.wants_error else {}

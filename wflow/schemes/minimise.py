@@ -20,6 +20,8 @@ Array = NDArray[Any]
 ROUNDING = 64
 #: Trial points of one line search, and iterations for particles without mass.
 LINE_SEARCH, MASSLESS = 30, 25
+#: A minimum at kinks: F falls by less than this share of its whole descent in so many iterations.
+FLAT, PATIENCE = 1e-6, 10
 
 
 class NoMinimum(ArithmeticError):
@@ -40,7 +42,8 @@ def prox(
 
     L-BFGS in the mass-weighted inner product (Nocedal, Math. Comp. 35 (1980) 773), in which the gradient of F is
     ``(x - base)/h - v(x)``: one evaluation of the flow a trial point. The inverse Hessian starts as that of the
-    quadratic term, h. It stops where ``|grad F| <= accuracy(x) |x - base|/h``, or at round-off.
+    quadratic term, h. It stops where ``|grad F| <= accuracy(x) |x - base|/h``, or at round-off. At a kink of Q, as
+    those of relu, no gradient vanishes: there it stops when neither F nor its gradient get smaller any more.
 
     Particles without mass do not enter F. They solve ``x = base + h v(x)`` afterwards, as all others do.
 
@@ -77,15 +80,15 @@ def prox(
     point, (value, gradient) = start, look(start)
     highest = value + ROUNDING * eps * abs(value)
     pairs: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
+    history: list[tuple[float, float]] = []
     for _ in range(max_iter):
         size, noise = flow.norm(gradient), 2 * eps * (flow.norm(point.x) / h + flow.norm(point.velocity))
-        if size <= max(accuracy(point) * flow.norm(point.x - base) / h, noise):
+        history.append((value, size))
+        if size <= max(accuracy(point) * flow.norm(point.x - base) / h, noise) or _is_flat(history):
             if value > highest:
                 raise NoMinimum("did not lower its objective")
             return _move_massless(flow, point, base, h, massless, eps) if massless.any() else point
-        direction = -_inverse_hessian(flow, gradient, pairs, h)
-        slope = flow.inner(gradient, direction)
-        found = _line_search(flow, look, point, value, direction, slope, eps)
+        found = _line_search(flow, look, point, value, gradient, -_inverse_hessian(flow, gradient, pairs, h), eps)
         if found is None:
             if not pairs:
                 raise NoMinimum("found no descent in its line search")
@@ -97,6 +100,14 @@ def prox(
             pairs.append((s, y, curvature))
         point, gradient = new, new_gradient
     raise NoMinimum(f"did not converge in {max_iter} iterations")
+
+
+def _is_flat(history: list[tuple[float, float]]) -> bool:
+    """Whether values have converged, in the accuracy of a thousandth of the step, while gradients do not vanish."""
+    if len(history) <= PATIENCE:
+        return False
+    (first, _), (before, size_before), (now, size) = history[0], history[-1 - PATIENCE], history[-1]
+    return now < first and before - now <= FLAT * (first - now) and size >= 0.5 * size_before
 
 
 def _inverse_hessian(flow: Flow, gradient: Array, pairs: deque[tuple[Array, Array, float]], h: float) -> Array:
@@ -116,20 +127,21 @@ def _line_search(
     look: Callable[[Point], tuple[float, Array]],
     point: Point,
     value: float,
+    gradient: Array,
     direction: Array,
-    slope: float,
     eps: float,
 ) -> tuple[Point, float, Array] | None:
     """A point, its value and gradient, that meets the weak Wolfe conditions; None without one.
 
-    Bracketing as by Lewis and Overton (Math. Program. 141 (2013) 135), which also works across kinks. Where the decrease
-    drowns in the rounding of Q, the slope decides (Hager, Zhang, SIAM J. Optim. 16 (2005) 170).
+    Bracketing as by Lewis and Overton (Math. Program. 141 (2013) 135), which also works across kinks. Where the
+    decrease drowns in the rounding of Q, the slope decides (Hager, Zhang, SIAM J. Optim. 16 (2005) 170).
     """
+    slope = flow.inner(gradient, direction)
     low, high, t = (0.0, slope), (np.inf, np.nan), 1.0
     for _ in range(LINE_SEARCH if slope < 0 else 0):
         new = flow.evaluate(point.x + t * direction)
-        new_value, gradient = look(new)
-        new_slope = flow.inner(gradient, direction) if new_value < np.inf else np.nan
+        new_value, new_gradient = look(new)
+        new_slope = flow.inner(new_gradient, direction) if new_value < np.inf else np.nan
         falls = new_value <= value + 1e-4 * t * slope
         level = new_value <= value + ROUNDING * eps * abs(value) and new_slope <= -0.8 * slope
         if not (falls or level):
@@ -137,7 +149,7 @@ def _line_search(
         elif new_slope < 0.9 * slope:
             low = (t, new_slope)
         else:
-            return new, new_value, gradient
+            return new, new_value, new_gradient
         t = _between(low, high)
     return None
 

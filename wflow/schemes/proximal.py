@@ -102,5 +102,5 @@ def rises(old: Point, new: Point) -> bool:
 
 def check_count(name: str, value: Any, least: int) -> None:
     """Raise :class:`InputError` unless an option is an integer of at least this size."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} must be an integer >= {least}, got {value!r}")
