@@ -14,6 +14,7 @@ from test_problems import FLOWS, distance, order
 from test_trajectory import assert_same
 
 import wflow
+from wflow.controllers import Adaptive
 from wflow.distances import conditional_w2
 from wflow.energies.energy import Energy
 from wflow.schemes import AVF, BDF2, JKO, Flow, Midpoint, scheme_of
@@ -182,3 +183,11 @@ def test_bad_options(attempt: Callable[[], Any], message: str) -> None:
 def test_entropy_is_refused(scheme: str) -> None:
     with pytest.raises(wflow.InputError, match=f"scheme '{scheme}' does not treat internal energies"):
         wflow.solve(QUADRATIC + wflow.Entropy(0.1), wflow.Particles(x=START), scheme=scheme)
+
+
+@pytest.mark.parametrize("scheme", ["jko", "discrete-gradient"])
+def test_fixed_steps_go_on_adaptively(scheme: str, tmp_path: Path, small: Problem) -> None:
+    """Error estimates start without a past."""
+    wflow.solve(*small, (0, 0.4), path=tmp_path / "run.h5", scheme=scheme, dtau=0.2)
+    answer = wflow.resume(tmp_path / "run.h5", 0.8, controller=Adaptive(1e-3, 1e-3))
+    assert answer.status is wflow.Status.FINISHED

@@ -25,7 +25,7 @@ def adams_moulton_error(flow: Flow, point: Point, new: Point, h: float) -> float
     rule in a linear flow. The first step takes it from a step backwards.
     """
     v, v_new = point.velocity, new.velocity
-    if point.carry:
+    if "velocity" in point.carry:
         before, h_before = point.carry["velocity"], float(point.carry["h"])
     else:
         before, h_before = flow.evaluate(point.x - 0.5 * h * (3 * v - v_new)).velocity, h

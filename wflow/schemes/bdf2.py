@@ -15,7 +15,7 @@ from wflow.schemes.scheme import Flow, Point
 class BDF2(Proximal):
     """``x+ = prox(((1 + r)^2 x - r^2 x_-)/(1 + 2r), h (1 + r)/(1 + 2r))``, ``r = h/h_-`` the ratio of steps; order 2.
 
-    Matthes, Plazotta, Numer. Math. 143 (2019) 233, here with variable steps. The first step, and one more than
+    Matthes, Plazotta, ESAIM: M2AN 53 (2019) 145, here with variable steps. The first step, and one more than
     1 + sqrt(2) times as long as the last, is a step of the midpoint rule. A step that raises Q is replaced by a JKO
     step and counted in ``Solution.stats["fallbacks"]``. The error estimate is the difference to a JKO step.
 

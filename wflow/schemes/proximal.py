@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.errors import InputError
+from wflow.errors import check_count
 from wflow.schemes.minimise import ROUNDING, NoMinimum, prox
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
 
@@ -41,8 +41,8 @@ class Proximal(ParticleScheme):
     stability = np.inf
 
     def __post_init__(self) -> None:
-        for name, least in (("max_iter", 1), ("memory", 1)):
-            check_count(name, getattr(self, name), least)
+        check_count("max_iter", self.max_iter)
+        check_count("memory", self.memory)
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
         """One step of size h; a failed minimisation is a failure of the trial."""
@@ -74,7 +74,7 @@ class Proximal(ParticleScheme):
 
     def bdf2(self, flow: Flow, point: Point, h: float, start: Point) -> Point:
         """The second-order backward difference formula; the midpoint rule where it has no usable past."""
-        ratio = h / float(point.carry["h"]) if point.carry else np.inf
+        ratio = h / float(point.carry["h"]) if "x" in point.carry else np.inf
         if ratio > LARGEST_RATIO:
             return self.midpoint(flow, point, h)
         base = point.x + ratio**2 / (1 + 2 * ratio) * (point.x - point.carry["x"])
@@ -98,9 +98,3 @@ def rises(old: Point, new: Point) -> bool:
     """Whether Q rose by more than rounding, or is no number."""
     slack = ROUNDING * np.finfo(old.x.dtype).eps * abs(old.value)
     return not (new.is_finite and new.value <= old.value + slack)
-
-
-def check_count(name: str, value: Any, least: int) -> None:
-    """Raise :class:`InputError` unless an option is an integer of at least this size."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} must be an integer >= {least}, got {value!r}")
