@@ -66,9 +66,7 @@ def main() -> int:
         overwrite=options.overwrite,
     )
     print(solution)
-    print(
-        f"risk {solution.risk[0]:.4g} -> {solution.risk[-1]:.4g}; steps of {solution.series['dtau'][1:].min():.2g} and more"
-    )
+    print(f"risk {solution.risk[0]:.4g} -> {solution.risk[-1]:.4g}")
     figures.save(figures.density(solution, frames=4, slices=[0]), options.output.with_suffix(".pdf"))
     figures.animate(solution, options.output.with_suffix(".gif"), slices=[0])
     return 0

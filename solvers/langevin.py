@@ -3,8 +3,8 @@ Noise: mean-field Langevin training
 ===================================
 
 With the entropy :math:`\sigma\int\rho\log\rho` added to :math:`Q`, heads and neurons follow the gradient with noise,
-:math:`d\beta = -\nabla\Phi_0\,d\tau + \sqrt{2\sigma}\,dB`. No grid reaches their dimension, and the entropy of particles
-cannot be observed there; but at the stationary law :math:`E\langle\beta,\nabla\Phi_0\rangle=\sigma p`. This virial is
+:math:`d\beta = -\nabla\Phi_0\,d\tau + \sqrt{2\sigma}\,dB`. No grid reaches their dimension, and there the entropy of
+particles cannot be observed. But at the stationary law :math:`E\langle\beta,\nabla\Phi_0\rangle=\sigma p`: this is
 what tells when training has come to rest.
 
 .. code-block:: sh

@@ -10,8 +10,8 @@ equation: what is then left of :math:`Q` was dissipated by the motion, and nothi
 
    python solvers/structure_preserving.py -o structure.h5
 
-writes the trajectory of the discrete gradient and the figure ``structure.pdf``: the defect of the identity over training
-time, at the same fixed step. With ``--tau-end 1`` it takes seconds.
+writes the trajectory of the discrete gradient and the figure ``structure.pdf``: the defect of the identity over
+training time, at the same fixed step. With ``--tau-end 1`` it takes seconds.
 """
 
 from __future__ import annotations

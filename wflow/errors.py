@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["InputError", "SolveError", "check_array", "check_nonnegative", "check_positive"]
+__all__ = ["InputError", "SolveError", "check_array", "check_count", "check_nonnegative", "check_positive"]
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,13 @@ def check_nonnegative(name: str, value: Any) -> float:
     if number is None or number < 0:
         raise InputError(f"{name} must be a non-negative finite number, got {value!r}")
     return number
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """Return ``value``, or raise :class:`InputError` unless it is an int of at least this size."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} must be an integer >= {least}, got {value!r}")
+    return value
 
 
 def _finite(value: Any) -> float | None:

@@ -6,29 +6,39 @@ import dataclasses
 from typing import Any
 
 from wflow.errors import InputError
+from wflow.schemes.avf import AVF
+from wflow.schemes.bdf2 import BDF2
 from wflow.schemes.blob import BLOB, Blob
 from wflow.schemes.bs3 import BS3
+from wflow.schemes.discrete_gradient import DiscreteGradient
 from wflow.schemes.dopri5 import DOPRI5
 from wflow.schemes.euler import EULER
 from wflow.schemes.grid_flow import DensityPoint, GridFlow, GridScheme
 from wflow.schemes.heun import HEUN
+from wflow.schemes.jko import JKO
 from wflow.schemes.kernel import KERNEL, Kernel
 from wflow.schemes.langevin import EULER_MARUYAMA, LANGEVIN, EulerMaruyama, Langevin
+from wflow.schemes.midpoint import Midpoint
 from wflow.schemes.quantile_jko import QUANTILE_JKO, QuantileJKO
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
 __all__ = [
+    "AVF",
+    "BDF2",
+    "JKO",
     "SCHEMES",
     "Blob",
     "DensityPoint",
+    "DiscreteGradient",
     "EulerMaruyama",
     "Flow",
     "GridFlow",
     "GridScheme",
     "Kernel",
     "Langevin",
+    "Midpoint",
     "ParticleScheme",
     "Point",
     "QuantileJKO",
@@ -40,7 +50,7 @@ __all__ = [
 ]
 
 EXPLICIT = (EULER, HEUN, BS3, RK4, DOPRI5)
-IMPLICIT = ()
+IMPLICIT = (DiscreteGradient(), AVF(), JKO(), BDF2(), Midpoint())
 DIFFUSIVE = (LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)
 DENSITIES = (KERNEL,)
 
