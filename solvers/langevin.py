@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="replace the trajectory if it exists")
     parser.add_argument("--tau-end", type=float, default=40.0, help="training time")
     parser.add_argument("--width", type=int, default=256, help="M")
-    parser.add_argument("--sigma", type=float, default=2e-3, help="the strength of the noise")
+    parser.add_argument("--sigma", type=float, default=1e-2, help="the strength of the noise")
     return parser.parse_args()
 
 
