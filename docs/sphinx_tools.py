@@ -12,9 +12,16 @@ from sphinx_gallery.scrapers import figure_rst
 
 _folder = tempfile.TemporaryDirectory(prefix="wflow-gallery-")
 _exit = sys.exit
+_drawn: list[Any] = []
 
 #: What makes a program short enough for the documentation.
-SHORT = {"particles": ["--tau-end", "10", "--width", "4"]}
+SHORT = {
+    "particles": ["--tau-end", "10", "--width", "4"],
+    "jko": ["--width", "4"],
+    "langevin": ["--tau-end", "10", "--width", "32"],
+    "grid": ["--tau-end", "4", "--cells", "32", "--rtol", "1e-4"],
+    "agreement": ["--size", "0.34"],
+}
 
 
 def _stay(code: Any = 0) -> None:
@@ -24,27 +31,23 @@ def _stay(code: Any = 0) -> None:
 
 
 def program_arguments(gallery_conf: dict[str, Any], script_vars: dict[str, Any]) -> list[str]:
-    """The command line of a program: a short run."""
+    """The command line of a program: a short run. What it draws is kept for the page."""
+    from wflow import figures
+
     sys.exit = _stay  # type: ignore[assignment]
+    figures.save = lambda figure, path: _drawn.append(figure)  # type: ignore[assignment]
     logging.getLogger("fontTools").setLevel("WARNING")  # which the gallery would show
     name = Path(script_vars["src_file"]).stem
-    return ["-o", str(Path(_folder.name) / f"{name}.h5"), "--overwrite", *SHORT.get(name, ["--tau-end", "1"])]
+    target = str(Path(_folder.name) / name)
+    output = [f"{target}.pdf"] if name == "agreement" else [f"{target}.h5", "--overwrite"]
+    return ["-o", *output, *SHORT.get(name, ["--tau-end", "1"])]
 
 
 def program_figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
-    """Draw every figure that suits the trajectories that a program has written."""
+    """The figures that a program has drawn."""
     sys.exit = _exit
-    import wflow
-    from wflow import figures
+    from wflow.figures import style
 
-    shown = []
-    for trajectory in sorted(Path(_folder.name).glob("*.h5")):
-        solution = wflow.load(trajectory)
-        for kind in figures.FIGURES:
-            try:
-                figure = figures.draw(kind, solution)
-            except wflow.InputError:  # such as clouds of a run on densities
-                continue
-            shown.append(figures.save(figure, next(block_vars["image_path_iterator"])))
-        trajectory.unlink()
+    shown = [style.save(figure, next(block_vars["image_path_iterator"])) for figure in _drawn]
+    _drawn.clear()
     return str(figure_rst(shown, gallery_conf["src_dir"]))

@@ -194,8 +194,13 @@ def _problem(solution: Solution) -> dict[str, str]:
     rows["measure"] = str(solution.measure(0))
     config = json.loads(solution.attributes["config"])
     control = ", ".join(f"{name} {value}" for name, value in config["controller"].items() if value is not None)
-    rows["method"] = f"{config['scheme']}, {control}, to tau = {config['tau_range'][1]:g}"
+    options = "".join(f", {name} {value}" for name, value in (config["scheme_options"] or {}).items())
+    rows["method"] = f"{config['scheme']}{options}, {control}, to tau = {config['tau_range'][1]:g}"
     return rows
+
+
+#: The counters of every run; others belong to its scheme.
+STEP_COUNTS = ("steps", "rejected", "evaluations")
 
 
 def _course(solution: Solution) -> dict[str, str]:
@@ -206,10 +211,13 @@ def _course(solution: Solution) -> dict[str, str]:
         if values[0] == values[0]:  # R of an energy without risk is nan
             rows[name] = f"{values[0]:.6g} -> {values[-1]:.6g}"
     defect, scale = abs(series["defect"][-1]), abs(solution.energy[0]) or 1.0
-    rows["defect"] = f"{defect / scale:.2g} of Q(0), of the energy identity Q(0) - Q(tau) = int |v|^2 dtau"
+    if defect == defect:  # schemes with noise have none
+        rows["defect"] = f"{defect / scale:.2g} of Q(0), of the energy identity Q(0) - Q(tau) = int |v|^2 dtau"
     steps = f"{len(series['tau']) - 1} steps"
     if stats:
         steps += f", {stats['rejected']} rejected, {stats['evaluations']} evaluations of the velocity"
+        notes = {name: n for name, n in stats.items() if not name.startswith("seconds") and name not in STEP_COUNTS}
+        steps += "".join(f", {n} {name.replace('_', ' ')}" for name, n in notes.items())
         phases = {name: stats.get(f"seconds_{name}") for name in ("prepare", "compile", "solve", "save")}
         rows["time"] = ", ".join(f"{seconds:.3g} s {name}" for name, seconds in phases.items() if seconds is not None)
     return rows | {"steps": steps, "frames": str(solution.n_frames)}

@@ -50,10 +50,11 @@ def energy(
         else:
             rates[f"{text} (end: {100 * values[-1]:.3g}%)"] = 100 * values
     panels = {"$Q$, $R$": losses} if len(losses) > 1 else {"$Q$": {"": solution.energy}}
-    panels[r"$|v|^2=-\mathrm{d}Q/\mathrm{d}\tau$"] = {"": solution.dissipation}
+    if np.isfinite(solution.dissipation).any():  # schemes with noise have none
+        panels[r"$|v|^2=-\mathrm{d}Q/\mathrm{d}\tau$"] = {"": solution.dissipation}
     if rates:
         panels["error rate (%)"] = rates
-    if defect:
+    if defect and np.isfinite(solution.series["defect"]).any():
         panels["energy-identity\ndefect / $|Q(0)|$"] = {
             "": np.abs(solution.series["defect"]) / (abs(solution.energy[0]) or 1)
         }
