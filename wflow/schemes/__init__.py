@@ -8,10 +8,13 @@ from typing import Any
 from wflow.errors import InputError
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.dopri5 import DOPRI5
+from wflow.schemes.entropic_jko import ENTROPIC_JKO, EntropicJKO
 from wflow.schemes.euler import EULER
+from wflow.schemes.finite_volume import FINITE_VOLUME, FiniteVolume
 from wflow.schemes.grid_flow import DensityPoint, GridFlow, GridScheme
 from wflow.schemes.heun import HEUN
 from wflow.schemes.kernel import KERNEL, Kernel
+from wflow.schemes.muscl import MUSCL, Muscl
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
@@ -19,10 +22,13 @@ from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 __all__ = [
     "SCHEMES",
     "DensityPoint",
+    "EntropicJKO",
+    "FiniteVolume",
     "Flow",
     "GridFlow",
     "GridScheme",
     "Kernel",
+    "Muscl",
     "ParticleScheme",
     "Point",
     "RungeKutta",
@@ -32,7 +38,10 @@ __all__ = [
     "scheme_of",
 ]
 
-SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, KERNEL)}
+SCHEMES: dict[str, Any] = {
+    scheme.name: scheme
+    for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, KERNEL, FINITE_VOLUME, MUSCL, ENTROPIC_JKO)
+}
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
@@ -44,7 +53,8 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     4
     >>> scheme_of("rk45")
     Traceback (most recent call last):
-    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, kernel, got 'rk45'
+    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, kernel, finite-volume,
+    muscl, entropic-jko, got 'rk45'
     """
     if isinstance(scheme, str):
         if scheme not in SCHEMES:

@@ -18,6 +18,9 @@ from wflow.schemes.scheme import Flow, Trial, check_problem
 
 Array = NDArray[Any]
 
+#: Extrapolation may leave this share of the largest density negative.
+NEGATIVE = 1e-8
+
 
 @dataclass(frozen=True, eq=False)
 class DensityPoint:
@@ -162,6 +165,13 @@ class GridScheme:
                     f"scheme {self.name!r} takes grids of at most {self.max_dimension} parameters, but {name} has {p}"
                 )
         return GridFlow(energy, rho0, noise, self.outer_mass)
+
+
+def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
+    """An extrapolated density, or the plain one where extrapolation made it negative; and a note of that."""
+    if x.min() < -NEGATIVE * x.max():
+        return plain, {"not_extrapolated": 1}
+    return x, {}
 
 
 def bernoulli(z: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.errors import InputError, SolveError
-from wflow.schemes.grid_flow import GridFlow, GridScheme
+from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
 from wflow.schemes.scheme import Trial
 
 Array = NDArray[np.float64]
@@ -24,8 +24,6 @@ SUBSTEPS = (1, 2, 4, 8)
 LEAST_EXPONENT = -600.0
 #: The stencil that replaces a narrow Gaussian reaches so many cells to either side.
 HALF_STENCIL = 4
-#: Extrapolation may leave this share of the largest density negative.
-NEGATIVE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -91,15 +89,12 @@ class Kernel(GridScheme):
     def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
         ends, inner = zip(*(self._substeps(flow, point, h, n) for n in SUBSTEPS[: self.levels]))
-        table = _extrapolated(ends)
-        x = table[-1]
+        table = extrapolated(ends)
         error = flow.norm(table[-1] - table[-2]) if self.levels > 1 else None
-        notes = {}
-        if x.min() < -NEGATIVE * x.max():
-            x, notes = table[0], {"not_extrapolated": 1}
+        x, notes = unless_negative(table[-1], table[0])
         new = flow.evaluate(x)
         outer = 0.5 * (flow.dissipation(point) + flow.dissipation(new))
-        dissipated = _extrapolated([h / n * (outer + sum_) for n, sum_ in zip(SUBSTEPS, inner)])[-1]
+        dissipated = extrapolated([h / n * (outer + sum_) for n, sum_ in zip(SUBSTEPS, inner)])[-1]
         return Trial(h, new, error, dissipated, notes=notes)
 
     def _substeps(self, flow: GridFlow, point: Any, h: float, n: int) -> tuple[Array, float]:
@@ -112,13 +107,16 @@ class Kernel(GridScheme):
         return x, dissipated
 
 
-def _extrapolated(values: Sequence[Any]) -> list[Any]:
-    """The last row ``T[k, 1], ..., T[k, k]`` of the scheme of Aitken and Neville for 1, 2, 4, ... substeps."""
+def extrapolated(values: Sequence[Any], base: int = 2) -> list[Any]:
+    """The last row ``T[k, 1], ..., T[k, k]`` of the scheme of Aitken and Neville.
+
+    From one value to the next, the leading terms of the error shrink by base, base^2, ...
+    """
     table: list[Any] = []
     for value in values:
         row = [value]
         for i, coarser in enumerate(table, start=1):
-            row.append(row[-1] + (row[-1] - coarser) / (2**i - 1))
+            row.append(row[-1] + (row[-1] - coarser) / (base**i - 1))
         table = row
     return table
 

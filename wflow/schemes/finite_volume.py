@@ -1,0 +1,116 @@
+"""Finite volumes with implicit steps: densities with entropy or without, robust at any step."""
+
+from __future__ import annotations
+
+__all__ = ["FINITE_VOLUME", "FiniteVolume"]
+
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.energies import Entropy
+from wflow.schemes.grid_flow import GridFlow, GridScheme, bernoulli, unless_negative
+from wflow.schemes.scheme import Trial
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FiniteVolume(GridScheme):
+    """Implicit Euler steps with the fluxes of Scharfetter and Gummel, extrapolated to order 2.
+
+    Between neighbouring cells flows ``F = (sigma/dx) (B(z) rho_j - B(-z) rho_{j+1})`` with
+    ``z = (Phi_{j+1} - Phi_j)/sigma`` and ``B(z) = z/(e^z - 1)``: it vanishes where rho is proportional to
+    ``exp(-Phi/sigma)``, so that this density stays as it is, and it is the upwind flux of sigma = 0 in the limit
+    (errors O(dx^2) with entropy, O(dx) without). One step solves ``rho+ + h div F(rho+) = rho``, axis after axis, with
+    Phi_0 of its beginning: positive, mass exact, and for a fixed Phi_0 of decreasing Q for every h.
+
+    Two half steps T_2, the second with Phi_0 at half time, and the whole step T_1 give ``2 T_2 - T_1`` of order 2, whose
+    error ``|T_2 - T_1|`` in L1 estimates from above. A density that extrapolation makes negative is replaced by T_2.
+
+    Parameters
+    ----------
+    extrapolate
+        False for the whole step T_1 alone: order 1, always positive, no estimate of the error.
+    outer_mass
+        The mass that the outer cells may have.
+
+    References
+    ----------
+    Scharfetter, Gummel, IEEE Trans. Electron Devices 16 (1969) 64.
+
+    Examples
+    --------
+    >>> import wflow
+    >>> x = np.linspace(-5.9, 5.9, 60)
+    >>> Q = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x) + wflow.Entropy(0.5)
+    >>> rho0 = wflow.Grid(x=np.exp(-2 * (x - 1) ** 2), box={"x": ((-6, 6),)})
+    >>> answer = wflow.solve(Q, rho0, (0, 1), scheme="finite-volume", dtau=0.02)
+    >>> mean = answer.measure(-1).moment(1).x[0, 0]
+    >>> bool(abs(mean - np.exp(-1)) < 5e-3)
+    True
+    """
+
+    internals: ClassVar[tuple[type, ...]] = (NoneType, Entropy)
+
+    extrapolate: bool = True
+    outer_mass: float = 1e-10
+    name: str = "finite-volume"
+    stability: float = np.inf
+
+    @property
+    def order(self) -> int:
+        """2, or 1 without extrapolation."""
+        return 2 if self.extrapolate else 1
+
+    @property
+    def error_order(self) -> int | None:
+        """Of ``T_2 - T_1``."""
+        return 2 if self.extrapolate else None
+
+    def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
+        """One step of size h; see the class."""
+        rates = _rates(flow, point.potential)
+        x, error, notes = _implicit_euler(flow, point.x, rates, h), None, {}
+        if self.extrapolate:
+            middle = flow.evaluate(_implicit_euler(flow, point.x, rates, h / 2))
+            halves = _implicit_euler(flow, middle.x, _rates(flow, middle.potential), h / 2)
+            error = flow.norm(halves - x)
+            x, notes = unless_negative(2 * halves - x, halves)
+        new = flow.evaluate(x)
+        return Trial(h, new, error, 0.5 * h * (flow.dissipation(point) + flow.dissipation(new)), notes=notes)
+
+
+def _rates(flow: GridFlow, potential: Array) -> list[list[tuple[Array, Array]]]:
+    """For every block and axis, the shares of a cell's mass that hop to the next cell and back in unit time."""
+    sigma: float = getattr(flow.energy.internal, "sigma", 0.0)
+    rates = []
+    for widths, _, (phi,) in flow.blocks(potential):
+        hops = []
+        for axis, dx in enumerate(widths, start=1):
+            rise = np.diff(phi, axis=axis)
+            # sigma B(-|z|) = sigma B(|z|) + |rise|: a sum of positive terms, and for sigma = 0 upwind
+            against = sigma * bernoulli(np.abs(rise) / sigma) if sigma else 0.0
+            hops.append(((against + np.maximum(-rise, 0)) / dx**2, (against + np.maximum(rise, 0)) / dx**2))
+        rates.append(hops)
+    return rates
+
+
+def _implicit_euler(flow: GridFlow, x: Array, rates: list[list[tuple[Array, Array]]], h: float) -> Array:
+    """One step, axis after axis."""
+    from wflow.kernels.tridiagonal import implicit_hops
+
+    out = []
+    for (_, _, (r,)), hops in zip(flow.blocks(x), rates):
+        for axis, (up, down) in enumerate(hops, start=1):
+            outer, inner = int(np.prod(r.shape[:axis])), int(np.prod(r.shape[axis + 1 :]))
+            shaped = [u.reshape(outer, -1, inner) for u in (r, up, down)]
+            r = implicit_hops(*shaped, h).reshape(r.shape)
+        out.append(r.ravel())
+    return np.concatenate(out)
+
+
+FINITE_VOLUME = FiniteVolume()
