@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.energies import Entropy
-from wflow.schemes.grid_flow import GridFlow, GridScheme, bernoulli, unless_negative
+from wflow.schemes.grid_flow import GridFlow, GridScheme, along, unless_negative
 from wflow.schemes.scheme import Trial
 
 Array = NDArray[np.float64]
@@ -85,30 +85,24 @@ class FiniteVolume(GridScheme):
 
 
 def _rates(flow: GridFlow, potential: Array) -> list[list[tuple[Array, Array]]]:
-    """For every block and axis, the shares of a cell's mass that hop to the next cell and back in unit time."""
+    """For every block and axis, the rates at which mass hops to the next cell and back, times dx^2."""
+    from wflow.kernels.hops import hop_rates
+
     sigma: float = getattr(flow.energy.internal, "sigma", 0.0)
-    rates = []
-    for widths, _, (phi,) in flow.blocks(potential):
-        hops = []
-        for axis, dx in enumerate(widths, start=1):
-            rise = np.diff(phi, axis=axis)
-            # sigma B(-|z|) = sigma B(|z|) + |rise|: a sum of positive terms, and for sigma = 0 upwind
-            against = sigma * bernoulli(np.abs(rise) / sigma) if sigma else 0.0
-            hops.append(((against + np.maximum(-rise, 0)) / dx**2, (against + np.maximum(rise, 0)) / dx**2))
-        rates.append(hops)
-    return rates
+    return [
+        [hop_rates(*along(axis, phi), sigma) for axis in range(1, phi.ndim)] for _, _, (phi,) in flow.blocks(potential)
+    ]
 
 
 def _implicit_euler(flow: GridFlow, x: Array, rates: list[list[tuple[Array, Array]]], h: float) -> Array:
     """One step, axis after axis."""
-    from wflow.kernels.tridiagonal import implicit_hops
+    from wflow.kernels.hops import implicit_hops
 
     out = []
-    for (_, _, (r,)), hops in zip(flow.blocks(x), rates):
-        for axis, (up, down) in enumerate(hops, start=1):
-            outer, inner = int(np.prod(r.shape[:axis])), int(np.prod(r.shape[axis + 1 :]))
-            shaped = [u.reshape(outer, -1, inner) for u in (r, up, down)]
-            r = implicit_hops(*shaped, h).reshape(r.shape)
+    for (widths, _, (r,)), hops in zip(flow.blocks(x), rates):
+        shape = r.shape
+        for axis, (dx, (up, down)) in enumerate(zip(widths, hops), start=1):
+            r = implicit_hops(*along(axis, r), up, down, h / dx**2).reshape(shape)
         out.append(r.ravel())
     return np.concatenate(out)
 

@@ -104,19 +104,16 @@ class GridFlow(Flow):
 
         With entropy the fluxes are those of Scharfetter and Gummel, else upwind, so that it is never negative.
         """
+        from wflow.kernels.hops import hop_dissipation
+
         internal, total = self.energy.internal, 0.0
+        sigma = internal.sigma if isinstance(internal, Entropy) else 0.0
         for widths, om, (r, phi) in self.blocks(point.x, point.potential):
             psi = phi if internal is None else phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
-                drop = -np.diff(psi, axis=axis)
-                lower, upper = _sides(r, axis)
-                if isinstance(internal, Entropy):
-                    z = np.diff(phi, axis=axis) / internal.sigma
-                    flux = internal.sigma / dx * (bernoulli(z) * lower - bernoulli(-z) * upper)
-                else:
-                    flux = drop / dx * np.where(drop > 0, lower, upper)
-                rate = (flux * drop / dx).reshape(len(om), -1).sum(axis=1)
-                total += float(om @ rate) * float(np.prod(widths))
+                arrays = along(axis, r, phi if sigma else psi, psi)
+                rate = hop_dissipation(*arrays, sigma).reshape(len(om), -1).sum(axis=1)
+                total += float(om @ rate) * float(np.prod(widths)) / dx**2
         return max(total, 0.0)
 
     def length(self, point: Any, trial: Trial) -> float:
@@ -174,16 +171,6 @@ def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
     return x, {}
 
 
-def bernoulli(z: Array) -> Array:
-    """``B(z) = z/(e^z - 1)``, B(0) = 1."""
-    small = np.abs(z) < 1e-8
-    safe = np.where(small, 1.0, np.minimum(z, 700.0))
-    return np.where(small, 1 - 0.5 * z, np.where(z > 700, 0.0, safe / np.expm1(safe)))
-
-
-def _sides(array: Array, axis: int) -> tuple[Array, Array]:
-    """The values below and above every inner face along an axis."""
-    lower = [slice(None)] * array.ndim
-    upper = list(lower)
-    lower[axis], upper[axis] = slice(None, -1), slice(1, None)
-    return array[tuple(lower)], array[tuple(upper)]
+def along(axis: int, *arrays: Array) -> list[Array]:
+    """Arrays (S, n_1, ..., n_p) as (outer, n, inner) around an axis, for kernels that work along it."""
+    return [u.reshape(int(np.prod(u.shape[:axis])), u.shape[axis], -1) for u in arrays]
