@@ -8,18 +8,19 @@ from __future__ import annotations
 __all__ = ["hop_dissipation", "hop_rates", "implicit_hops"]
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
 
 from wflow.kernels.lanes import FAST
 
-kernel = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False)
+kernel: Any = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False)
 
 
 @kernel
 def _rate_against(rise, sigma):
-    """``sigma B(|rise|/sigma)`` with ``B(z) = z/(e^z - 1)``: the rate up a rise of the potential; down is |rise| more."""
+    """``sigma B(|rise|/sigma)`` with ``B(z) = z/(e^z - 1)``: the rate uphill; downhill it is ``|rise|`` more."""
     z = rise / sigma if sigma > 0.0 else 1e3
     if z < 1e-8:
         return sigma * (1.0 - 0.5 * z)

@@ -39,8 +39,7 @@ __all__ = [
 ]
 
 SCHEMES: dict[str, Any] = {
-    scheme.name: scheme
-    for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, KERNEL, FINITE_VOLUME, MUSCL, ENTROPIC_JKO)
+    scheme.name: scheme for scheme in (EULER, HEUN, BS3, RK4, DOPRI5, KERNEL, FINITE_VOLUME, MUSCL, ENTROPIC_JKO)
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ENTROPIC_JKO", "EntropicJKO", "entropy_prox"]
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -41,9 +42,9 @@ class EntropicJKO(GridScheme):
 
     ``rho+`` is the first marginal of the plan P with second marginal rho that minimises
     ``<|x-y|^2/(2h), P> + gamma int P log P + int Phi_0 dP_1 + sigma_m int P_1 log P_1``. With ``P = a K b`` and K the
-    Gaussian of variance ``h gamma``, scaling iterations alternate ``b = rho/(K a)`` and ``a = prox(K b)/(K b)``; at the
-    end ``rho+ = a K b``, so that mass is exact. Phi_0 is that of rho+, found by Anderson's method; a step in which it is
-    not found fails and is halved. The regularisation diffuses as ``(gamma/2) Laplace rho`` does, so that
+    Gaussian of variance ``h gamma``, scaling iterations alternate ``b = rho/(K a)`` and ``a = prox(K b)/(K b)``; at
+    the end ``rho+ = a K b``, so that mass is exact. Phi_0 is that of rho+, found by Anderson's method; a step in which
+    it is not found is halved. The regularisation diffuses as ``(gamma/2) Laplace rho`` does, so that
     ``sigma_m = sigma - gamma/2``: what is left of the bias is O(gamma^2).
 
     K must be resolved by the grid, ``sqrt(h gamma) >= dx`` for the smallest gamma.
@@ -130,31 +131,36 @@ class EntropicJKO(GridScheme):
 
     def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
+        try:
+            new, notes = self._solve(flow, point, h)
+        except _NotConverged as failure:
+            return Trial(h, point, failure=f"did not converge in {failure}")
+        return Trial(h, new, dissipated=0.5 * h * (flow.dissipation(point) + flow.dissipation(new)), notes=notes)
+
+    def _solve(self, flow: GridFlow, point: Any, h: float) -> tuple[Any, dict[str, int]]:
+        """The point after a step, where Phi_0 is that of the density itself."""
         sigma: float = flow.energy.internal.sigma  # type: ignore[union-attr]
-        steps = [_Step(flow, point.x, h, gamma, self._weight(sigma, gamma), self.prox) for gamma in self._gammas(sigma)]
+        gammas = [(self.gamma or sigma) / 2**k for k in range(self.richardson)]
+        weights = [max(sigma - 0.5 * gamma, 0.0) if self.debias else sigma for gamma in gammas]
+        steps = [_Step(flow, point.x, h, *pair, self.prox) for pair in zip(gammas, weights)]
         potentials: list[Array] = [point.potential]
         residuals: list[Array] = []
         for _ in range(EVALUATIONS):
             densities = [step(potentials[-1]) for step in steps]
-            if any(x is None for x in densities):
-                return Trial(h, point, failure=f"did not converge in {SCALINGS} scaling iterations (gamma is small)")
-            x, notes = unless_negative(extrapolated(densities, base=4)[-1], densities[-1])  # type: ignore[type-var]
+            x, notes = unless_negative(extrapolated(densities, base=4)[-1], densities[-1])
             new = flow.evaluate(x)
             residuals.append(new.potential - potentials[-1])
-            # how far the density of the new potential can be from x
-            if flow.mass @ (np.abs(x) * np.abs(residuals[-1])) <= TOLERANCE * steps[-1].gamma:
-                dissipated = 0.5 * h * (flow.dissipation(point) + flow.dissipation(new))
-                return Trial(h, new, dissipated=dissipated, notes=notes)
+            mass = flow.mass * np.abs(x)
+            # by so much, over gamma, would the density of new.potential differ from x
+            if not new.is_finite or mass @ np.abs(residuals[-1]) <= TOLERANCE * gammas[-1]:
+                return new, notes
             potentials, residuals = potentials[-MEMORY:], residuals[-MEMORY:]
-            potentials.append(_anderson(potentials, residuals, flow.mass * np.abs(x)))
-        return Trial(h, point, failure=f"did not converge in {EVALUATIONS} evaluations of dQ/drho")
+            potentials.append(_anderson(potentials, residuals, mass))
+        raise _NotConverged(f"{EVALUATIONS} evaluations of dQ/drho")
 
-    def _gammas(self, sigma: float) -> list[float]:
-        return [(self.gamma or sigma) / 2**k for k in range(self.richardson)]
 
-    def _weight(self, sigma: float, gamma: float) -> float:
-        """sigma_m; not negative by rounding."""
-        return max(sigma - 0.5 * gamma, 0.0) if self.debias else sigma
+class _NotConverged(Exception):
+    """Says in what."""
 
 
 class _Step:
@@ -166,15 +172,15 @@ class _Step:
         for widths, _, (r,) in flow.blocks(x):
             if h * gamma < (widest := max(widths)) ** 2 * (1 - 1e-9):
                 raise SolveError(
-                    f"the grid is too coarse for dtau={h:.3g}: sqrt(dtau gamma) = {np.sqrt(h * gamma):.3g} is less than "
-                    f"the cell width {widest:.3g}; take dtau of at least {widest**2 / gamma:.3g}, a larger gamma than "
-                    f"{gamma:.3g}, more cells, or scheme='finite-volume'"
+                    f"the grid is too coarse: sqrt(dtau gamma) = {np.sqrt(h * gamma):.3g} is less than the cell width "
+                    f"{widest:.3g}; take dtau of at least {widest**2 / gamma:.3g}, a gamma above {gamma:.3g}, more "
+                    "cells, or scheme='finite-volume'"
                 )
             self.kernels.append([gaussian_matrix(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
         self.scalings = [np.ones_like(r) for _, _, (r,) in flow.blocks(x)]
 
-    def __call__(self, potential: Array) -> Array | None:
-        """The density after the step; None when the iterations do not converge."""
+    def __call__(self, potential: Array) -> Array:
+        """The density after the step."""
         out = []
         for k, (widths, _, (q, phi)) in enumerate(self.flow.blocks(self.x, potential)):
             axes, volume = tuple(range(1, q.ndim)), float(np.prod(widths)) / len(q)
@@ -189,7 +195,7 @@ class _Step:
                     break
                 a = r / s
             else:
-                return None
+                raise _NotConverged(f"{SCALINGS} scaling iterations for gamma = {self.gamma:.3g}")
             self.scalings[k] = a
             out.append((a * s).ravel())
         return np.concatenate(out)
@@ -200,8 +206,8 @@ def _anderson(potentials: list[Array], residuals: list[Array], weights: Array) -
     step, last = potentials[-1] + residuals[-1], residuals[-1]
     if len(residuals) == 1:
         return step
-    changes = np.array([b - a for a, b in zip(residuals, residuals[1:])])
-    moves = np.array([b - a for a, b in zip(potentials, potentials[1:])]) + changes
+    changes = np.array([b - a for a, b in itertools.pairwise(residuals)])
+    moves = np.array([b - a for a, b in itertools.pairwise(potentials)]) + changes
     root = np.sqrt(weights)
     share = np.linalg.lstsq((changes * root).T, last * root, rcond=1e-10)[0]
     return np.asarray(step - share @ moves)

@@ -28,8 +28,8 @@ class FiniteVolume(GridScheme):
     (errors O(dx^2) with entropy, O(dx) without). One step solves ``rho+ + h div F(rho+) = rho``, axis after axis, with
     Phi_0 of its beginning: positive, mass exact, and for a fixed Phi_0 of decreasing Q for every h.
 
-    Two half steps T_2, the second with Phi_0 at half time, and the whole step T_1 give ``2 T_2 - T_1`` of order 2, whose
-    error ``|T_2 - T_1|`` in L1 estimates from above. A density that extrapolation makes negative is replaced by T_2.
+    Two half steps T_2, the second with Phi_0 at half time, and the whole step T_1 give ``2 T_2 - T_1`` of order 2, and
+    ``|T_2 - T_1|`` in L1 bounds its error. A density that extrapolation makes negative is replaced by T_2.
 
     Parameters
     ----------
@@ -74,7 +74,9 @@ class FiniteVolume(GridScheme):
     def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
         rates = _rates(flow, point.potential)
-        x, error, notes = _implicit_euler(flow, point.x, rates, h), None, {}
+        x = _implicit_euler(flow, point.x, rates, h)
+        error: float | None = None
+        notes: dict[str, int] = {}
         if self.extrapolate:
             middle = flow.evaluate(_implicit_euler(flow, point.x, rates, h / 2))
             halves = _implicit_euler(flow, middle.x, _rates(flow, middle.potential), h / 2)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.errors import InputError, SolveError
-from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
+from wflow.schemes.grid_flow import GridFlow, GridScheme, along, unless_negative
 from wflow.schemes.scheme import Trial
 
 Array = NDArray[np.float64]
@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 SUBSTEPS = (1, 2, 4, 8)
 #: exp of less is counted as this, so that no cell divides zero by zero.
 LEAST_EXPONENT = -600.0
+#: Smaller entries of a Gaussian are left out: processors are slow with products that underflow.
+NO_WEIGHT = 1e-150
 #: The stencil that replaces a narrow Gaussian reaches so many cells to either side.
 HALF_STENCIL = 4
 
@@ -147,6 +149,7 @@ def gaussian_matrix(n: int, dx: float, variance: float) -> Array:
     distance = np.arange(n)
     if v >= 1:
         row = np.exp(-(distance**2) / (2 * v)) / np.sqrt(2 * np.pi * v)
+        row[row < NO_WEIGHT] = 0.0
     else:
         half = min(HALF_STENCIL, n - 1)
         squares = np.arange(half + 1.0) ** 2
@@ -162,7 +165,9 @@ def gaussian_matrix(n: int, dx: float, variance: float) -> Array:
 def convolve(u: Array, matrices: list[Array]) -> Array:
     """A symmetric matrix along every axis but the first."""
     for axis, matrix in enumerate(matrices, start=1):
-        u = np.moveaxis(np.moveaxis(u, axis, -1) @ matrix, -1, axis)
+        last = axis == len(matrices)
+        product = u.reshape(-1, len(matrix)) @ matrix if last else matrix @ along(axis, u)[0]
+        u = product.reshape(u.shape)
     return u
 
 

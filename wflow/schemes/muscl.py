@@ -26,12 +26,13 @@ POSITIVE = 0.5
 class Muscl(GridScheme):
     """Upwind fluxes of limited linear densities, by Heun's method; order 2 where the density is smooth.
 
-    With ``psi = Phi_0 + U'(rho)``, mass moves with the velocity ``u = -(psi_{j+1} - psi_j)/dx`` through the face between
-    two cells, and the flux ``u rho`` takes rho from the cell upwind, linear there with the slope of the monotonised
-    central limiter, ``minmod(2 (rho_j - rho_{j-1}), (rho_{j+1} - rho_{j-1})/2, 2 (rho_{j+1} - rho_j))/dx``. Two stages,
-    ``rho' = rho + h f(rho)`` and ``rho+ = (rho + rho' + h f(rho'))/2``, keep what each does: mass exact and, for
-    ``h Lambda <= 0.4`` with ``Lambda = sum over axes of (max |u|/dx + max D/dx^2)``, densities positive. The diffusivity
-    ``D = rho U''(rho)`` is that of a porous medium. ``|rho+ - rho'|`` in L1 estimates the error.
+    With ``psi = Phi_0 + U'(rho)``, mass moves through the face between two cells with the velocity
+    ``u = -(psi_{j+1} - psi_j)/dx``. The flux ``u rho`` takes rho from the cell upwind, linear there with the slope of
+    the monotonised central limiter,
+    ``minmod(2 (rho_j - rho_{j-1}), (rho_{j+1} - rho_{j-1})/2, 2 (rho_{j+1} - rho_j))/dx``. The stages
+    ``rho' = rho + h f(rho)`` and ``rho+ = (rho + rho' + h f(rho'))/2`` keep mass exactly and densities positive for
+    ``h Lambda <= 0.4`` with ``Lambda = sum over axes of (max |u|/dx + max D/dx^2)``, where ``D = rho U''(rho)`` is the
+    diffusivity of a porous medium. ``|rho+ - rho'|`` in L1 estimates the error.
 
     Where a density piles up in a cell, as all of them do at the minima of Phi_0 in the end, no grid resolves it.
 
@@ -51,7 +52,7 @@ class Muscl(GridScheme):
     >>> import wflow
     >>> x = np.linspace(-3.95, 3.95, 80)
     >>> Q = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x)
-    >>> rho0 = wflow.Grid(x=np.exp(-2 * (x - 1) ** 2), box={"x": ((-4, 4),)})
+    >>> rho0 = wflow.Grid(x=np.exp(-4 * (x - 1) ** 2), box={"x": ((-4, 4),)})
     >>> answer = wflow.solve(Q, rho0, (0, 1), scheme="muscl", dtau=0.01)
     >>> mean = answer.measure(-1).moment(1).x[0, 0]
     >>> bool(abs(mean - np.exp(-1)) < 1e-3)
