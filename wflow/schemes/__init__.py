@@ -69,9 +69,10 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
 
 
 def options_of(scheme: Any) -> dict[str, Any] | None:
-    """The options in which a scheme differs from the one of its name; None for a user's own scheme."""
+    """The options in which a scheme differs from the one of its name; None for a user's own, or one with a function."""
     known = SCHEMES.get(getattr(scheme, "name", ""))
     if known is None or type(scheme) is not type(known):
         return None
     given, default = dataclasses.asdict(scheme), dataclasses.asdict(known)
-    return {name: value for name, value in given.items() if value != default[name]}
+    options = {name: value for name, value in given.items() if value != default[name]}
+    return None if any(map(callable, options.values())) else options

@@ -86,12 +86,11 @@ class EntropicJKO(GridScheme):
     >>> x = np.linspace(-5.9, 5.9, 60)
     >>> Q = wflow.PotentialEnergy(lambda x: 2 * x[:, 0] ** 2, lambda x: 4 * x) + wflow.Entropy(0.4)
     >>> rho0 = wflow.Grid(x=np.exp(-(x - 1) ** 2 / 2), box={"x": ((-6, 6),)})
-    >>> free, crowd = (
-    ...     wflow.solve(Q, rho0, (0, 2), scheme=EntropicJKO(prox=prox, outer_mass=1e-5), dtau=0.2).measure(-1)
-    ...     for prox in (None, congested)
-    ... )
-    >>> print(f"{free.x.max():.3f} {crowd.x.max():.3f}")
-    1.164 0.500
+    >>> for prox in (None, congested):
+    ...     answer = wflow.solve(Q, rho0, (0, 2), scheme=EntropicJKO(prox=prox, outer_mass=1e-5), dtau=0.1)
+    ...     print(f"densest: {answer.measure(-1).x.max():.2f}")
+    densest: 1.18
+    densest: 0.50
     """
 
     monotone: ClassVar[bool] = False  # the steady state of a step of size h is off Gibbs'

@@ -50,10 +50,10 @@ class Muscl(GridScheme):
     Examples
     --------
     >>> import wflow
-    >>> x = np.linspace(-3.95, 3.95, 80)
+    >>> x = np.linspace(-3.975, 3.975, 160)
     >>> Q = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x)
     >>> rho0 = wflow.Grid(x=np.exp(-4 * (x - 1) ** 2), box={"x": ((-4, 4),)})
-    >>> answer = wflow.solve(Q, rho0, (0, 1), scheme="muscl", dtau=0.01)
+    >>> answer = wflow.solve(Q, rho0, (0, 1), scheme="muscl", dtau=0.004)
     >>> mean = answer.measure(-1).moment(1).x[0, 0]
     >>> bool(abs(mean - np.exp(-1)) < 1e-3)
     True
