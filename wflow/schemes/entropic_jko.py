@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["ENTROPIC_JKO", "EntropicJKO", "entropy_prox"]
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -182,7 +183,7 @@ class _Step:
         """The density after the step."""
         out = []
         for k, (widths, _, (q, phi)) in enumerate(self.flow.blocks(self.x, potential)):
-            axes, volume = tuple(range(1, q.ndim)), float(np.prod(widths)) / len(q)
+            axes, volume = tuple(range(1, q.ndim)), math.prod(widths) / len(q)
             phi = phi - phi.min(axis=axes, keepdims=True)
             phi = np.minimum(phi, HIGHEST * (self.weight + self.gamma))
             a = self.scalings[k]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["DensityPoint", "GridFlow", "GridScheme"]
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -113,7 +114,7 @@ class GridFlow(Flow):
             for axis, dx in enumerate(widths, start=1):
                 arrays = along(axis, r, phi if sigma else psi, psi)
                 rate = hop_dissipation(*arrays, sigma).reshape(len(om), -1).sum(axis=1)
-                total += float(om @ rate) * float(np.prod(widths)) / dx**2
+                total += float(om @ rate) * math.prod(widths) / dx**2
         return max(total, 0.0)
 
     def length(self, point: Any, trial: Trial) -> float:
@@ -173,4 +174,4 @@ def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
 
 def along(axis: int, *arrays: Array) -> list[Array]:
     """Arrays (S, n_1, ..., n_p) as (outer, n, inner) around an axis, for kernels that work along it."""
-    return [u.reshape(int(np.prod(u.shape[:axis])), u.shape[axis], -1) for u in arrays]
+    return [u.reshape(math.prod(u.shape[:axis]), u.shape[axis], -1) for u in arrays]

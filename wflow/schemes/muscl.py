@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["MUSCL", "Muscl"]
 
+import math
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, ClassVar
@@ -113,7 +114,7 @@ def _change(flow: GridFlow, x: Array, potential: Array) -> tuple[Array, float, f
             flux = u * np.where(u > 0, (rho + rise)[..., :-1], (rho - rise)[..., 1:])
             out[..., :-1] -= flux / dx
             out[..., 1:] += flux / dx
-            lost += float(om @ (flux * u).reshape(len(om), -1).sum(axis=1)) * float(np.prod(widths))
+            lost += float(om @ (flux * u).reshape(len(om), -1).sum(axis=1)) * math.prod(widths)
             rate += float(np.abs(u).max()) / dx + diffusivity / dx**2
         changes.append(change.ravel())
         largest = max(largest, rate)
