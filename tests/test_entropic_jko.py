@@ -175,7 +175,17 @@ def test_resumed_equals_uninterrupted(scheme: EntropicJKO, tmp_path: Path) -> No
     assert_equal_runs(*resumed_and_whole(Q, rho0, scheme, tmp_path, again, dtau=0.1))
 
 
-@given(st.floats(0.1, 2.0), st.floats(0.1, 1.0), st.floats(0.2, 1.0), st.integers(1, 2))
+@pytest.mark.parametrize("gamma", [0.2, 1.0])
+def test_far_from_the_mass(gamma: float) -> None:
+    """Cells that no mass can reach in floating-point numbers, in a box of 90 standard deviations of K."""
+    x = (np.arange(200) + 0.5) / 5 - 20
+    rho0 = wflow.Grid(x=np.abs(x - 5) < 0.5, box={"x": ((-20, 20),)})
+    rho = wflow.solve(ornstein_uhlenbeck(), rho0, (0, 0.6), scheme=EntropicJKO(gamma), dtau=0.2).measure(-1)
+    assert rho.weights("x").sum() == pytest.approx(1, abs=1e-13)
+    assert rho.moment(1).x[0, 0] == pytest.approx(5 / 1.2**3, abs=1e-6)
+
+
+@given(st.floats(0.2, 2.0), st.floats(0.1, 1.0), st.floats(0.2, 1.0), st.integers(1, 2))
 @settings(deadline=None, max_examples=30)
 def test_mass_positivity_and_decay(h: float, gamma: float, spread: float, richardson: int) -> None:
     Q = wflow.PotentialEnergy(lambda x: x[:, 0] ** 4 / 4 - x[:, 0] ** 2 / 2, lambda x: x**3 - x) + wflow.Entropy(SIGMA)
@@ -200,6 +210,8 @@ def test_what_it_does_not_take() -> None:
         EntropicJKO(gamma=-1.0)
     with pytest.raises(wflow.InputError, match="richardson must be 1, 2 or 3, got 4"):
         EntropicJKO(richardson=4)
+    with pytest.raises(wflow.InputError, match="leave debias=True"):
+        EntropicJKO(debias=False, richardson=2)
     with pytest.raises(wflow.InputError, match="no error estimate: pass dtau"):
         wflow.solve(Q, rho0, scheme="entropic-jko")
     with pytest.raises(wflow.InputError, match="at most 2 parameters, but x has 3"):

@@ -28,8 +28,9 @@ TOLERANCE = 1e-8
 EVALUATIONS, MEMORY = 25, 5
 #: Scaling iterations end at this mass off the proximal map, or fail after so many.
 MISMATCH, SCALINGS = 1e-11, 2000
-#: Potentials count as at most this many (sigma_m + gamma), so that no cell divides zero by zero.
-HIGHEST = 300.0
+#: Potentials count as at most this many (sigma_m + gamma), and scalings as at least this, so that no cell divides zero
+#: by zero.
+HIGHEST, LEAST = 300.0, 1e-300
 
 
 def entropy_prox(s: Array, potential: Array, weight: float, eps: float) -> Array:
@@ -68,7 +69,7 @@ class EntropicJKO(GridScheme):
     Raises
     ------
     InputError
-        For a gamma that leaves no entropy, and blocks of more than two parameters.
+        For a gamma that leaves no entropy, extrapolation without debiasing, and blocks of more than two parameters.
     SolveError
         For steps with ``sqrt(h gamma) < dx``.
 
@@ -110,6 +111,8 @@ class EntropicJKO(GridScheme):
             check_positive("gamma", self.gamma)
         if self.richardson not in (1, 2, 3):
             raise InputError(f"richardson must be 1, 2 or 3, got {self.richardson!r}")
+        if self.richardson > 1 and not self.debias:
+            raise InputError("richardson extrapolates debiased steps: leave debias=True, or richardson=1")
 
     @property
     def order(self) -> int:
@@ -189,11 +192,11 @@ class _Step:
             a = self.scalings[k]
             for _ in range(SCALINGS):
                 b = q / convolve(a, self.kernels[k])
-                s = np.maximum(convolve(b, self.kernels[k]), np.finfo(float).tiny)
+                s = np.maximum(convolve(b, self.kernels[k]), LEAST)
                 r = self.prox(s, phi, self.weight, self.gamma)
                 if volume * np.abs(r - a * s).sum() <= MISMATCH:
                     break
-                a = r / s
+                a = np.maximum(r / s, LEAST)
             else:
                 raise _NotConverged(f"{SCALINGS} scaling iterations for gamma = {self.gamma:.3g}")
             self.scalings[k] = a
