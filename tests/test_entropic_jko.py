@@ -14,12 +14,13 @@ from densities import (
     observed_orders,
     ornstein_uhlenbeck,
     resumed_and_whole,
+    scalar_transformer,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wflow
-from wflow.schemes import EntropicJKO, entropic_jko, options_of
+from wflow.schemes import EntropicJKO, Kernel, entropic_jko, options_of
 
 ATTRACTION = wflow.InteractionEnergy(lambda z: 2 * z[:, 0] ** 2, lambda z: 4 * z)
 
@@ -220,3 +221,18 @@ def test_what_it_does_not_take() -> None:
         wflow.solve(ATTRACTION, rho0, scheme="entropic-jko", dtau=0.1)
     with pytest.raises(wflow.InputError, match=r"outer cells .*: enlarge the box"):
         wflow.solve(Q, gaussian_grid(60, half=2.0), scheme="entropic-jko", dtau=0.1)
+
+
+def test_a_transformer_on_a_grid() -> None:
+    """Steps of order 1 that halve their distance from the kernel scheme, with a handful of evaluations each."""
+    Q = scalar_transformer()
+    rho0 = wflow.initial.gaussian(0.7).on_grid(Q, {"theta": ((-5, 5), (-5, 5)), "w": ((-5, 5), (-5, 5))}, 40)
+    kernel = wflow.solve(Q, rho0, (0, 2), scheme=Kernel(levels=3, outer_mass=1e-6), dtau=0.25).measure(-1)
+    differences = []
+    for dtau in (1.0, 0.5):
+        answer = wflow.solve(Q, rho0, (0, 2), scheme=EntropicJKO(0.2, outer_mass=1e-6), dtau=dtau)
+        differences.append(np.abs(Q.predict(answer.measure(-1)) - Q.predict(kernel)).max())
+        assert answer.stats["evaluations"] <= 6 * answer.stats["steps"]
+        assert (np.diff(answer.energy) < 0).all()
+    assert differences[1] < 0.004
+    assert differences[0] / differences[1] == pytest.approx(2, abs=0.4)

@@ -35,12 +35,18 @@ class Muscl(GridScheme):
     ``h Lambda <= 0.4`` with ``Lambda = sum over axes of (max |u|/dx + max D/dx^2)``, where ``D = rho U''(rho)`` is the
     diffusivity of a porous medium. ``|rho+ - rho'|`` in L1 estimates the error.
 
-    Where a density piles up in a cell, as all of them do at the minima of Phi_0 in the end, no grid resolves it.
+    Fixed steps beyond that limit end the run, adaptive ones stay below. Where a density piles up in a cell, as all of
+    them do at the minima of Phi_0 in the end, no grid resolves it.
 
     Parameters
     ----------
     outer_mass
         The mass that the outer cells may have.
+
+    Raises
+    ------
+    SolveError
+        For fixed steps with ``h Lambda > 0.4``; the message names the longest one.
 
     References
     ----------
@@ -90,9 +96,9 @@ class Muscl(GridScheme):
         return Trial(h, new, error, 0.5 * h * (lost + lost_later), max(largest, largest_later))
 
     def _too_long(self, flow: GridFlow, point: Any, h: float, largest: float) -> Trial:
-        """A shorter step cures it; but one that was asked for is not shortened in silence."""
+        """Adaptive steps shrink as for an error that is too large, however far they are off."""
         if flow.wants_error:
-            return Trial(h, point, failure="is too long for the grid")
+            return Trial(h, point, error=np.inf)
         raise SolveError(
             f"mass crosses {h * largest:.3g} cells a step, more than {self.stability}: pass dtau of at most "
             f"{self.stability / largest:.3g}, fewer cells, or no dtau for adaptive steps"
