@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from densities import assert_equal_runs, gaussian_grid, observed_orders, resumed_and_whole
+from densities import assert_equal_runs, gaussian_grid, observed_orders, resumed_and_whole, scalar_transformer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -119,3 +119,21 @@ def test_what_it_does_not_take() -> None:
         wflow.solve(DOUBLE_WELL + wflow.Entropy(0.1), gaussian_grid(60), scheme="muscl")
     with pytest.raises(wflow.InputError, match=r"mass .* in the outer cells .*: enlarge the box"):
         wflow.solve(DOUBLE_WELL, gaussian_grid(60, half=2.0), scheme="muscl")
+
+
+def test_a_transformer_on_a_grid() -> None:
+    """It agrees with particles at the centres of the cells that carry their masses: with characteristics."""
+    data = scalar_transformer().dataset
+    Q = wflow.TransformerObjective(
+        data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), weight_decay=0.2, layers=2
+    )
+    differences = []
+    for cells in (24, 48):
+        rho0 = wflow.initial.gaussian(0.7).on_grid(Q, {"theta": ((-5, 5), (-5, 5)), "w": ((-5, 5), (-5, 5))}, cells)
+        blocks = {name: rho0.points(name) for name in rho0.blocks}
+        particles = wflow.Particles(**blocks, weights={name: rho0.weights(name) for name in blocks})
+        grid = wflow.solve(Q, rho0, (0, 0.3), scheme=Muscl(outer_mass=1e-6), rtol=1e-3).measure(-1)
+        exact = wflow.solve(Q, particles, (0, 0.3), rtol=1e-5).measure(-1)
+        differences.append(np.abs(Q.predict(grid) - Q.predict(exact)).max())
+    assert differences[0] < 1e-3
+    assert differences[1] < differences[0] / 4

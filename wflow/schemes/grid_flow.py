@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,7 @@ class GridFlow(Flow):
         self.interrupt: Callable[[], None] = lambda: None
         self.noise, self.wants_error, self.n_evaluations = noise, True, 0
         self.outer_mass = outer_mass
+        self._dissipation: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         om = self.template.depth_weights
         volumes = [
             np.repeat(om * self.template.cell_volume(name), array[0].size)
@@ -105,6 +107,11 @@ class GridFlow(Flow):
 
         With entropy the fluxes are those of Scharfetter and Gummel, else upwind, so that it is never negative.
         """
+        if point not in self._dissipation:  # several ask for that of the same point
+            self._dissipation[point] = self._dissipation_of(point)
+        return self._dissipation[point]
+
+    def _dissipation_of(self, point: Any) -> float:
         from wflow.kernels.hops import hop_dissipation
 
         internal, total = self.energy.internal, 0.0
