@@ -8,7 +8,7 @@ from typing import Any
 from wflow.errors import InputError
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.dopri5 import DOPRI5
-from wflow.schemes.entropic_jko import ENTROPIC_JKO, EntropicJKO
+from wflow.schemes.entropic_jko import ENTROPIC_JKO, EntropicJKO, entropy_prox
 from wflow.schemes.euler import EULER
 from wflow.schemes.finite_volume import FINITE_VOLUME, FiniteVolume
 from wflow.schemes.grid_flow import DensityPoint, GridFlow, GridScheme
@@ -34,6 +34,7 @@ __all__ = [
     "RungeKutta",
     "Scheme",
     "Trial",
+    "entropy_prox",
     "options_of",
     "scheme_of",
 ]

@@ -34,7 +34,11 @@ HIGHEST, LEAST = 300.0, 1e-300
 
 
 def entropy_prox(s: Array, potential: Array, weight: float, eps: float) -> Array:
-    """The r that minimises ``eps KL(r|s) + int potential r + weight int r log r``, up to a factor."""
+    """The r that minimises ``eps KL(r|s) + int potential r + weight int r log r``, up to a factor.
+
+    >>> entropy_prox(np.array([1.0, 4.0]), np.zeros(2), weight=0.5, eps=0.5)
+    array([1., 2.])
+    """
     return np.asarray(np.exp((eps * np.log(s) - potential) / (eps + weight)))
 
 
@@ -60,7 +64,7 @@ class EntropicJKO(GridScheme):
     richardson
         1, 2 or 3: steps with gamma, gamma/2, gamma/4 are extrapolated, in powers of gamma^2.
     prox
-        In place of :func:`entropy_prox`, a function ``prox(s, potential, weight, eps)`` that returns the r of
+        In place of :func:`wflow.schemes.entropy_prox`, a function ``prox(s, potential, weight, eps)`` that returns the r of
         ``min_r eps KL(r|s) + int potential r + weight int r log r`` under a constraint of yours. Arrays are (S, n_1[,
         n_2]), a block at a time; the potential is that up to a constant, s is positive.
     outer_mass
