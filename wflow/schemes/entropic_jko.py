@@ -64,9 +64,9 @@ class EntropicJKO(GridScheme):
     richardson
         1, 2 or 3: steps with gamma, gamma/2, gamma/4 are extrapolated, in powers of gamma^2.
     prox
-        In place of :func:`wflow.schemes.entropy_prox`, a function ``prox(s, potential, weight, eps)`` that returns the r of
-        ``min_r eps KL(r|s) + int potential r + weight int r log r`` under a constraint of yours. Arrays are (S, n_1[,
-        n_2]), a block at a time; the potential is that up to a constant, s is positive.
+        In place of :func:`wflow.schemes.entropy_prox`, a function ``prox(s, potential, weight, eps)`` that returns the
+        r of ``min_r eps KL(r|s) + int potential r + weight int r log r`` under a constraint of yours. Arrays are
+        (S, n_1[, n_2]), a block at a time; s is positive, and the potential Phi_0 up to a constant.
     outer_mass
         The mass that the outer cells may have.
 
