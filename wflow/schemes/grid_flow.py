@@ -125,7 +125,7 @@ class GridFlow(Flow):
         return max(total, 0.0)
 
     def length(self, point: Any, trial: Trial) -> float:
-        """``h |v|``, with |v|^2 the mean of both ends: the metric length of the path (Benamou, Brenier)."""
+        """``h |v|``, with ``|v|^2`` the mean of both ends: the metric length of the path (Benamou, Brenier)."""
         return trial.h * float(np.sqrt(0.5 * (self.dissipation(point) + self.dissipation(trial.point))))
 
     def complaint(self, point: Any) -> str:
