@@ -4,38 +4,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from densities import SIGMA, error, gaussian_grid, ornstein_uhlenbeck, scalar_transformer
 from hypothesis import given
 from hypothesis import strategies as st
 
 import wflow
 from wflow.schemes import Kernel
 from wflow.schemes.kernel import gaussian_matrix
-
-SIGMA = 0.5
-
-
-def ornstein_uhlenbeck() -> wflow.energies.SumEnergy:
-    return wflow.PotentialEnergy(lambda x: 0.5 * np.sum(x**2, axis=1), lambda x: x) + wflow.Entropy(SIGMA)
-
-
-def normal(grid: tuple[np.ndarray, ...], mean: Any, variance: float) -> np.ndarray:
-    mesh = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1)
-    return np.asarray(np.exp(-0.5 * np.sum((mesh - mean) ** 2, axis=-1) / variance))
-
-
-def gaussian_grid(n: int, p: int = 1, mean: float = 1.0, variance: float = 0.2, half: float = 6.0) -> wflow.Grid:
-    axis = (np.arange(n) + 0.5) * 2 * half / n - half
-    return wflow.Grid(x=normal((axis,) * p, mean, variance), box={"x": ((-half, half),) * p})
-
-
-def error(rho: wflow.Grid, tau: float) -> float:
-    """The L1 distance from the exact law of the Ornstein-Uhlenbeck flow that starts at N(1, 0.2)."""
-    exact = wflow.Grid(x=normal(rho.axes("x"), np.exp(-tau), SIGMA + (0.2 - SIGMA) * np.exp(-2 * tau)), box=rho.box)
-    return float(np.abs(rho.x - exact.x).sum() * rho.cell_volume("x"))
 
 
 @pytest.mark.parametrize(("levels", "steps", "tolerance"), [(1, 40, 0.15), (2, 10, 0.15), (3, 6, 0.4), (4, 4, 0.4)])
@@ -151,12 +129,7 @@ def test_problems_it_does_not_take() -> None:
 
 def test_a_transformer_on_a_grid() -> None:
     """Scalar tokens, both marginals: the objective by quadrature, and the same answer on a finer grid."""
-    rng = np.random.default_rng(0)
-    tokens = rng.standard_normal((6, 1, 3))
-    data = wflow.Dataset(tokens, np.sin(tokens[:, 0, -1]))
-    Q = wflow.TransformerObjective(
-        data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), weight_decay=0.2, entropy=0.1, layers=2
-    )
+    Q = scalar_transformer()
     box = {"theta": ((-6, 6), (-6, 6)), "w": ((-6, 6), (-6, 6))}
     predictions = []
     for cells in (30, 40):

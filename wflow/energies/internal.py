@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.energies.energy import Energy, Evaluation
+from wflow.energies.energy import Energy, Evaluation, Linearisation
 from wflow.errors import InputError, check_positive
 from wflow.measures import Blocks, Grid, Measure
 
@@ -54,6 +54,10 @@ class InternalEnergy(Energy):
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
         return Evaluation(self.of(rho), Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks}))
+
+    def linearise(self, rho: Measure) -> Linearisation:
+        """The value and zeros."""
+        return Linearisation(self.of(rho), self.first_variation(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""

@@ -12,13 +12,16 @@ from wflow.schemes.blob import BLOB, Blob
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.discrete_gradient import DiscreteGradient
 from wflow.schemes.dopri5 import DOPRI5
+from wflow.schemes.entropic_jko import ENTROPIC_JKO, EntropicJKO, entropy_prox
 from wflow.schemes.euler import EULER
+from wflow.schemes.finite_volume import FINITE_VOLUME, FiniteVolume
 from wflow.schemes.grid_flow import DensityPoint, GridFlow, GridScheme
 from wflow.schemes.heun import HEUN
 from wflow.schemes.jko import JKO
 from wflow.schemes.kernel import KERNEL, Kernel
 from wflow.schemes.langevin import EULER_MARUYAMA, LANGEVIN, EulerMaruyama, Langevin
 from wflow.schemes.midpoint import Midpoint
+from wflow.schemes.muscl import MUSCL, Muscl
 from wflow.schemes.quantile_jko import QUANTILE_JKO, QuantileJKO
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
@@ -32,19 +35,23 @@ __all__ = [
     "Blob",
     "DensityPoint",
     "DiscreteGradient",
+    "EntropicJKO",
     "EulerMaruyama",
+    "FiniteVolume",
     "Flow",
     "GridFlow",
     "GridScheme",
     "Kernel",
     "Langevin",
     "Midpoint",
+    "Muscl",
     "ParticleScheme",
     "Point",
     "QuantileJKO",
     "RungeKutta",
     "Scheme",
     "Trial",
+    "entropy_prox",
     "options_of",
     "scheme_of",
 ]
@@ -52,7 +59,7 @@ __all__ = [
 EXPLICIT = (EULER, HEUN, BS3, RK4, DOPRI5)
 IMPLICIT = (DiscreteGradient(), AVF(), JKO(), BDF2(), Midpoint())
 DIFFUSIVE = (LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)
-DENSITIES = (KERNEL,)
+DENSITIES = (KERNEL, FINITE_VOLUME, MUSCL, ENTROPIC_JKO)
 
 #: Every scheme by its name.
 SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (*EXPLICIT, *IMPLICIT, *DIFFUSIVE, *DENSITIES)}
@@ -83,9 +90,10 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
 
 
 def options_of(scheme: Any) -> dict[str, Any] | None:
-    """The options in which a scheme differs from the one of its name; None for a user's own scheme."""
+    """The options in which a scheme differs from the one of its name; None for a user's own, or one with a function."""
     known = SCHEMES.get(getattr(scheme, "name", ""))
     if known is None or type(scheme) is not type(known):
         return None
     given, default = dataclasses.asdict(scheme), dataclasses.asdict(known)
-    return {name: value for name, value in given.items() if value != default[name]}
+    options = {name: value for name, value in given.items() if value != default[name]}
+    return None if any(map(callable, options.values())) else options

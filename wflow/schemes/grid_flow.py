@@ -4,9 +4,11 @@ from __future__ import annotations
 
 __all__ = ["DensityPoint", "GridFlow", "GridScheme"]
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from wflow.measures import Grid
 from wflow.schemes.scheme import Flow, Trial, check_problem
 
 Array = NDArray[Any]
+
+#: Extrapolation may leave this share of the largest density negative.
+NEGATIVE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,7 @@ class GridFlow(Flow):
         self.interrupt: Callable[[], None] = lambda: None
         self.noise, self.wants_error, self.n_evaluations = noise, True, 0
         self.outer_mass = outer_mass
+        self._dissipation: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         om = self.template.depth_weights
         volumes = [
             np.repeat(om * self.template.cell_volume(name), array[0].size)
@@ -101,23 +107,25 @@ class GridFlow(Flow):
 
         With entropy the fluxes are those of Scharfetter and Gummel, else upwind, so that it is never negative.
         """
+        if point not in self._dissipation:  # several ask for that of the same point
+            self._dissipation[point] = self._dissipation_of(point)
+        return self._dissipation[point]
+
+    def _dissipation_of(self, point: Any) -> float:
+        from wflow.kernels.hops import hop_dissipation
+
         internal, total = self.energy.internal, 0.0
+        sigma = internal.sigma if isinstance(internal, Entropy) else 0.0
         for widths, om, (r, phi) in self.blocks(point.x, point.potential):
             psi = phi if internal is None else phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
-                drop = -np.diff(psi, axis=axis)
-                lower, upper = _sides(r, axis)
-                if isinstance(internal, Entropy):
-                    z = np.diff(phi, axis=axis) / internal.sigma
-                    flux = internal.sigma / dx * (bernoulli(z) * lower - bernoulli(-z) * upper)
-                else:
-                    flux = drop / dx * np.where(drop > 0, lower, upper)
-                rate = (flux * drop / dx).reshape(len(om), -1).sum(axis=1)
-                total += float(om @ rate) * float(np.prod(widths))
+                arrays = along(axis, r, phi if sigma else psi, psi)
+                rate = hop_dissipation(*arrays, sigma).reshape(len(om), -1).sum(axis=1)
+                total += float(om @ rate) * math.prod(widths) / dx**2
         return max(total, 0.0)
 
     def length(self, point: Any, trial: Trial) -> float:
-        """``h |v|``, with |v|^2 the mean of both ends: the metric length of the path (Benamou, Brenier)."""
+        """``h |v|``, with ``|v|^2`` the mean of both ends: the metric length of the path (Benamou, Brenier)."""
         return trial.h * float(np.sqrt(0.5 * (self.dissipation(point) + self.dissipation(trial.point))))
 
     def complaint(self, point: Any) -> str:
@@ -164,16 +172,13 @@ class GridScheme:
         return GridFlow(energy, rho0, noise, self.outer_mass)
 
 
-def bernoulli(z: Array) -> Array:
-    """``B(z) = z/(e^z - 1)``, B(0) = 1."""
-    small = np.abs(z) < 1e-8
-    safe = np.where(small, 1.0, np.minimum(z, 700.0))
-    return np.where(small, 1 - 0.5 * z, np.where(z > 700, 0.0, safe / np.expm1(safe)))
+def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
+    """An extrapolated density, or the plain one where extrapolation made it negative; and a note of that."""
+    if x.min() < -NEGATIVE * x.max():
+        return plain, {"not_extrapolated": 1}
+    return x, {}
 
 
-def _sides(array: Array, axis: int) -> tuple[Array, Array]:
-    """The values below and above every inner face along an axis."""
-    lower = [slice(None)] * array.ndim
-    upper = list(lower)
-    lower[axis], upper[axis] = slice(None, -1), slice(1, None)
-    return array[tuple(lower)], array[tuple(upper)]
+def along(axis: int, *arrays: Array) -> list[Array]:
+    """Arrays (S, n_1, ..., n_p) as (outer, n, inner) around an axis, for kernels that work along it."""
+    return [u.reshape(math.prod(u.shape[:axis]), u.shape[axis], -1) for u in arrays]

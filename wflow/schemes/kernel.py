@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.errors import InputError
-from wflow.schemes.grid_flow import GridFlow, GridScheme
+from wflow.schemes.grid_flow import GridFlow, GridScheme, along, unless_negative
 from wflow.schemes.scheme import Trial
 
 Array = NDArray[np.float64]
@@ -22,11 +22,11 @@ Array = NDArray[np.float64]
 SUBSTEPS = (1, 2, 4, 8)
 #: exp of less is counted as this, so that no cell divides zero by zero.
 LEAST_EXPONENT = -600.0
+#: Smaller entries of a Gaussian are left out: processors are slow with products that underflow.
+NO_WEIGHT = 1e-150
 #: The stencil that replaces a narrow Gaussian reaches so many cells to either side: fewer where a varies too much from
 #: cell to cell; the last is positive whatever a.
 HALF_STENCILS = (4, 2, 1)
-#: Extrapolation may leave this share of the largest density negative.
-NEGATIVE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,12 @@ class Kernel(GridScheme):
     def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
         ends, inner = zip(*(self._substeps(flow, point, h, n) for n in SUBSTEPS[: self.levels]))
-        table = _extrapolated(ends)
-        x = table[-1]
+        table = extrapolated(ends)
         error = flow.norm(table[-1] - table[-2]) if self.levels > 1 else None
-        notes = {}
-        if x.min() < -NEGATIVE * x.max():
-            x, notes = table[0], {"not_extrapolated": 1}
+        x, notes = unless_negative(table[-1], table[0])
         new = flow.evaluate(x)
         outer = 0.5 * (flow.dissipation(point) + flow.dissipation(new))
-        dissipated = _extrapolated([h / n * (outer + sum_) for n, sum_ in zip(SUBSTEPS, inner)])[-1]
+        dissipated = extrapolated([h / n * (outer + sum_) for n, sum_ in zip(SUBSTEPS, inner)])[-1]
         return Trial(h, new, error, dissipated, notes=notes)
 
     def _substeps(self, flow: GridFlow, point: Any, h: float, n: int) -> tuple[Array, float]:
@@ -112,13 +109,16 @@ class Kernel(GridScheme):
         return x, dissipated
 
 
-def _extrapolated(values: Sequence[Any]) -> list[Any]:
-    """The last row ``T[k, 1], ..., T[k, k]`` of the scheme of Aitken and Neville for 1, 2, 4, ... substeps."""
+def extrapolated(values: Sequence[Any], base: int = 2) -> list[Any]:
+    """The last row ``T[k, 1], ..., T[k, k]`` of the scheme of Aitken and Neville.
+
+    From one value to the next, the leading terms of the error shrink by base, base^2, ...
+    """
     table: list[Any] = []
     for value in values:
         row = [value]
         for i, coarser in enumerate(table, start=1):
-            row.append(row[-1] + (row[-1] - coarser) / (2**i - 1))
+            row.append(row[-1] + (row[-1] - coarser) / (base**i - 1))
         table = row
     return table
 
@@ -144,8 +144,9 @@ def gaussian_matrix(n: int, dx: float, variance: float, half: int = HALF_STENCIL
     """``dx N(x_i - x_j; variance)`` between the centres of n cells of width dx, or a stencil with its moments."""
     v = variance / dx**2
     distance = np.arange(n)
-    if v >= 1:
+    if v > 1 - 1e-6:  # rounding of the step must not change the method
         row = np.exp(-(distance**2) / (2 * v)) / np.sqrt(2 * np.pi * v)
+        row[row < NO_WEIGHT] = 0.0
     else:
         half = min(half, n - 1)
         squares = np.arange(half + 1.0) ** 2
@@ -161,7 +162,9 @@ def gaussian_matrix(n: int, dx: float, variance: float, half: int = HALF_STENCIL
 def convolve(u: Array, matrices: list[Array]) -> Array:
     """A symmetric matrix along every axis but the first."""
     for axis, matrix in enumerate(matrices, start=1):
-        u = np.moveaxis(np.moveaxis(u, axis, -1) @ matrix, -1, axis)
+        last = axis == len(matrices)
+        product = u.reshape(-1, len(matrix)) @ matrix if last else matrix @ along(axis, u)[0]
+        u = product.reshape(u.shape)
     return u
 
 

@@ -1,0 +1,223 @@
+"""The JKO step with entropic regularisation, by scaling iterations, debiased."""
+
+from __future__ import annotations
+
+__all__ = ["ENTROPIC_JKO", "EntropicJKO", "entropy_prox"]
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.energies import Energy
+from wflow.errors import InputError, SolveError, check_positive
+from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
+from wflow.schemes.kernel import convolve, extrapolated, gaussian_matrix
+from wflow.schemes.scheme import Trial
+
+Array = NDArray[np.float64]
+Prox = Callable[[Array, Array, float, float], Array]
+
+#: The potential of a step is solved for until the density is known to this, in L1.
+TOLERANCE = 1e-8
+#: Evaluations of the first variation after which a step counts as not converged, and those that are combined.
+EVALUATIONS, MEMORY = 25, 5
+#: Scaling iterations end at this mass off the proximal map, or fail after so many.
+MISMATCH, SCALINGS = 1e-11, 2000
+#: Potentials count as at most this many (sigma_m + gamma), and scalings as at least this, so that no cell divides zero
+#: by zero.
+HIGHEST, LEAST = 300.0, 1e-300
+
+
+def entropy_prox(s: Array, potential: Array, weight: float, eps: float) -> Array:
+    """The r that minimises ``eps KL(r|s) + int potential r + weight int r log r``, up to a factor.
+
+    >>> entropy_prox(np.array([1.0, 4.0]), np.zeros(2), weight=0.5, eps=0.5)
+    array([1., 2.])
+    """
+    return np.asarray(np.exp((eps * np.log(s) - potential) / (eps + weight)))
+
+
+@dataclass(frozen=True)
+class EntropicJKO(GridScheme):
+    """The minimising movement of Jordan, Kinderlehrer and Otto with regularised transport, debiased; order 1.
+
+    ``rho+`` is the first marginal of the plan P with second marginal rho that minimises
+    ``<|x-y|^2/(2h), P> + gamma int P log P + int Phi_0 dP_1 + sigma_m int P_1 log P_1``. With ``P = a K b`` and K the
+    Gaussian of variance ``h gamma``, scaling iterations alternate ``b = rho/(K a)`` and ``a = prox(K b)/(K b)``; at
+    the end ``rho+ = a K b``, so that mass is exact. Phi_0 is that of rho+, found by Anderson's method; a step in which
+    it is not found is halved. The regularisation diffuses as ``(gamma/2) Laplace rho`` does, so that
+    ``sigma_m = sigma - gamma/2``: what is left of the bias is O(gamma^2).
+
+    K must be resolved by the grid, ``sqrt(h gamma) >= dx`` for the smallest gamma.
+
+    Parameters
+    ----------
+    gamma
+        The regularisation, in (0, 2 sigma]; None for sigma. The iterations contract by ``sigma_m/(sigma_m + gamma)``.
+    debias
+        False keeps ``sigma_m = sigma``, and thus a flow with the entropy ``sigma + gamma/2``.
+    richardson
+        1, 2 or 3: steps with gamma, gamma/2, gamma/4 are extrapolated, in powers of gamma^2.
+    prox
+        In place of :func:`wflow.schemes.entropy_prox`, a function ``prox(s, potential, weight, eps)`` that returns the
+        r of ``min_r eps KL(r|s) + int potential r + weight int r log r`` under a constraint of yours. Arrays are
+        (S, n_1[, n_2]), a block at a time; s is positive, and the potential Phi_0 up to a constant.
+    outer_mass
+        The mass that the outer cells may have.
+
+    Raises
+    ------
+    InputError
+        For a gamma that leaves no entropy, extrapolation without debiasing, and blocks of more than two parameters.
+    SolveError
+        For steps with ``sqrt(h gamma) < dx``.
+
+    References
+    ----------
+    Peyré, SIAM J. Imaging Sci. 8 (2015) 2323, for the iterations. Baradat, Hraivoronska, Santambrogio, arXiv:2502.12666
+    (2025), for the bias.
+
+    Examples
+    --------
+    A crowd that walks to the origin and may not be denser than 0.5:
+
+    >>> import wflow
+    >>> def congested(s, potential, weight, eps):
+    ...     return np.minimum(entropy_prox(s, potential, weight, eps), 0.5)
+    >>> x = np.linspace(-5.9, 5.9, 60)
+    >>> Q = wflow.PotentialEnergy(lambda x: 2 * x[:, 0] ** 2, lambda x: 4 * x) + wflow.Entropy(0.4)
+    >>> rho0 = wflow.Grid(x=np.exp(-(x - 1) ** 2 / 2), box={"x": ((-6, 6),)})
+    >>> for prox in (None, congested):
+    ...     answer = wflow.solve(Q, rho0, (0, 2), scheme=EntropicJKO(prox=prox, outer_mass=1e-5), dtau=0.1)
+    ...     print(f"densest: {answer.measure(-1).x.max():.2f}")
+    densest: 1.18
+    densest: 0.50
+    """
+
+    monotone: ClassVar[bool] = False  # the steady state of a step of size h is off Gibbs'
+    max_dimension: ClassVar[int] = 2
+
+    gamma: float | None = None
+    debias: bool = True
+    richardson: int = 1
+    prox: Prox | None = None
+    outer_mass: float = 1e-10
+    name: str = "entropic-jko"
+    stability: float = np.inf
+
+    def __post_init__(self) -> None:
+        if self.gamma is not None:
+            check_positive("gamma", self.gamma)
+        if self.richardson not in (1, 2, 3):
+            raise InputError(f"richardson must be 1, 2 or 3, got {self.richardson!r}")
+        if self.richardson > 1 and not self.debias:
+            raise InputError("richardson extrapolates debiased steps: leave debias=True, or richardson=1")
+
+    @property
+    def order(self) -> int:
+        """1."""
+        return 1
+
+    @property
+    def error_order(self) -> int | None:
+        """None: steps are as long as asked for."""
+        return None
+
+    def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> GridFlow:
+        """The flow that the scheme steps in (see :meth:`GridScheme.flow`), after a look at gamma."""
+        flow = super().flow(energy, rho0, noise)
+        sigma = flow.energy.internal.sigma  # type: ignore[union-attr]
+        if self.debias and self.gamma is not None and self.gamma > 2 * sigma:
+            raise InputError(f"gamma must be at most 2 sigma = {2 * sigma:.6g} to be debiased, got {self.gamma:.6g}")
+        return flow
+
+    def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
+        """One step of size h; see the class."""
+        try:
+            new, notes = self._solve(flow, point, h)
+        except _NotConverged as failure:
+            return Trial(h, point, failure=f"did not converge in {failure}")
+        return Trial(h, new, dissipated=0.5 * h * (flow.dissipation(point) + flow.dissipation(new)), notes=notes)
+
+    def _solve(self, flow: GridFlow, point: Any, h: float) -> tuple[Any, dict[str, int]]:
+        """The point after a step, where Phi_0 is that of the density itself."""
+        sigma: float = flow.energy.internal.sigma  # type: ignore[union-attr]
+        gammas = [(self.gamma or sigma) / 2**k for k in range(self.richardson)]
+        weights = [max(sigma - 0.5 * gamma, 0.0) if self.debias else sigma for gamma in gammas]
+        steps = [_Step(flow, point.x, h, *pair, self.prox) for pair in zip(gammas, weights)]
+        potentials: list[Array] = [point.potential]
+        residuals: list[Array] = []
+        for _ in range(EVALUATIONS):
+            densities = [step(potentials[-1]) for step in steps]
+            x, notes = unless_negative(extrapolated(densities, base=4)[-1], densities[-1])
+            new = flow.evaluate(x)
+            residuals.append(new.potential - potentials[-1])
+            mass = flow.mass * np.abs(x)
+            # by so much, over gamma, would the density of new.potential differ from x
+            if not new.is_finite or mass @ np.abs(residuals[-1]) <= TOLERANCE * gammas[-1]:
+                return new, notes
+            potentials, residuals = potentials[-MEMORY:], residuals[-MEMORY:]
+            potentials.append(_anderson(potentials, residuals, mass))
+        raise _NotConverged(f"{EVALUATIONS} evaluations of dQ/drho")
+
+
+class _NotConverged(Exception):
+    """Says in what."""
+
+
+class _Step:
+    """The step from x for given potentials; the scalings of one are the first guess for the next."""
+
+    def __init__(self, flow: GridFlow, x: Array, h: float, gamma: float, weight: float, prox: Prox | None) -> None:
+        self.flow, self.x, self.gamma, self.weight, self.prox = flow, x, gamma, weight, prox or entropy_prox
+        self.kernels = []
+        for widths, _, (r,) in flow.blocks(x):
+            if h * gamma < (widest := max(widths)) ** 2 * (1 - 1e-9):
+                raise SolveError(
+                    f"the grid is too coarse: sqrt(dtau gamma) = {np.sqrt(h * gamma):.3g} is less than the cell width "
+                    f"{widest:.3g}; take dtau of at least {widest**2 / gamma:.3g}, a gamma above {gamma:.3g}, more "
+                    "cells, or scheme='finite-volume'"
+                )
+            self.kernels.append([gaussian_matrix(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
+        self.scalings = [np.ones_like(r) for _, _, (r,) in flow.blocks(x)]
+
+    def __call__(self, potential: Array) -> Array:
+        """The density after the step."""
+        out = []
+        for k, (widths, _, (q, phi)) in enumerate(self.flow.blocks(self.x, potential)):
+            axes, volume = tuple(range(1, q.ndim)), math.prod(widths) / len(q)
+            phi = phi - phi.min(axis=axes, keepdims=True)
+            phi = np.minimum(phi, HIGHEST * (self.weight + self.gamma))
+            a = self.scalings[k]
+            for _ in range(SCALINGS):
+                b = q / convolve(a, self.kernels[k])
+                s = np.maximum(convolve(b, self.kernels[k]), LEAST)
+                r = self.prox(s, phi, self.weight, self.gamma)
+                if volume * np.abs(r - a * s).sum() <= MISMATCH:
+                    break
+                a = np.maximum(r / s, LEAST)
+            else:
+                raise _NotConverged(f"{SCALINGS} scaling iterations for gamma = {self.gamma:.3g}")
+            self.scalings[k] = a
+            out.append((a * s).ravel())
+        return np.concatenate(out)
+
+
+def _anderson(potentials: list[Array], residuals: list[Array], weights: Array) -> Array:
+    """The next potential: the latest ones combined so that the residual is least (Anderson, J. ACM 12 (1965) 547)."""
+    step, last = potentials[-1] + residuals[-1], residuals[-1]
+    if len(residuals) == 1:
+        return step
+    changes = np.array([b - a for a, b in itertools.pairwise(residuals)])
+    moves = np.array([b - a for a, b in itertools.pairwise(potentials)]) + changes
+    root = np.sqrt(weights)
+    share = np.linalg.lstsq((changes * root).T, last * root, rcond=1e-10)[0]
+    return np.asarray(step - share @ moves)
+
+
+ENTROPIC_JKO = EntropicJKO()
