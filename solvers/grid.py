@@ -15,7 +15,7 @@ Mass is exact, the density stays positive, and steps are adaptive to the toleran
    python solvers/grid.py -o grid.h5
 
 writes the trajectory ``grid.h5``, the figure ``grid.pdf`` with the densities of heads and neurons over training time,
-and the animation ``grid.gif``. With ``--cells 32 --tau-end 1`` it takes seconds.
+and the animation ``grid.gif`` of the heads. With ``--cells 32 --tau-end 1`` it takes seconds.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> int:
     print(solution)
     print(f"risk {solution.risk[0]:.4g} -> {solution.risk[-1]:.4g}")
     figures.save(figures.density(solution, frames=4, slices=[0]), options.output.with_suffix(".pdf"))
-    figures.animate(solution, options.output.with_suffix(".gif"), slices=[0])
+    figures.animate(solution, options.output.with_suffix(".gif"), block="theta", slices=[0])
     return 0
 
 

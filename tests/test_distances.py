@@ -120,3 +120,11 @@ def test_normal_laws() -> None:
     ):
         with pytest.raises(InputError, match=message):
             gaussian_w2([0, 0], S, [0, 0], cov)
+
+
+def test_densities_with_hardly_any_mass_at_the_ends() -> None:
+    """Masses down to the smallest numbers neither overflow nor count."""
+    x = (np.arange(4000) + 0.5) * 12 / 4000 - 6
+    fine = Grid(x=np.exp(-0.5 * x**2 / 0.0042), box={"x": ((-6, 6),)})
+    shifted = Grid(x=np.exp(-0.5 * (x - 0.3) ** 2 / 0.0042), box={"x": ((-6, 6),)})
+    assert conditional_w2(fine, shifted) == pytest.approx(0.3, rel=1e-6)

@@ -136,9 +136,9 @@ def _squared_w2_on_the_line(a: Measure, b: Measure, block: str, l: int) -> float
     right: Any = 0.0
     for sign, (levels, start, end) in zip((1, -1), pieces):
         k = np.searchsorted(levels, 0.5 * (s[:-1] + s[1:])) - 1
-        slope = (end[k] - start[k]) / (levels[k + 1] - levels[k])
-        left = left + sign * (start[k] + slope * (s[:-1] - levels[k]))
-        right = right + sign * (start[k] + slope * (s[1:] - levels[k]))
+        low, high = ((ends - levels[k]) / (levels[k + 1] - levels[k]) for ends in (s[:-1], s[1:]))  # in [0, 1]
+        left = left + sign * (start[k] + low * (end[k] - start[k]))
+        right = right + sign * (start[k] + high * (end[k] - start[k]))
     return float(np.sum(np.diff(s) * (left**2 + left * right + right**2)) / 3)
 
 
