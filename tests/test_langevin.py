@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -195,3 +196,16 @@ def test_what_is_refused(name: str) -> None:
         scheme_of(name, cap=-1.0)
     with pytest.raises(wflow.InputError, match="p = 4"):
         wflow.Entropy(1.0).estimate(wflow.Particles(x=np.zeros((5, 4))))
+
+
+def test_the_file_says_what_its_energy_is(tmp_path: Path) -> None:
+    """The smooth part under noise, and all of Q where the particles have a density; also after the end."""
+    Q = wflow.PotentialEnergy(lambda x: 0.5 * x[:, 0] ** 2, lambda x: x) + wflow.Entropy(0.5)
+    rho0 = wflow.Particles(x=np.linspace(-1, 1, 8)[:, None])
+    labels = {}
+    for scheme in ("langevin", "quantile-jko", "blob"):
+        wflow.solve(Q, rho0, (0, 0.2), scheme=scheme, dtau=0.1, rng=0, path=tmp_path / f"{scheme}.h5")
+        with h5py.File(tmp_path / f"{scheme}.h5") as file:
+            labels[scheme] = str(file["series/energy"].attrs["long_name"])
+    assert labels["langevin"].startswith("smooth part of Q: without Entropy(sigma=0.5)")
+    assert labels["blob"] == labels["quantile-jko"] == "regularised risk Q"

@@ -159,8 +159,10 @@ def solve(
         else:
             from wflow.trajectory import TrajectoryFile
 
+            noisy = energy.internal is not None and np.isnan(flow.dissipation(run.point))
+            label = f"smooth part of Q: without {energy.internal}, which noise does not show" if noisy else ""
             run.recorder = TrajectoryFile.create(
-                path, overwrite, energy, flow.template, config, observers, attributes or {}, run.record_first
+                path, overwrite, energy, flow.template, config, observers, attributes or {}, run.record_first, label
             )
         return run.loop(progress)
 

@@ -130,8 +130,12 @@ class TrajectoryFile:
         observe: Mapping[str, Callable[[Any], float]],
         attributes: Mapping[str, str],
         first: Callable[[TrajectoryFile], None],
+        energy_label: str = "",
     ) -> TrajectoryFile:
-        """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole."""
+        """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole.
+
+        ``energy_label`` says what the series of Q is, where it is not Q.
+        """
         target = check_target(path, overwrite)
         scratch = beside(target)
         try:
@@ -139,9 +143,8 @@ class TrajectoryFile:
                 _write_header(file, config, attributes)
                 _write_problem(file.create_group("problem"), energy, observe)
                 _write_layout(file, rho0, list(observe), STEPS_ROOM, FRAMES_ROOM)
-                if energy.internal is not None and not isinstance(rho0, Grid):
-                    words = f"smooth part of Q: without {energy.internal}, which particles do not show"
-                    file["series/energy"].attrs["long_name"] = words
+                if energy_label:
+                    file["series/energy"].attrs["long_name"] = energy_label
             draft = cls(scratch)
             first(draft)
             draft._file.close()
@@ -288,6 +291,7 @@ def _copy(
             new = dict(_columns(file))
             for name, column in _columns(source):
                 new[name][:n_steps] = column[:n_steps]
+                new[name].attrs["long_name"] = column.attrs["long_name"]
             for name in ("tau", *json.loads(source["frames"].attrs["blocks"])):
                 for i in range(n_frames):
                     file["frames"][name][i] = source["frames"][name][i]
