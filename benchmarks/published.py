@@ -1,8 +1,8 @@
 """Particle schemes against the numbers that others have published: ``python benchmarks/published.py``.
 
 Hu, Van Fleet, Wan, arXiv 2407.00533: relative errors of their particle method, which solves aggregation-diffusion
-equations by the averaged vector field (four Gauss nodes) of a blob energy with midpoint quadrature on the cells where
-the particles start. Norms are sums over cell centres: ``max |e|/max rho``, ``sum |e|/sum rho``,
+equations by the averaged vector field (four Gauss nodes, our ``avf``) of a blob energy with midpoint quadrature on the
+cells where the particles start. Norms are sums over cell centres: ``max |e|/max rho``, ``sum |e|/sum rho``,
 ``(sum e^2/sum rho^2)^{1/2}``.
 """
 
@@ -19,7 +19,6 @@ import wflow
 from wflow.energies import BlobEnergy, InternalEnergy
 from wflow.energies.energy import Energy
 from wflow.measures import Grid
-from wflow.schemes import ParticleScheme, Trial
 
 Array = NDArray[Any]
 
@@ -69,26 +68,6 @@ CASES = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class AveragedVectorField(ParticleScheme):
-    """``X+ = X + h int_0^1 v(X + s (X+ - X)) ds`` by four Gauss nodes, solved by fixed-point iteration."""
-
-    name: str = "avf"
-    order: int = 2
-    error_order: int | None = None
-    stability: float = 2.0
-
-    def step(self, flow: Any, point: Any, h: float) -> Any:
-        nodes, weights = np.polynomial.legendre.leggauss(4)
-        move = h * point.velocity
-        for _ in range(100):
-            stages = [flow.evaluate(point.x + 0.5 * (1 + s) * move).velocity for s in nodes]
-            before, move = move, h * sum(0.5 * w * v for w, v in zip(weights, stages))
-            if np.abs(move - before).max() <= 1e-13:
-                return Trial(h, flow.evaluate(point.x + move))
-        return Trial(h, point, failure="did not converge")
-
-
 def errors(case: Case) -> tuple[float, float, float]:
     """The three relative errors of the method at the final time."""
     box, n = {"x": ((-case.half_width, case.half_width),)}, case.particles
@@ -104,7 +83,7 @@ def errors(case: Case) -> tuple[float, float, float]:
         energy,
         wflow.Particles(x=centres, weights={"x": weights / mass}),
         (0, speed * (case.tau[1] - case.tau[0])),
-        scheme=AveragedVectorField(),
+        scheme="avf",
         dtau=speed * case.dtau,
     ).measure(-1)
     exact = case.density(centres[0, :, 0], case.tau[1])
