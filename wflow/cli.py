@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
+import os
 import json
 import sys
 import time
@@ -31,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough; spare Python's last flush the same
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except InputError as error:
         return _fail(2, str(error))
     except SolveError as error:
@@ -186,10 +191,11 @@ def _problem(solution: Solution) -> dict[str, str]:
         rows = {"objective": "of your own: an energy or an encoder that is not stored"}
     else:
         data, rule = objective.dataset, objective.rule
+        noise = f"entropy {objective.internal.sigma:g}, " if objective.internal else ""
         rows = {
             "data": f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} label{'s' * (data.n_labels > 1)}",
             "encoders": ", ".join(str(encoder) for encoder in objective.encoders.values()),
-            "objective": f"weight_decay {objective.weight_decay:g}, depth {rule.name}, {rule.layers} layers",
+            "objective": f"weight_decay {objective.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers",
         }
     rows["measure"] = str(solution.measure(0))
     config = json.loads(solution.attributes["config"])

@@ -74,7 +74,7 @@ class GridFlow(Flow):
         ]
         self.mass = np.concatenate(volumes)
         if complaint := self._reaches_boundary(self.template):
-            raise InputError(f"{complaint}: enlarge the box, and the number of cells with it")
+            raise InputError(f"the initial density {complaint}: enlarge the box, and the number of cells with it")
 
     def blocks(self, *flats: Array) -> Iterator[tuple[tuple[float, ...], Array, tuple[Array, ...]]]:
         """Block by block: the cell widths, the depth weights, and views (S, n_1, ..., n_p) of vectors like x."""
