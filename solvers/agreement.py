@@ -19,6 +19,7 @@ differ by more than their error bars, those of ``wflow check`` for cells, partic
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -61,13 +62,13 @@ def methods(sigma: float, size: float) -> dict[str, dict[str, Any]]:
     cells, M = 4 * round(12 * size), 4 * round(256 * size**2)
     if sigma:
         return {
-            "kernel": {"scheme": Kernel(outer_mass=1e-8), "dtau": 0.25, "box": 6.0, "cells": cells},
-            "finite volumes": {"scheme": FiniteVolume(outer_mass=1e-8), "dtau": 0.25, "box": 6.0, "cells": cells},
+            "kernel": {"scheme": Kernel(outer_mass=1e-6), "dtau": 0.25, "box": 6.0, "cells": cells},
+            "finite volumes": {"scheme": FiniteVolume(outer_mass=1e-6), "dtau": 0.25, "box": 6.0, "cells": cells},
             "Langevin": {"scheme": "langevin", "dtau": 0.1, "M": M, "kind": "iid"},
         }
     return {
         "particles": {"scheme": "rk4", "dtau": 0.5, "M": M, "kind": "net"},
-        "MUSCL": {"scheme": Muscl(outer_mass=1e-8), "dtau": 0.04, "box": 4.0, "cells": cells},
+        "MUSCL": {"scheme": Muscl(outer_mass=1e-6), "dtau": 0.04, "box": 4.0, "cells": cells},
         "JKO": {"scheme": "jko", "dtau": 0.1, "M": M // 2, "kind": "net"},
     }
 
@@ -89,9 +90,24 @@ def solver(Q: wflow.TransformerObjective, tau_end: float, kept: dict[str, Any], 
             kept["solution"] = solution
         end = solution.measure(-1)
         second = np.concatenate([m.mean(axis=0) for m in end.moment(2).values()])
-        return {"risk": float(solution.risk[-1]), "moments": second, "predictions": Q.predict(end)}
+        outcome = {"moments": second, "densities": distributions(end), "predictions": Q.predict(end)}
+        return {"risk": float(solution.risk[-1]), **outcome}
 
     return solve
+
+
+def distributions(rho: Any) -> np.ndarray:
+    """The distribution functions of all parameters in all layers, at 25 places."""
+    places, values = np.linspace(-2, 2, 25), []
+    for block in ("theta", "w"):
+        for l, axis in itertools.product(range(rho.n_slices), range(2)):
+            if isinstance(rho, wflow.Grid):
+                (lo, hi), dx = rho.box[block][axis], rho.spacing(block)[axis]
+                mass = np.cumsum(rho.marginal(block, axis)[l]) * dx
+                values.append(np.interp(places, np.linspace(lo, hi, len(mass) + 1), [0.0, *mass]))
+            else:
+                values.append(np.mean(rho.points(block)[l, :, axis, None] <= places, axis=0))
+    return np.array(values)
 
 
 def bars(name: str, method: Mapping[str, Any], solve: Callable[..., Any]) -> Report:
@@ -105,7 +121,10 @@ def bars(name: str, method: Mapping[str, Any], solve: Callable[..., Any]) -> Rep
 def compare(sigma: float, options: argparse.Namespace) -> tuple[dict[str, wflow.Solution], bool]:
     """Solve by three methods, print the table, and say whether they agree."""
     Q, solutions, reports = problem(sigma), {}, {}
-    print(f"\nsigma = {sigma:g}: risk at tau = {options.tau_end:g}; moments and predictions, rms, apart from the first")
+    print(
+        f"\nsigma = {sigma:g}, tau = {options.tau_end:g}; the others: how far from the first, rms (what the bars allow)"
+    )
+    print(f"  {'':15} {'risk':23} {'second moments':19} {'distributions':19} predictions")
     agree = True
     for name, method in methods(sigma, options.size).items():
         kept: dict[str, Any] = {}
@@ -114,13 +133,13 @@ def compare(sigma: float, options: argparse.Namespace) -> tuple[dict[str, wflow.
         seconds = time.perf_counter() - began
         solutions[name] = kept["solution"]
         first, cells = next(iter(reports.values())), []
-        for quantity in ("moments", "predictions"):
+        for quantity in ("moments", "densities", "predictions"):
             apart = float(np.sqrt(np.mean((report.values[quantity] - first.values[quantity]) ** 2)))
             allowed = report.error(quantity) + first.error(quantity)
             agree = agree and (report is first or apart <= allowed)
-            cells.append(f"{apart:.1e} (bars {allowed:.1e})" if report is not first else f"bar {allowed / 2:.1e}")
+            cells.append(f"{apart:.1e} ({allowed:.1e})" if report is not first else f"        ({allowed / 2:.1e})")
         risk = f"{report.values['risk']:.7f} +- {report.error('risk'):.1e}"
-        print(f"  {name:15} {risk}   {cells[0]:24} {cells[1]:24} {seconds:6.1f} s")
+        print(f"  {name:15} {risk:23}", *(f"{cell:19}" for cell in cells), f"{seconds:6.1f} s")
     return solutions, agree
 
 

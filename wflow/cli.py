@@ -9,8 +9,8 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import argparse
-import os
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
