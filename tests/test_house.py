@@ -23,7 +23,7 @@ STOREYS = [
     ["energies", "distances"],
     ["initial", "observers", "problems"],
     ["schemes", "solution"],
-    ["controllers", "trajectory", "figures"],
+    ["controllers", "session", "trajectory", "figures"],
     ["solver"],
     ["runfile"],
     ["check"],

@@ -6,10 +6,8 @@ __all__ = ["Interrupted", "resume", "solve"]
 
 import contextlib
 import json
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any
@@ -21,6 +19,7 @@ from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError, check_nonnegative
 from wflow.measures import Measure
 from wflow.schemes import Flow, ParticleScheme, Point, Scheme, Trial, options_of, scheme_of
+from wflow.session import Bar, Interrupted, compile_clock, signals
 from wflow.solution import SaveAt, Solution, Status
 
 Observers = Mapping[str, Callable[[Any], float]]
@@ -31,12 +30,6 @@ PathLike_ = str | PathLike[str]
 STEP_COLLAPSE = 1e-10
 #: The same for steps whose equations were not solved: halving cures them soon or never.
 CONVERGENCE_COLLAPSE = 1e-3
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended a run that writes a file; everything accepted is in it. Exit code 75 (try again)."""
-
-    exit_code = 75
 
 
 def solve(
@@ -149,7 +142,7 @@ def solve(
 
         check_target(path, overwrite)
     run = _Run(flow, chosen, controller, start, end, save, observers, tol)
-    with _signals(flow, active=path is not None), _compile_clock(run.stats):
+    with signals(flow, active=path is not None), compile_clock(run.stats):
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
             from wflow.trajectory import MemoryRecorder
@@ -234,7 +227,7 @@ def resume(
             f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
         )
     run = _Run(flow, chosen, controller, start, end, save, observers, config["tol"])
-    with _signals(flow, active=True), _compile_clock(run.stats):
+    with signals(flow, active=True), compile_clock(run.stats):
         run.restore(state)
         run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], config)
         return run.loop(progress)
@@ -353,7 +346,7 @@ class _Run:
     def loop(self, progress: bool | None) -> Solution:
         """Step until the end, a stationary point, a failure or a signal; then close the recorder."""
         began, saving = time.perf_counter(), self.stats["seconds_save"]
-        bar = _Bar(progress, self.start, self.end, self.tau)
+        bar = Bar(progress, self.start, self.end, self.tau)
         status, message = Status.RUNNING, ""
         try:
             while status is Status.RUNNING:
@@ -460,75 +453,6 @@ class _Run:
         if self.h < max(STEP_COLLAPSE * self.h_largest, 16 * np.finfo(float).eps * abs(self.tau)):
             return Status.STEP_TOO_SMALL, words
         return Status.RUNNING, ""
-
-
-class _Bar:
-    """tau, Q, step size and rate on a terminal."""
-
-    def __init__(self, progress: bool | None, start: float, end: float, tau: float) -> None:
-        from tqdm import tqdm
-
-        layout = "tau {n:.4g}/{total:.4g} |{bar}| {elapsed}<{remaining}{postfix}"
-        disable = None if progress is None else not progress
-        self._bar = tqdm(total=end, initial=tau, disable=disable, bar_format=layout, leave=True)
-        self._began, self._steps = time.monotonic(), 0
-
-    def update(self, run: _Run) -> None:
-        if self._bar.disable:
-            return
-        self._bar.n = run.tau
-        rate = run.stats["steps"] / max(time.monotonic() - self._began, 1e-9)
-        self._bar.set_postfix_str(f"Q={run.point.value:.5g} dtau={run.h:.2g} {rate:.3g} steps/s", refresh=False)
-        self._bar.update(0)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
-@contextlib.contextmanager
-def _signals(flow: Flow, active: bool) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into :class:`Interrupted` at the next evaluation, never in the middle of a write."""
-    if not active or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    seen: list[str] = []
-
-    def note(number: int, frame: Any) -> None:
-        seen.append(signal.Signals(number).name)
-
-    def check() -> None:
-        if seen:
-            raise Interrupted(f"interrupted by {seen[0]}")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    flow.interrupt = check
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _compile_clock(stats: dict[str, Any]) -> Iterator[None]:
-    """Add the seconds that numba spends compiling; kernels compiled on behalf of another count once."""
-    from numba.core import event
-
-    class Clock(event.Listener):
-        depth, began = 0, 0.0
-
-        def on_start(self, event: Any) -> None:
-            if self.depth == 0:
-                self.began = time.perf_counter()
-            self.depth += 1
-
-        def on_end(self, event: Any) -> None:
-            self.depth -= 1
-            if self.depth == 0:
-                stats["seconds_compile"] += time.perf_counter() - self.began
-
-    with event.install_listener("numba:compile", Clock()):
-        yield
 
 
 def _check_range(tau_range: Any) -> tuple[float, float]:

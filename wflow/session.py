@@ -1,0 +1,91 @@
+"""What surrounds a run: its progress on a terminal, signals, and the clock of compilation."""
+
+from __future__ import annotations
+
+__all__ = ["Bar", "Interrupted", "compile_clock", "signals"]
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from wflow.schemes import Flow
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM ended a run that writes a file; everything accepted is in it. Exit code 75 (try again)."""
+
+    exit_code = 75
+
+
+class Bar:
+    """tau, Q, step size and rate on a terminal."""
+
+    def __init__(self, progress: bool | None, start: float, end: float, tau: float) -> None:
+        from tqdm import tqdm
+
+        layout = "tau {n:.4g}/{total:.4g} |{bar}| {elapsed}<{remaining}{postfix}"
+        disable = None if progress is None else not progress
+        self._bar = tqdm(total=end, initial=tau, disable=disable, bar_format=layout, leave=True)
+        self._began, self._steps = time.monotonic(), 0
+
+    def update(self, run: Any) -> None:
+        """Show where a run is."""
+        if self._bar.disable:
+            return
+        self._bar.n = run.tau
+        rate = run.stats["steps"] / max(time.monotonic() - self._began, 1e-9)
+        self._bar.set_postfix_str(f"Q={run.point.value:.5g} dtau={run.h:.2g} {rate:.3g} steps/s", refresh=False)
+        self._bar.update(0)
+
+    def close(self) -> None:
+        """Leave the last state on the terminal."""
+        self._bar.close()
+
+
+@contextlib.contextmanager
+def signals(flow: Flow, active: bool) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into :class:`Interrupted` at the next evaluation, never in the middle of a write."""
+    if not active or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[str] = []
+
+    def note(number: int, frame: Any) -> None:
+        seen.append(signal.Signals(number).name)
+
+    def check() -> None:
+        if seen:
+            raise Interrupted(f"interrupted by {seen[0]}")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    flow.interrupt = check
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def compile_clock(stats: dict[str, Any]) -> Iterator[None]:
+    """Add the seconds that numba spends compiling; kernels compiled on behalf of another count once."""
+    from numba.core import event
+
+    class Clock(event.Listener):
+        depth, began = 0, 0.0
+
+        def on_start(self, event: Any) -> None:
+            if self.depth == 0:
+                self.began = time.perf_counter()
+            self.depth += 1
+
+        def on_end(self, event: Any) -> None:
+            self.depth -= 1
+            if self.depth == 0:
+                stats["seconds_compile"] += time.perf_counter() - self.began
+
+    with event.install_listener("numba:compile", Clock()):
+        yield
