@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import wflow
-from wflow.schemes import SCHEMES, EntropicJKO, FiniteVolume, GridScheme, Kernel, Muscl
+from wflow.schemes import JKO, SCHEMES, EntropicJKO, FiniteVolume, GridScheme, Kernel, Muscl
 
 ROOT = Path(__file__).parent.parent
 
@@ -97,3 +97,13 @@ def test_every_scheme_says_what_it_does_not_take(name: str) -> None:
         if not isinstance(internal, scheme.internals):
             with pytest.raises(wflow.InputError, match="internal energ"):
                 wflow.solve(quadratic(internal), right, scheme=name, dtau=0.1, rng=0)
+
+
+def test_schemes_by_class() -> None:
+    rho0 = wflow.Particles(x=[[1.0], [2.0]])
+    by_name, by_class, by_instance = (
+        wflow.solve(quadratic(None), rho0, (0, 1), scheme=scheme, dtau=0.5) for scheme in ("jko", JKO, JKO())
+    )
+    assert by_name.measure(-1).x.tolist() == by_class.measure(-1).x.tolist() == by_instance.measure(-1).x.tolist()
+    with pytest.raises(wflow.InputError, match="must be a name or have a method step"):
+        wflow.solve(quadratic(None), rho0, scheme=dict, dtau=0.5)

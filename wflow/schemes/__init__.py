@@ -66,7 +66,7 @@ SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (*EXPLICIT, *IMPLIC
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
-    """A scheme from its name, with options other than their defaults; a scheme is returned as it is.
+    """A scheme from its name, with options other than their defaults, or from its class; one is returned as it is.
 
     Examples
     --------
@@ -84,6 +84,8 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
         if unknown := [name for name in options if name not in known]:
             raise InputError(f"scheme {scheme!r} has no option {unknown[0]!r}; its options are {', '.join(known)}")
         return dataclasses.replace(chosen, **options) if options else chosen
+    if isinstance(scheme, type):
+        scheme = scheme()
     if not callable(getattr(scheme, "step", None)):
         raise InputError(f"scheme must be a name or have a method step, got {scheme!r}")
     return scheme
