@@ -211,7 +211,7 @@ def resume(
     observers = restore_observers(path, energy, observe or {})
     if scheme is None and config["scheme_options"] is None:
         raise InputError(f"{path} has a scheme of your own, {config['scheme']!r}: pass scheme=")
-    chosen = scheme_of(config["scheme"], **config["scheme_options"]) if scheme is None else scheme
+    chosen = scheme_of(config["scheme"], **config["scheme_options"]) if scheme is None else scheme_of(scheme)
     known: dict[str, type[Any]] = {"Adaptive": Adaptive, "Fixed": Fixed}
     settings = dict(config["controller"])
     kind = settings.pop("kind")
