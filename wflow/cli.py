@@ -213,11 +213,12 @@ def _course(solution: Solution) -> dict[str, str]:
     """How the run went so far."""
     series, stats = solution.series, solution.stats
     rows = {"tau": f"{series['tau'][0]:.6g} -> {series['tau'][-1]:.6g}"}
-    for name, values in {"Q": solution.energy, "R": solution.risk, **solution.observed}.items():
+    Q = "Q" if series["defect"][-1] == series["defect"][-1] else "Q, smooth part"  # of schemes with noise
+    for name, values in {Q: solution.energy, "R": solution.risk, **solution.observed}.items():
         if values[0] == values[0]:  # R of an energy without risk is nan
             rows[name] = f"{values[0]:.6g} -> {values[-1]:.6g}"
     defect, scale = abs(series["defect"][-1]), abs(solution.energy[0]) or 1.0
-    if defect == defect:  # schemes with noise have none
+    if Q == "Q":
         rows["defect"] = f"{defect / scale:.2g} of Q(0), of the energy identity Q(0) - Q(tau) = int |v|^2 dtau"
     steps = f"{len(series['tau']) - 1} steps"
     if stats:
