@@ -114,13 +114,13 @@ def _scratch(V, count, height, width):
 
 
 @kernel
-def _mean_group(tokens, V, W, weights, out, first, last):
-    D, n = tokens.shape[1:]
+def _mean_group(tokens, V, W, weights, out, g, groups):
+    B, D, n = tokens.shape
     # Slices with a step have general strides for numba: one build of _product serves all arguments.
     tokens, V, W = tokens[::1], V[::1], W[::1]
     small, P = _scratch(V, 3, D, n), _scratch(V, 1, n, n)
     U, Z, total = rows(small, 0, D), rows(small, D, 2 * D), rows(small, 2 * D, 3 * D)
-    for b in range(first, last):
+    for b in range(g * B // groups, (g + 1) * B // groups):
         T = tokens[b]
         _clear(total)
         for h in range(V.shape[0]):
@@ -138,24 +138,23 @@ def attention_mean(tokens, V, W, weights, out, groups):
 
     tokens, out (B, D, n); V, W (H, D, D, lanes), weights (H, 1, lanes).
     """
-    B = tokens.shape[0]
     if groups == 1:  # too little work for threads
-        _mean_group(tokens, V, W, weights, out, 0, B)
+        _mean_group(tokens, V, W, weights, out, groups - 1, groups)
     else:
-        for g in numba.prange(groups):
-            _mean_group(tokens, V, W, weights, out, g * B // groups, (g + 1) * B // groups)
+        for g in numba.prange(groups):  # g is unsigned, and would need builds of its own
+            _mean_group(tokens, V, W, weights, out, np.int64(g), groups)
 
 
 @kernel
-def _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar, first, last):
-    D, n = tokens.shape[1:]
+def _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar, g, groups):
+    B, D, n = tokens.shape
     tokens, cotangent, V, W = tokens[::1], cotangent[::1], V[::1], W[::1]  # as in _mean_group
     V_bar, W_bar = V_bar[::1], W_bar[::1]
     small, large = _scratch(V, 6, D, n), _scratch(V, 2, n, n)
     U, Z, G = rows(small, 0, D), rows(small, D, 2 * D), rows(small, 2 * D, 3 * D)
     X, own, total = rows(small, 3 * D, 4 * D), rows(small, 4 * D, 5 * D), rows(small, 5 * D, 6 * D)
     P, S = rows(large, 0, n), rows(large, n, 2 * n)
-    for b in range(first, last):
+    for b in range(g * B // groups, (g + 1) * B // groups):
         T, p = tokens[b], cotangent[b]
         _clear(total)
         for h in range(V.shape[0]):
@@ -182,10 +181,9 @@ def attention_vjp(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar):
 
     V_bar, W_bar (groups, H, D, D, lanes), zero on entry: one sum for every group of prompts.
     """
-    B, groups = tokens.shape[0], V_bar.shape[0]
+    groups = V_bar.shape[0]
     if groups == 1:
-        _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[0], W_bar[0], 0, B)
+        _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[0], W_bar[0], groups - 1, groups)
     else:
-        for g in numba.prange(groups):
-            first, last = g * B // groups, (g + 1) * B // groups
-            _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[g], W_bar[g], first, last)
+        for g in numba.prange(groups):  # g is unsigned, and would need builds of its own
+            _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[g], W_bar[g], np.int64(g), groups)

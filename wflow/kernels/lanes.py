@@ -8,8 +8,29 @@ bytes, 8 float64 or 16 float32; LLVM splits it where the processor's own are sho
 
 from __future__ import annotations
 
-__all__ = ["FAST", "add", "add_product", "add_two_products", "aligned", "at", "columns", "div", "exp", "flipped",
-    "fma", "mul", "n_lanes", "product", "put", "rows", "splat", "sub", "tanh", "vmax", "zero"]
+__all__ = [
+    "FAST",
+    "add",
+    "add_product",
+    "add_two_products",
+    "aligned",
+    "at",
+    "columns",
+    "div",
+    "exp",
+    "flipped",
+    "fma",
+    "mul",
+    "n_lanes",
+    "product",
+    "put",
+    "rows",
+    "splat",
+    "sub",
+    "tanh",
+    "vmax",
+    "zero",
+]
 
 import math
 from typing import Any
@@ -27,9 +48,10 @@ FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 REGISTER_BYTES = 64
 
-#: Rows and columns of a product that stay in registers.
-import os
-TILE = eval(os.environ.get("KT","(6, 4)"))
+#: Tiles of a product that stay in registers have so many rows and columns: 24 sums, 6 entries of one factor and one of
+#: the other are the 32 registers of AVX-512. (More shapes for what is left would take longer to compile.)
+TILE_ROWS = (6, 3, 2, 1)
+TILE_COLUMNS = (4, 2, 1)
 
 
 def n_lanes(dtype: Any) -> int:
@@ -111,15 +133,15 @@ def put(typingctx: Any, array: Any, row: Any, column: Any, value: Any) -> Any:
     return types.none(array, types.intp, types.intp, value), generate
 
 
-def _tiled(builder: Any, size: Any, step: int, body: Any) -> None:
-    """``body(first, count)`` for 0, step, ..., and for what is left of ``size``."""
-    left = builder.urem(size, ir.Constant(size.type, step))
-    whole = builder.sub(size, left)
-    with cgutils.for_range_slice(builder, size.type(0), whole, size.type(step)) as (first, _):
-        body(first, step)
-    for count in range(1, step):
-        with builder.if_then(builder.icmp_unsigned("==", left, size.type(count))):
-            body(whole, count)
+def _tiled(builder: Any, size: Any, counts: tuple[int, ...], body: Any) -> None:
+    """``body(first, count)`` for a partition of 0, ..., size - 1 into counts, which decrease to one."""
+    first = size.type(0)
+    for count in counts:
+        left = builder.sub(size, first)
+        end = builder.sub(size, builder.urem(left, size.type(count)))
+        with cgutils.for_range_slice(builder, first, end, size.type(count)) as (here, _):
+            body(here, count)
+        first = end
 
 
 def _product(keep: bool, name: str, formula: str) -> Any:
@@ -159,9 +181,9 @@ def _product(keep: bool, name: str, formula: str) -> Any:
                     for place, register in zip(row, registers):
                         C.store(place, builder.load(register))
 
-            _tiled(builder, C.columns, TILE[1], columns_from)
+            _tiled(builder, C.columns, TILE_COLUMNS, columns_from)
 
-        _tiled(builder, C.rows, TILE[0], rows_from)
+        _tiled(builder, C.rows, TILE_ROWS, rows_from)
         return context.get_dummy_value()
 
     def typed(typingctx: Any, C: Any, A: Any, B: Any) -> Any:
