@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
+#: A cache line.
 LINE_BYTES = 64
 
 
@@ -22,7 +23,8 @@ def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     size = math.prod(shape) * dtype.itemsize
     memory = np.zeros(size + LINE_BYTES, np.uint8)
     start = -memory.ctypes.data % LINE_BYTES
-    return memory[start : start + size].view(dtype).reshape(shape)
+    out: Array = memory[start : start + size].view(dtype).reshape(shape)
+    return out
 
 
 def to_lanes(array: Array, lanes: int) -> Array:

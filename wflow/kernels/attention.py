@@ -15,8 +15,6 @@ import numpy as np
 from wflow.kernels.lanes import (
     FAST,
     add,
-    add_product,
-    add_two_products,
     aligned,
     at,
     div,
@@ -38,18 +36,9 @@ parallel_kernel = numba.njit(fastmath=FAST, cache=True, error_model="numpy", bou
 
 
 @kernel
-def _product(C, A, B):
-    product(C, A, B)
-
-
-@kernel
-def _add_product(C, A, B):
-    add_product(C, A, B)
-
-
-@kernel
-def _add_two_products(C, A, B, A2, B2):
-    add_two_products(C, A, B, A2, B2)
+def _product(C, A, B, keep):
+    """``C = A B``, or ``C += A B`` with keep: one build for all calls."""
+    product(C, A, B, keep)
 
 
 @kernel
@@ -61,20 +50,25 @@ def _clear(C):
 
 
 @kernel
-def _softmax(P, a):
-    """``a`` times the softmax of every column."""
+def _softmax(P, row, a):
+    """``a`` times the softmax of every column, with a row for what belongs to a column. Each pass runs over all
+    columns, so that the processor does not wait for the end of one."""
     for i in range(P.shape[1]):
         top = at(P, 0, i)
         for j in range(1, P.shape[0]):
             top = vmax(top, at(P, j, i))
+        put(row, 0, i, top)
+    for j in range(P.shape[0]):
+        for i in range(P.shape[1]):
+            put(P, j, i, exp(sub(at(P, j, i), at(row, 0, i))))
+    for i in range(P.shape[1]):
         total = zero(P)
         for j in range(P.shape[0]):
-            e = exp(sub(at(P, j, i), top))
-            put(P, j, i, e)
-            total = add(total, e)
-        scale = div(a, total)
-        for j in range(P.shape[0]):
-            put(P, j, i, mul(at(P, j, i), scale))
+            total = add(total, at(P, j, i))
+        put(row, 0, i, div(a, total))
+    for j in range(P.shape[0]):
+        for i in range(P.shape[1]):
+            put(P, j, i, mul(at(P, j, i), at(row, 0, i)))
 
 
 @kernel
@@ -118,17 +112,17 @@ def _mean_group(tokens, V, W, weights, out, g, groups):
     B, D, n = tokens.shape
     # Slices with a step have general strides for numba: one build of _product serves all arguments.
     tokens, V, W = tokens[::1], V[::1], W[::1]
-    small, P = _scratch(V, 3, D, n), _scratch(V, 1, n, n)
+    small, P, row = _scratch(V, 3, D, n), _scratch(V, 1, n, n), _scratch(V, 1, 1, n)
     U, Z, total = rows(small, 0, D), rows(small, D, 2 * D), rows(small, 2 * D, 3 * D)
     for b in range(g * B // groups, (g + 1) * B // groups):
         T = tokens[b]
         _clear(total)
         for h in range(V.shape[0]):
-            _product(U, W[h], T)
-            _product(P, flipped(T), U)
-            _softmax(P, at(weights, h, 0))
-            _product(Z, T, P)
-            _add_product(total, V[h], Z)
+            _product(U, W[h], T, False)
+            _product(P, flipped(T), U, False)
+            _softmax(P, row, at(weights, h, 0))
+            _product(Z, T, P, False)
+            _product(total, V[h], Z, True)
         _sum_lanes(total, out[b])
 
 
@@ -150,7 +144,7 @@ def _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar, g, gr
     B, D, n = tokens.shape
     tokens, cotangent, V, W = tokens[::1], cotangent[::1], V[::1], W[::1]  # as in _mean_group
     V_bar, W_bar = V_bar[::1], W_bar[::1]
-    small, large = _scratch(V, 6, D, n), _scratch(V, 2, n, n)
+    small, large, row = _scratch(V, 6, D, n), _scratch(V, 2, n, n), _scratch(V, 1, 1, n)
     U, Z, G = rows(small, 0, D), rows(small, D, 2 * D), rows(small, 2 * D, 3 * D)
     X, own, total = rows(small, 3 * D, 4 * D), rows(small, 4 * D, 5 * D), rows(small, 5 * D, 6 * D)
     P, S = rows(large, 0, n), rows(large, n, 2 * n)
@@ -158,18 +152,19 @@ def _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar, g, gr
         T, p = tokens[b], cotangent[b]
         _clear(total)
         for h in range(V.shape[0]):
-            _product(U, W[h], T)
-            _product(P, flipped(T), U)
-            _softmax(P, splat(T.dtype.type(1)))
-            _product(Z, T, P)
-            _product(G, flipped(V[h]), p)
-            _product(S, flipped(T), G)
+            _product(U, W[h], T, False)
+            _product(P, flipped(T), U, False)
+            _softmax(P, row, splat(T.dtype.type(1)))
+            _product(Z, T, P, False)
+            _product(G, flipped(V[h]), p, False)
+            _product(S, flipped(T), G, False)
             _through_softmax(S, P, Z, G)
-            _product(X, T, S)
-            _add_product(V_bar[h], p, flipped(Z))
-            _add_product(W_bar[h], X, flipped(T))
-            _product(own, flipped(W[h]), X)
-            _add_two_products(own, G, flipped(P), U, flipped(S))
+            _product(X, T, S, False)
+            _product(V_bar[h], p, flipped(Z), True)
+            _product(W_bar[h], X, flipped(T), True)
+            _product(own, flipped(W[h]), X, False)
+            _product(own, G, flipped(P), True)
+            _product(own, U, flipped(S), True)
             _add_scaled(total, at(weights, h, 0), own)
         _sum_lanes(total, tokens_bar[b])
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from wflow.kernels.lanes import (
     FAST,
-    add_product,
     aligned,
     at,
     columns,
@@ -42,13 +41,9 @@ BLOCK = 6
 
 
 @kernel
-def _product(C, A, B):
-    product(C, A, B)
-
-
-@kernel
-def _add_product(C, A, B):
-    add_product(C, A, B)
+def _product(C, A, B, keep):
+    """``C = A B``, or ``C += A B`` with keep: one build for all calls."""
+    product(C, A, B, keep)
 
 
 @kernel
@@ -143,10 +138,10 @@ def _mean_group(tokens, A, C, weights, activation, out, g, groups):
             last = min(h + BLOCK, A.shape[0])
             U, Y = rows(work, 0, last - h), rows(work, BLOCK, BLOCK + last - h)
             Q = rows(work, 2 * BLOCK, 2 * BLOCK + last - h)
-            _product(U, rows(A, h, last), T)
+            _product(U, rows(A, h, last), T, False)
             _activate(U, Y, Q, activation)
             _multiply(Y, rows(weights, h, last))
-            _add_product(total, flipped(rows(C, h, last)), Y)
+            _product(total, flipped(rows(C, h, last)), Y, True)
         _sum_lanes(total, out[b])
 
 
@@ -177,14 +172,14 @@ def _vjp_group(tokens, A, C, weights, activation, cotangent, tokens_bar, A_bar, 
             last = min(h + BLOCK, A.shape[0])
             U, Y = rows(work, 0, last - h), rows(work, BLOCK, BLOCK + last - h)
             Q = rows(work, 2 * BLOCK, 2 * BLOCK + last - h)
-            _product(U, rows(A, h, last), T)
+            _product(U, rows(A, h, last), T, False)
             _activate(U, Y, Q, activation)
-            _product(U, rows(C, h, last), p)
+            _product(U, rows(C, h, last), p, False)
             _multiply(Q, U)  # act'(U) o (C^T p)
-            _add_product(rows(C_bar, h, last), Y, flipped(p))
-            _add_product(rows(A_bar, h, last), Q, flipped(T))
+            _product(rows(C_bar, h, last), Y, flipped(p), True)
+            _product(rows(A_bar, h, last), Q, flipped(T), True)
             _multiply(Q, rows(weights, h, last))
-            _add_product(total, flipped(columns(rows(A, h, last), 0, D)), Q)
+            _product(total, flipped(columns(rows(A, h, last), 0, D)), Q, True)
         _sum_lanes(total, tokens_bar[b])
 
 

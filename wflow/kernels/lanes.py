@@ -11,8 +11,6 @@ from __future__ import annotations
 __all__ = [
     "FAST",
     "add",
-    "add_product",
-    "add_two_products",
     "aligned",
     "at",
     "columns",
@@ -33,6 +31,7 @@ __all__ = [
 ]
 
 import math
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -144,62 +143,52 @@ def _tiled(builder: Any, size: Any, counts: tuple[int, ...], body: Any) -> None:
         first = end
 
 
-def _product(keep: bool, name: str, formula: str) -> Any:
-    """A sum of products of small matrices, in tiles of C that stay in registers while k runs over the inner axis."""
+@intrinsic
+def product(typingctx: Any, C: Any, A: Any, B: Any, keep: Any) -> Any:
+    """``C = A B``, or ``C += A B`` with keep: in tiles of C that stay in registers while k runs over the inner axis."""
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        C, *factors = (_Matrix(context, builder, *argument) for argument in zip(signature.args, args))
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        C, A, B = (_Matrix(context, builder, *argument) for argument in zip(signature.args[:3], args[:3]))
 
-        def accumulate(A: _Matrix, B: _Matrix, i: Any, j: Any, tile: Any) -> None:
-            """Add rows i, ... of A times columns j, ... of B to the tile."""
-            zero_ = i.type(0)
-            a, b = (cgutils.alloca_once_value(builder, x) for x in (A.address(i, zero_), B.address(zero_, j)))
+        def fill(i: Any, j: Any, n_rows: int, n_columns: int) -> None:
+            """The tile whose first entry is (i, j)."""
+            places = [
+                [C.address(builder.add(i, i.type(r)), builder.add(j, j.type(c))) for c in range(n_columns)]
+                for r in range(n_rows)
+            ]
+            zeros = ir.Constant(C.vector, None)
+            tile = [[cgutils.alloca_once(builder, C.vector) for _ in row] for row in places]
+            entries = [*zip(chain(*places), chain(*tile))]
+            for _, total in entries:
+                builder.store(zeros, total)
+            with builder.if_then(args[3]):
+                for place, total in entries:
+                    builder.store(C.load(place), total)
+            left = cgutils.alloca_once_value(builder, A.address(i, i.type(0)))
+            right = cgutils.alloca_once_value(builder, B.address(j.type(0), j))
             with cgutils.for_range(builder, A.columns):
-                start, end = builder.load(a), builder.load(b)
-                column = [A.load(builder.gep(start, [builder.mul(i.type(r), A.down)])) for r in range(len(tile))]
-                for c in range(len(tile[0])):
-                    x = B.load(builder.gep(end, [builder.mul(i.type(c), B.right)]))
-                    for r, y in enumerate(column):
-                        builder.store(_fma(builder, y, x, builder.load(tile[r][c])), tile[r][c])
-                builder.store(builder.gep(start, [A.right]), a)
-                builder.store(builder.gep(end, [B.down]), b)
+                a, b = builder.load(left), builder.load(right)
+                column = [A.load(builder.gep(a, [builder.mul(i.type(r), A.down)])) for r in range(n_rows)]
+                for c in range(n_columns):
+                    x = B.load(builder.gep(b, [builder.mul(j.type(c), B.right)]))
+                    for y, sums in zip(column, tile):
+                        builder.store(_fma(builder, y, x, builder.load(sums[c])), sums[c])
+                builder.store(builder.gep(a, [A.right]), left)
+                builder.store(builder.gep(b, [B.down]), right)
+            for place, total in entries:
+                C.store(place, builder.load(total))
 
-        def rows_from(i: Any, rows: int) -> None:
-            def columns_from(j: Any, columns: int) -> None:
-                places = [
-                    [C.address(builder.add(i, i.type(r)), builder.add(j, j.type(c))) for c in range(columns)]
-                    for r in range(rows)
-                ]
-                zeros = ir.Constant(C.vector, None)
-                tile = [
-                    [cgutils.alloca_once_value(builder, C.load(place) if keep else zeros) for place in row]
-                    for row in places
-                ]
-                for A, B in zip(factors[::2], factors[1::2]):
-                    accumulate(A, B, i, j, tile)
-                for row, registers in zip(places, tile):
-                    for place, register in zip(row, registers):
-                        C.store(place, builder.load(register))
-
-            _tiled(builder, C.columns, TILE_COLUMNS, columns_from)
-
-        _tiled(builder, C.rows, TILE_ROWS, rows_from)
+        _tiled(
+            builder,
+            C.rows,
+            TILE_ROWS,
+            lambda i, n_rows: _tiled(
+                builder, C.columns, TILE_COLUMNS, lambda j, n_columns: fill(i, j, n_rows, n_columns)
+            ),
+        )
         return context.get_dummy_value()
 
-    def typed(typingctx: Any, C: Any, A: Any, B: Any) -> Any:
-        return types.none(C, A, B), emit
-
-    def typed_two(typingctx: Any, C: Any, A: Any, B: Any, A2: Any, B2: Any) -> Any:
-        return types.none(C, A, B, A2, B2), emit
-
-    chosen = typed_two if "A2" in formula else typed
-    chosen.__name__, chosen.__doc__ = name, formula
-    return intrinsic(chosen)
-
-
-product = _product(False, "product", "C = A B")
-add_product = _product(True, "add_product", "C += A B")
-add_two_products = _product(True, "add_two_products", "C += A B + A2 B2")
+    return types.none(C, A, B, types.boolean), generate
 
 
 def _view(context: Any, builder: Any, array_type: Any, array: Any, shape: Any, strides: Any, offset: Any) -> Any:
