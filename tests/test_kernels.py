@@ -10,7 +10,7 @@ import pytest
 from conftest import random_data, random_measure
 
 import wflow
-from wflow.kernels.lanes import at, exp, n_lanes, put
+from wflow.kernels.lanes import at, exp, n_lanes, put, tanh
 
 
 @numba.njit
@@ -37,6 +37,25 @@ def test_exp_at_the_edges(dtype: Any) -> None:
     assert np.isnan(values[0, 0, 0])
     assert (values[0, 0, 1:3] >= 0).all() and (values[0, 0, 1:3] < 1e-37).all()
     assert (values[0, 0, 3:] == 1).all()
+
+
+@numba.njit
+def hyperbolic_tangents(values: Any) -> None:
+    for i in range(values.shape[0]):
+        put(values, i, 0, tanh(at(values, i, 0)))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_tanh_within_three_ulp(dtype: Any) -> None:
+    x = np.concatenate([np.linspace(-30, 30, 200_000), np.logspace(-30, 0, 4000), -np.logspace(-30, 0, 4000)])
+    x = x[: x.size // 16 * 16].astype(dtype)
+    values = x.reshape(-1, 1, n_lanes(dtype)).copy()
+    hyperbolic_tangents(values)
+    exact = np.tanh(x.astype(np.longdouble))
+    assert (np.abs(values.ravel() - exact) / np.abs(exact)).max() < 3 * np.finfo(dtype).eps
+    values[0, 0, :4] = [np.nan, np.inf, -np.inf, -0.0]
+    hyperbolic_tangents(values[:1])
+    np.testing.assert_array_equal(values[0, 0, :4], [np.nan, 1, -1, 0])
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import from_lanes, groups_of, plain, to_lanes
+from wflow.encoders.layout import aligned_zeros, from_lanes, groups_of, plain, to_lanes
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -106,7 +106,7 @@ class SoftmaxAttention:
         tokens, cotangent = plain(tokens), plain(cotangent)
         V, W, a = self._packed(tokens, parameters, weights)
         tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
-        V_bar, W_bar = (np.zeros((groups, *V.shape), V.dtype) for _ in range(2))
+        V_bar, W_bar = (aligned_zeros((groups, *V.shape), V.dtype) for _ in range(2))
         attention_vjp(tokens, V, W, a, cotangent, tokens_bar, V_bar, W_bar)
         width = len(parameters)
         return tokens_bar, from_lanes(V_bar.sum(axis=0), width), from_lanes(W_bar.sum(axis=0), width)

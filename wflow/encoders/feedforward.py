@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import from_lanes, groups_of, plain, to_lanes
+from wflow.encoders.layout import aligned_zeros, from_lanes, groups_of, plain, to_lanes
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -81,8 +81,8 @@ class FeedForward:
         A, C = self._neurons(parameters.astype(tokens.dtype, copy=False), tokens.shape[1])
         a = np.repeat(weights.astype(tokens.dtype), self.hidden)[:, None]
         return (
-            to_lanes(A[:, :, None], lanes),
-            to_lanes(C[:, :, None], lanes),
+            to_lanes(A, lanes),
+            to_lanes(C, lanes),
             to_lanes(a, lanes),
             CODES[self.activation],
         )
@@ -105,10 +105,10 @@ class FeedForward:
         tokens, cotangent = plain(tokens), plain(cotangent)
         A, C, a, code = self._packed(tokens, parameters, weights)
         tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
-        A_bar, C_bar = (np.zeros((groups, *x.shape), x.dtype) for x in (A, C))
+        A_bar, C_bar = (aligned_zeros((groups, *x.shape), x.dtype) for x in (A, C))
         feedforward_vjp(tokens, A, C, a, code, cotangent, tokens_bar, A_bar, C_bar)
         units = len(parameters) * self.hidden
-        return tokens_bar, from_lanes(A_bar.sum(axis=0), units)[..., 0], from_lanes(C_bar.sum(axis=0), units)[..., 0]
+        return tokens_bar, from_lanes(A_bar.sum(axis=0), units), from_lanes(C_bar.sum(axis=0), units)
 
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
         """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
