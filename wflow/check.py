@@ -197,7 +197,7 @@ def _sources(run: runfile.Run) -> list[Source]:
     if dtau is None:
         sources.append(Source("tau", 1.0, words="every step of the adaptive run halved"))
     else:
-        noisy = scheme.name in ("langevin", "euler-maruyama")
+        noisy = getattr(scheme, "noisy", False)
         sources.append(Source("tau", scheme.order, random=noisy, words=f"dtau = {dtau:g} -> {dtau / 2:g}"))
     return sources
 
@@ -249,9 +249,8 @@ def _at_depth(rho: Particles, objective: Any) -> Particles:
     So the depth alone changes, and not what was drawn.
     """
     old, new = rho.n_slices, objective.rule.n_slices
-    ends = int(
-        objective.rule.name == "rk4-nodes"
-    )  # it has slices at both ends: only depth-constant clouds coarsen well
+    # rk4-nodes has slices at both ends: only clouds that are the same at all depths coarsen well.
+    ends = int(objective.rule.name == "rk4-nodes")
     same = np.arange(new) * (old - ends) // (new - ends)
     blocks, weights = {}, {}
     for name, x in rho.blocks.items():

@@ -10,10 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from wflow.errors import InputError, check_nonnegative, check_positive
-from wflow.schemes.scheme import Flow, Point, Scheme, Trial
-
-#: A rise of Q by less than this many units of round-off (of the working precision) is none.
-ENERGY_ROUNDING = 64
+from wflow.schemes.scheme import Flow, Point, Scheme, Trial, rises
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,7 @@ class Controller(Protocol):
 
 def energy_rise(scheme: Scheme, point: Point, trial: Trial) -> bool:
     """Whether Q rose over a trial by more than rounding, for a scheme with which it must not."""
-    if not getattr(scheme, "monotone", True):
-        return False
-    slack = ENERGY_ROUNDING * np.finfo(point.x.dtype).eps * abs(point.value)
-    return bool(trial.point.value > point.value + slack)
+    return getattr(scheme, "monotone", True) and rises(point, trial.point)
 
 
 @dataclass(frozen=True)
@@ -100,11 +94,10 @@ class Replay:
         return self.steps[0], 0.0
 
     def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
-        """Accept whatever is finite."""
-        if trial.failure:
-            return Verdict(False, trial.failure, 0.5 * trial.h, memory)
-        if not trial.point.is_finite:
-            return Verdict(False, "is not finite", 0.0, memory)
+        """Accept whatever is finite, and go on to the next step."""
+        verdict = Fixed(trial.h, monotone=False).judge(flow, scheme, point, trial, memory)
+        if not verdict.accepted:
+            return verdict
         following = min(int(memory) + 1, len(self.steps) - 1)
         return Verdict(True, "", self.steps[following], float(following))
 

@@ -7,6 +7,7 @@ __all__ = ["Interrupted", "resume", "solve"]
 import contextlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from os import PathLike
@@ -152,7 +153,7 @@ def solve(
         else:
             from wflow.trajectory import TrajectoryFile
 
-            noisy = energy.internal is not None and np.isnan(flow.dissipation(run.point))
+            noisy = getattr(chosen, "noisy", False)
             label = f"smooth part of Q: without {energy.internal}, which noise does not show" if noisy else ""
             run.recorder = TrajectoryFile.create(
                 path, overwrite, energy, flow.template, config, observers, attributes or {}, run.record_first, label
@@ -271,7 +272,7 @@ class _Run:
         self.stats: dict[str, Any] = {"steps": 0, "rejected": 0, "evaluations": 0}
         self.stats |= {"seconds_compile": 0.0, "seconds_solve": 0.0, "seconds_save": 0.0}
         self.last_frame = -np.inf
-        self.notes: set[str] = set()
+        self.notes: Counter[str] = Counter()
 
     def begin(self, x: Any) -> None:
         """Evaluate the initial state and choose the first step."""
@@ -287,8 +288,7 @@ class _Run:
         self.h, self.memory, self.energy0 = state["h"], state["memory"], state["energy0"]
         self.h_largest = state["h_largest"]
         self.last_frame = state["last_frame"]
-        self.stats |= state["notes"]
-        self.notes |= set(state["notes"])
+        self.notes.update(state["notes"])
         for name in ("steps", "rejected", "evaluations"):
             self.stats[name] = state[name]
         self.point = replace(self._first_evaluation(state["x"]), carry=state["carry"])
@@ -309,7 +309,7 @@ class _Run:
         return {
             "x": self.point.x,
             "carry": self.point.carry,
-            "notes": {name: self.stats[name] for name in self.notes},
+            "notes": self.notes,
             "tau": self.tau,
             "h": self.h,
             "h_largest": self.h_largest,
@@ -376,7 +376,7 @@ class _Run:
 
     def _finish(self, status: Status, message: str, began: float, saving: float) -> Solution:
         elapsed = time.perf_counter() - began
-        self.stats["evaluations"] = self.flow.n_evaluations
+        self.stats |= dict(self.notes) | {"evaluations": self.flow.n_evaluations}
         self.stats["seconds_solve"] = elapsed - (self.stats["seconds_save"] - saving)
         solution: Solution = self._keep(lambda: self.recorder.finish(status, message, self.stats, self.state()))
         return solution
@@ -420,9 +420,7 @@ class _Run:
             return Status.BOX_TOO_SMALL, f"{self._where(h)} {complaint}"
         length = self.flow.length(self.point, trial)
         self.point, self.dissipated = trial.point, self.dissipated + trial.dissipated
-        for name, count in trial.notes.items():
-            self.notes.add(name)
-            self.stats[name] = self.stats.get(name, 0) + count
+        self.notes.update(trial.notes)
         self.tau = stop if last else self.tau + h
         self.stats["steps"] += 1
         self.h_largest = max(self.h_largest, h)

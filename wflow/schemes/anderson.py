@@ -37,12 +37,13 @@ class Anderson:
         self.iterates: list[Array] = []
         self.residuals: list[Array] = []
 
-    def __call__(self, y: Array, residual: Array) -> Array:
-        """The next iterate."""
+    def __call__(self, y: Array, residual: Array, weights: Array | float = 1.0) -> Array:
+        """The next iterate; ``weights`` are those of the entries in the size of a residual."""
         self.iterates = [*self.iterates[-self.memory :], y]
         self.residuals = [*self.residuals[-self.memory :], residual]
         if len(self.iterates) == 1:
             return np.asarray(y + residual)
         dy, dr = (np.diff(np.array(history, dtype=np.float64), axis=0).T for history in (self.iterates, self.residuals))
-        weights = np.linalg.lstsq(dr, residual.astype(np.float64), rcond=1e-12)[0]
-        return np.asarray(y + residual - (dy + dr) @ weights, dtype=y.dtype)
+        root = np.broadcast_to(np.sqrt(weights), y.shape)
+        share = np.linalg.lstsq(root[:, None] * dr, root * residual.astype(np.float64), rcond=1e-12)[0]
+        return np.asarray(y + residual - (dy + dr) @ share, dtype=y.dtype)

@@ -7,8 +7,8 @@ __all__ = ["BDF2"]
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wflow.schemes.proximal import Proximal, rises
-from wflow.schemes.scheme import Flow, Point
+from wflow.schemes.proximal import Proximal
+from wflow.schemes.scheme import Flow, Point, rises
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["ENTROPIC_JKO", "EntropicJKO", "entropy_prox"]
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from wflow.energies import Energy
 from wflow.errors import InputError, SolveError, check_positive
+from wflow.schemes.anderson import Anderson
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
 from wflow.schemes.kernel import convolve, extrapolated, gaussian_matrix
 from wflow.schemes.scheme import Trial
@@ -24,8 +24,8 @@ Prox = Callable[[Array, Array, float, float], Array]
 
 #: The potential of a step is solved for until the density is known to this, in L1.
 TOLERANCE = 1e-8
-#: Evaluations of the first variation after which a step counts as not converged, and those that are combined.
-EVALUATIONS, MEMORY = 25, 5
+#: Evaluations of the first variation after which a step counts as not converged.
+EVALUATIONS = 25
 #: Scaling iterations end at this mass off the proximal map, or fail after so many.
 MISMATCH, SCALINGS = 1e-11, 2000
 #: Potentials count as at most this many (sigma_m + gamma), and scalings as at least this, so that no cell divides zero
@@ -150,19 +150,17 @@ class EntropicJKO(GridScheme):
         gammas = [(self.gamma or sigma) / 2**k for k in range(self.richardson)]
         weights = [max(sigma - 0.5 * gamma, 0.0) if self.debias else sigma for gamma in gammas]
         steps = [_Step(flow, point.x, h, *pair, self.prox) for pair in zip(gammas, weights)]
-        potentials: list[Array] = [point.potential]
-        residuals: list[Array] = []
+        potential, accelerate = point.potential, Anderson()
         for _ in range(EVALUATIONS):
-            densities = [step(potentials[-1]) for step in steps]
+            densities = [step(potential) for step in steps]
             x, notes = unless_negative(extrapolated(densities, base=4)[-1], densities[-1])
             new = flow.evaluate(x)
-            residuals.append(new.potential - potentials[-1])
+            residual = new.potential - potential
             mass = flow.mass * np.abs(x)
             # by so much, over gamma, would the density of new.potential differ from x
-            if not new.is_finite or mass @ np.abs(residuals[-1]) <= TOLERANCE * gammas[-1]:
+            if not new.is_finite or mass @ np.abs(residual) <= TOLERANCE * gammas[-1]:
                 return new, notes
-            potentials, residuals = potentials[-MEMORY:], residuals[-MEMORY:]
-            potentials.append(_anderson(potentials, residuals, mass))
+            potential = accelerate(potential, residual, mass)
         raise _NotConverged(f"{EVALUATIONS} evaluations of dQ/drho")
 
 
@@ -206,18 +204,6 @@ class _Step:
             self.scalings[k] = a
             out.append((a * s).ravel())
         return np.concatenate(out)
-
-
-def _anderson(potentials: list[Array], residuals: list[Array], weights: Array) -> Array:
-    """The next potential: the latest ones combined so that the residual is least (Anderson, J. ACM 12 (1965) 547)."""
-    step, last = potentials[-1] + residuals[-1], residuals[-1]
-    if len(residuals) == 1:
-        return step
-    changes = np.array([b - a for a, b in itertools.pairwise(residuals)])
-    moves = np.array([b - a for a, b in itertools.pairwise(potentials)]) + changes
-    root = np.sqrt(weights)
-    share = np.linalg.lstsq((changes * root).T, last * root, rcond=1e-10)[0]
-    return np.asarray(step - share @ moves)
 
 
 ENTROPIC_JKO = EntropicJKO()

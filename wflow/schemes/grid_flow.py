@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["DensityPoint", "GridFlow", "GridScheme"]
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -60,31 +60,25 @@ class GridFlow(Flow):
     template: Any  # Grid
 
     def __init__(self, energy: Energy, rho0: Grid, noise: int | None = None, outer_mass: float = 1e-10) -> None:
-        # Not Flow.__init__: masses are those of cells.
-        self.energy: Energy = energy
-        self.template: Grid = energy.prepare(rho0)
-        self.interrupt: Callable[[], None] = lambda: None
-        self.noise, self.wants_error, self.n_evaluations = noise, True, 0
+        super().__init__(energy, rho0, noise)  # type: ignore[arg-type]
         self.outer_mass = outer_mass
         self._dissipation: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-        om = self.template.depth_weights
-        volumes = [
-            np.repeat(om * self.template.cell_volume(name), array[0].size)
-            for name, array in self.template.blocks.items()
-        ]
-        self.mass = np.concatenate(volumes)
         if complaint := self._reaches_boundary(self.template):
             raise InputError(f"the initial density {complaint}: enlarge the box, and the number of cells with it")
+
+    def _masses(self) -> dict[str, Array]:
+        """Of every cell, the mass of density one."""
+        rho = self.template
+        return {
+            name: np.repeat(rho.depth_weights * rho.cell_volume(name), array[0].size)
+            for name, array in rho.blocks.items()
+        }
 
     def blocks(self, *flats: Array) -> Iterator[tuple[tuple[float, ...], Array, tuple[Array, ...]]]:
         """Block by block: the cell widths, the depth weights, and views (S, n_1, ..., n_p) of vectors like x."""
         shaped = [self.unflat(flat) for flat in flats]
         for name in self.template.blocks:
             yield self.template.spacing(name), self.template.depth_weights, tuple(views[name] for views in shaped)
-
-    def measure(self, x: Array) -> Any:
-        """The grid measure with these densities."""
-        return self.template.replace(**self.unflat(x))
 
     def evaluate(self, x: Array) -> Any:
         """Q, its parts and the first variation at x, as a :class:`DensityPoint`."""
@@ -132,7 +126,7 @@ class GridFlow(Flow):
         """That the density has reached the boundary of its box; empty when it has not."""
         return self._reaches_boundary(self.measure(point.x))
 
-    def _reaches_boundary(self, rho: Grid) -> str:
+    def _reaches_boundary(self, rho: Any) -> str:
         for name in rho.blocks:
             if (outer := rho.outer_mass(name)) > self.outer_mass:
                 box = ", ".join(f"({lo:g}, {hi:g})" for lo, hi in rho.box[name])

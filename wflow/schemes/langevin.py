@@ -68,6 +68,7 @@ class EulerMaruyama(ParticleScheme):
     stability: ClassVar[float] = 2.0
     internals: ClassVar[tuple[type, ...]] = (Entropy,)
     monotone: ClassVar[bool] = False
+    noisy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive("cap", self.cap)

@@ -11,8 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from wflow.schemes.adams import adams_moulton_error, past
-from wflow.schemes.proximal import Proximal, rises
-from wflow.schemes.scheme import Flow, Point
+from wflow.schemes.proximal import Proximal
+from wflow.schemes.scheme import Flow, Point, rises
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.schemes.anderson import Anderson
-from wflow.schemes.scheme import Flow, Point
+from wflow.schemes.scheme import ROUNDING, Flow, Point
 
 Array = NDArray[Any]
 
-#: Differences of Q below this many units of round-off (of the working precision) have no sign.
-ROUNDING = 64
 #: Trial points of one line search, and iterations for particles without mass.
 LINE_SEARCH, MASSLESS = 30, 25
 #: A minimum at kinks: F falls by less than this share of its whole descent in so many iterations.

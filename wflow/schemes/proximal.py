@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.errors import check_count
-from wflow.schemes.minimise import ROUNDING, NoMinimum, prox
+from wflow.schemes.minimise import NoMinimum, prox
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
 
 Array = NDArray[Any]
@@ -92,9 +92,3 @@ class Proximal(ParticleScheme):
             return max(1e-3 * min(1.0, change**order), 1e-9)
 
         return prox(flow, start, base, h, accuracy, max_iter=self.max_iter, memory=self.memory)
-
-
-def rises(old: Point, new: Point) -> bool:
-    """Whether Q rose by more than rounding, or is no number."""
-    slack = ROUNDING * np.finfo(old.x.dtype).eps * abs(old.value)
-    return not (new.is_finite and new.value <= old.value + slack)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wflow.energies import Entropy, PorousMedium
 from wflow.energies.energy import Energy
-from wflow.errors import InputError
+from wflow.errors import InputError, check_count
 from wflow.measures import Particles
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
 
@@ -124,8 +124,7 @@ class QuantileJKO(ParticleScheme):
     internals: ClassVar[tuple[type, ...]] = (NoneType, Entropy, PorousMedium)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.max_inner, int) or self.max_inner < 1:
-            raise InputError(f"max_inner must be a positive integer, got {self.max_inner!r}")
+        check_count("max_inner", self.max_inner)
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of sorted values, after the checks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Flow", "ParticleScheme", "Point", "Scheme", "Trial"]
+__all__ = ["ROUNDING", "Flow", "ParticleScheme", "Point", "Scheme", "Trial", "check_problem", "rises"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
-from wflow.measures import Blocks, Particles
+from wflow.measures import Particles
 
 Array = NDArray[Any]
 
@@ -58,6 +58,16 @@ class Trial:
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
+#: Differences of Q below this many units of round-off (of the working precision) have no sign.
+ROUNDING = 64
+
+
+def rises(old: Any, new: Any) -> bool:
+    """Whether Q rose from one point to another by more than rounding, or is no number."""
+    slack = ROUNDING * np.finfo(old.x.dtype).eps * abs(old.value)
+    return not (new.is_finite and new.value <= old.value + slack)
+
+
 class Flow:
     """``dx/d tau = v(x)`` as schemes see it: all blocks in one vector x, with the mass of every entry.
 
@@ -80,14 +90,12 @@ class Flow:
         #: Whether the controller wants error estimates that cost evaluations.
         self.wants_error = True
         self.n_evaluations = 0
-        self.mass = self.flat(
-            Blocks(
-                **{
-                    b: np.broadcast_to(self.template.mass(b)[..., None], x.shape)
-                    for b, x in self.template.blocks.items()
-                }
-            )
-        )
+        self.mass = self.flat(self._masses())
+
+    def _masses(self) -> dict[str, Array]:
+        """The mass of every entry, by block."""
+        rho = self.template
+        return {name: np.broadcast_to(rho.mass(name)[..., None], x.shape) for name, x in rho.blocks.items()}
 
     @staticmethod
     def flat(blocks: Mapping[str, Array]) -> Array:
@@ -179,6 +187,8 @@ class ParticleScheme:
     internals: ClassVar[tuple[type, ...]] = (NoneType,)
     #: Whether Q must not rise from step to step.
     monotone: ClassVar[bool] = True
+    #: Whether it moves particles by noise: the energy of its runs is the smooth part.
+    noisy: ClassVar[bool] = False
     name: str
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
