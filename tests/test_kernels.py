@@ -8,72 +8,80 @@ import numba
 import numpy as np
 import pytest
 from conftest import random_data, random_measure
+from scipy.special import erf as erf_
 
 import wflow
-from wflow.kernels.lanes import at, exp, n_lanes, put, tanh
+from wflow.kernels.lanes import erf, exp, n_lanes, tanh
+from wflow.kernels.matrices import at, put, registers
 
 
 @numba.njit
-def exponentials(values: Any) -> None:
+def apply(function: Any, values: Any) -> None:
+    """A function of registers, in place: values (K, 1, 1, lanes)."""
     for i in range(values.shape[0]):
-        put(values, i, 0, exp(at(values, i, 0)))
+        place = registers(values, i)
+        put(place, 0, 0, function(at(place, 0, 0)))
+
+
+@numba.njit
+def exponential(x: Any) -> Any:
+    return exp(x)
+
+
+@numba.njit
+def hyperbolic_tangent(x: Any) -> Any:
+    return tanh(x)
+
+
+@numba.njit
+def error_function(x: Any) -> Any:
+    return erf(x)
+
+
+def of_lanes(function: Any, x: Any) -> Any:
+    values = np.resize(x, (-(-x.size // n_lanes(x.dtype)), 1, 1, n_lanes(x.dtype)))
+    apply(function, values)
+    return values.ravel()[: x.size]
 
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float64, -708.0), (np.float32, -87.0)])
 def test_exp_within_one_ulp(dtype: Any, lowest: float) -> None:
     x = np.concatenate([np.linspace(lowest, 0, 200_000), -np.logspace(-30, 0, 4000)]).astype(dtype)
-    x = x[: x.size // 16 * 16]
-    values = x.reshape(-1, 1, n_lanes(dtype)).copy()
-    exponentials(values)
     exact = np.exp(x.astype(np.longdouble))
-    assert (np.abs(values.ravel() - exact) / exact).max() < np.finfo(dtype).eps
+    assert (np.abs(of_lanes(exponential, x) - exact) / exact).max() < np.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_exp_at_the_edges(dtype: Any) -> None:
-    values = np.zeros((1, 1, n_lanes(dtype)), dtype)
-    values[0, 0, :3] = [np.nan, -np.inf, -1e30]
-    exponentials(values)
-    assert np.isnan(values[0, 0, 0])
-    assert (values[0, 0, 1:3] >= 0).all() and (values[0, 0, 1:3] < 1e-37).all()
-    assert (values[0, 0, 3:] == 1).all()
-
-
-@numba.njit
-def hyperbolic_tangents(values: Any) -> None:
-    for i in range(values.shape[0]):
-        put(values, i, 0, tanh(at(values, i, 0)))
+    values = of_lanes(exponential, np.array([np.nan, -np.inf, -1e30, 0.0, -0.0], dtype))
+    assert np.isnan(values[0])
+    assert (values[1:3] >= 0).all() and (values[1:3] < 1e-37).all()
+    assert (values[3:] == 1).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_tanh_within_three_ulp(dtype: Any) -> None:
-    x = np.concatenate([np.linspace(-30, 30, 200_000), np.logspace(-30, 0, 4000), -np.logspace(-30, 0, 4000)])
-    x = x[: x.size // 16 * 16].astype(dtype)
-    values = x.reshape(-1, 1, n_lanes(dtype)).copy()
-    hyperbolic_tangents(values)
-    exact = np.tanh(x.astype(np.longdouble))
-    assert (np.abs(values.ravel() - exact) / np.abs(exact)).max() < 3 * np.finfo(dtype).eps
-    values[0, 0, :4] = [np.nan, np.inf, -np.inf, -0.0]
-    hyperbolic_tangents(values[:1])
-    np.testing.assert_array_equal(values[0, 0, :4], [np.nan, 1, -1, 0])
+@pytest.mark.parametrize(("function", "exact", "ulp"), [(hyperbolic_tangent, np.tanh, 3), (error_function, erf_, 5)])
+def test_odd_functions_within_a_few_ulp(function: Any, exact: Any, ulp: float, dtype: Any) -> None:
+    small = np.logspace(-30, 0, 4000)
+    x = np.concatenate([np.linspace(-30, 30, 200_000), np.linspace(-2, 2, 50_000), small, -small]).astype(dtype)
+    values = exact(x.astype(np.float64 if exact is erf_ else np.longdouble))
+    assert (np.abs(of_lanes(function, x) - values) / np.abs(values)).max() < ulp * np.finfo(dtype).eps
+    edges = of_lanes(function, np.array([np.nan, np.inf, -np.inf, -0.0, 0.0], dtype))
+    np.testing.assert_array_equal(edges, [np.nan, 1, -1, 0, 0])
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_results_do_not_depend_on_the_number_of_threads(dtype: Any) -> None:
+def test_results_do_not_depend_on_the_number_of_threads(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     objective = wflow.TransformerObjective(
         random_data(rng, 45, 4, 5), wflow.SoftmaxAttention(), wflow.FeedForward("gelu"), 0.1, layers=2
     )
     rho = random_measure(objective, {"theta": 13, "w": 21}, rng, dtype)
     results = []
-    before = numba.get_num_threads()
-    try:
-        for threads in (1, 2):
-            numba.set_num_threads(threads)
-            results.append(objective.evaluate(rho))
-    finally:
-        numba.set_num_threads(before)
+    for threads in (1, 2):
+        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
+        results.append(objective.evaluate(rho))
     assert results[0].value == results[1].value
     for block in rho.blocks:
         assert (results[0].velocity[block] == results[1].velocity[block]).all()

@@ -24,9 +24,9 @@ rule             measures sit at                     depth weights              
 
 from __future__ import annotations
 
-__all__ = ["DEPTH_RULES", "DepthRule", "Evaluation", "depth_rule"]
+__all__ = ["DEPTH_RULES", "Cut", "DepthRule", "Evaluation", "depth_rule"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,41 +67,85 @@ class DepthRule:
         """S, the number of depth nodes."""
         return len(self.nodes)
 
-    def forward(self, tokens: Array, mean: Callable[[Evaluation, Array], Array | None]) -> list[Array]:
-        """All states, from ``T_0 = tokens``; ``mean(e, T)`` is an encoder's average, or None where it is absent."""
-        states: list[Any] = [tokens] + [None] * (len(self.base) - 1)
+    def narrow(self, blocks: Collection[str]) -> tuple[bool, ...]:
+        """For every state, whether only those of its tokens matter that are read at the end.
+
+        ``blocks`` are those whose encoders treat every token on its own.
+        """
+        out = [True] * len(self.base)
+        for j in range(len(self.base) - 1, -1, -1):
+            for evaluation in self.stages[j]:
+                out[j] &= evaluation.block in blocks and all(out[target] for target, _ in evaluation.targets)
+            if j > 0:
+                out[self.base[j]] &= out[j]
+        return tuple(out)
+
+    def forward(
+        self, tokens: Array, mean: Callable[[Evaluation, Array, Array | None], Array | None], cut: Cut
+    ) -> list[Array]:
+        """All states, from ``T_0 = tokens``; ``mean(e, T, columns)`` is an encoder's average, or None where it is
+        absent. Narrow states, and what is added to no others, have the columns of ``cut`` alone."""
+        states: list[Any] = [cut.to(0, tokens)] + [None] * (len(self.base) - 1)
         for j, evaluations in enumerate(self.stages):
             if j > 0:
-                base = states[self.base[j]]
+                base = cut.to(j, states[self.base[j]])
                 states[j] = base if states[j] is None else base + states[j]
             for evaluation in evaluations:
-                value = mean(evaluation, states[j])
+                value = mean(evaluation, states[j], cut.asked(j, evaluation))
                 if value is not None:
                     for target, coefficient in evaluation.targets:
-                        states[target] = _add(states[target], coefficient * value)
+                        states[target] = _add(states[target], cut.to(target, coefficient * value))
         return states
 
     def adjoint(
         self,
         states: Sequence[Array],
         cotangent: Array,
-        pull: Callable[[Evaluation, Array, Array], Array | None],
-    ) -> Array:
-        """The cotangent of ``T_0`` from that of the last state.
+        pull: Callable[[Evaluation, Array, Array, Array | None, bool], Array | None],
+        cut: Cut,
+    ) -> None:
+        """Pull the cotangent of the last state back through all evaluations.
 
-        ``pull(e, T, k)`` is given the cotangent k of an evaluation's result, takes what it wants of it for the
-        parameters, and returns the cotangent of T (None where the encoder is absent).
+        ``pull(e, T, k, columns, wanted)`` is given the cotangent k of an evaluation's result, takes what it wants of it
+        for the parameters, and returns the cotangent of T if that is wanted (None where the encoder is absent).
         """
         bars: list[Any] = [None] * (len(self.base) - 1) + [cotangent]
         for j in range(len(self.base) - 1, -1, -1):
             for evaluation in reversed(self.stages[j]):
-                k = None
+                k, columns = None, cut.asked(j, evaluation)
                 for target, coefficient in evaluation.targets:
-                    k = _add(k, coefficient * bars[target])
-                bars[j] = _add(bars[j], pull(evaluation, states[j], k))  # type: ignore[arg-type]
+                    bar = bars[target] if columns is not None else cut.back(j, target, bars[target])
+                    k = _add(k, coefficient * bar)
+                bars[j] = _add(bars[j], pull(evaluation, states[j], k, columns, j > 0))  # type: ignore[arg-type]
             if j > 0:
-                bars[self.base[j]] = _add(bars[self.base[j]], bars[j])
-        return bars[0]  # type: ignore[no-any-return]
+                bars[self.base[j]] = _add(bars[self.base[j]], cut.back(self.base[j], j, bars[j]))
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Which states are narrow, and the columns that those have, of n."""
+
+    narrow: tuple[bool, ...]
+    columns: NDArray[np.intp]
+    n_tokens: int
+
+    def to(self, state: int, array: Array) -> Array:
+        """What a state takes of an array, all of whose tokens are there or only the columns."""
+        wide = array.shape[2] == self.n_tokens and len(self.columns) < self.n_tokens
+        return array[:, :, self.columns] if self.narrow[state] and wide else array
+
+    def asked(self, state: int, evaluation: Evaluation) -> Array | None:
+        """The columns that an evaluation at a wide state is asked for, None for all that the state has."""
+        targets = all(self.narrow[target] for target, _ in evaluation.targets)
+        return self.columns if targets and not self.narrow[state] else None
+
+    def back(self, state: int, later: int, bar: Array) -> Array:
+        """The cotangent of a later state as one of an earlier state: zero at the tokens that it does not have."""
+        if self.narrow[state] or not self.narrow[later]:
+            return bar
+        whole = np.zeros((*bar.shape[:2], self.n_tokens), bar.dtype)
+        whole[:, :, self.columns] = bar
+        return whole
 
 
 def _add(total: Array | None, term: Array | None) -> Array | None:

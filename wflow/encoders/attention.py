@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import aligned_zeros, from_lanes, groups_of, plain, to_lanes
+from wflow.encoders.layout import aligned_empty, aligned_zeros, from_lanes, side_by_side, to_lanes
+from wflow.encoders.protocol import pull
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -81,41 +82,19 @@ class SoftmaxAttention:
         halves = parameters.reshape(-1, 2, dimension, dimension)
         return halves[:, 0], halves[:, 1]
 
-    def _packed(self, tokens: Array, parameters: Array, weights: Array) -> tuple[Array, Array, Array]:
+    def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedHeads:
+        """These heads in the kernels' layout."""
         from wflow.kernels.lanes import n_lanes
 
-        lanes = n_lanes(tokens.dtype)
-        V, W = self.matrices(parameters.astype(tokens.dtype, copy=False), tokens.shape[1])
-        return to_lanes(V, lanes), to_lanes(W, lanes), to_lanes(weights.astype(tokens.dtype)[:, None], lanes)
+        lanes, dtype = n_lanes(parameters.dtype), parameters.dtype
+        V, W = self.matrices(parameters, dimension)
+        a = weights.astype(dtype)[:, None, None]
+        return PackedHeads(self, parameters, *(to_lanes(x, lanes) for x in (V, W, a)))
 
-    def _groups(self, tokens: Array, width: int) -> int:
-        return groups_of(len(tokens), 2 * tokens.size * width * sum(tokens.shape[1:]))
-
-    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
-        """``sum_j a_j f(T_b, theta_j)``, shape (B, D, n)."""
-        from wflow.kernels.attention import attention_mean
-
-        tokens = plain(tokens)
-        out = np.empty_like(tokens)
-        attention_mean(tokens, *self._packed(tokens, parameters, weights), out, self._groups(tokens, len(parameters)))
-        return out
-
-    def _transpose(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, ...]:
-        from wflow.kernels.attention import attention_vjp
-
-        tokens, cotangent = plain(tokens), plain(cotangent)
-        V, W, a = self._packed(tokens, parameters, weights)
-        tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
-        V_bar, W_bar = (aligned_zeros((groups, *V.shape), V.dtype) for _ in range(2))
-        attention_vjp(tokens, V, W, a, cotangent, tokens_bar, V_bar, W_bar)
-        width = len(parameters)
-        return tokens_bar, from_lanes(V_bar.sum(axis=0), width), from_lanes(W_bar.sum(axis=0), width)
-
-    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        tokens_bar, V_bar, W_bar = self._transpose(tokens, parameters, weights, cotangent)
+    def slope(self, parameters: Array, V_bar: Array, W_bar: Array) -> Array:
+        """The derivative by the parameters (M, p) from those by V and W: the chain rule."""
         if self.factored:
-            value, output, key, query = self._factors(parameters, tokens.shape[1])
+            value, output, key, query = self._factors(parameters, V_bar.shape[1])
             parts: tuple[Array, ...] = (
                 output.swapaxes(1, 2) @ V_bar,
                 V_bar @ value.swapaxes(1, 2),
@@ -124,11 +103,75 @@ class SoftmaxAttention:
             )
         else:
             parts = (V_bar, W_bar)
-        return tokens_bar, np.concatenate([part.reshape(len(parameters), -1) for part in parts], axis=1)
+        return np.concatenate([part.reshape(len(parameters), -1) for part in parts], axis=1)
+
+    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
+        """``sum_j a_j f(T_b, theta_j)``, shape (B, D, n)."""
+        return self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]).mean(tokens)
+
+    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
+        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
+        return pull(
+            self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]), tokens, cotangent
+        )
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <f(T_b, theta_j), cotangent_b> = <V_j, sum_b p Z^T>``: f is linear in V. Shape (M,)."""
-        _, V_bar, _ = self._transpose(tokens, parameters, np.zeros(len(parameters)), cotangent)
+        heads = self.packed(parameters.astype(tokens.dtype, copy=False), np.zeros(len(parameters)), tokens.shape[1])
+        sums = heads.zeros()
+        heads.vjp(tokens, cotangent, sums, wanted=False)
         V, _ = self.matrices(parameters, tokens.shape[1])
-        out: Array = np.einsum("mij,mij->m", V, V_bar)
+        out: Array = np.einsum("mij,mij->m", V, from_lanes(sums[0], len(parameters)))
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class PackedHeads:
+    """The heads of one slice in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
+
+    encoder: SoftmaxAttention
+    parameters: Array
+    V: Array
+    W: Array
+    weights: Array
+
+    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
+        from wflow.kernels.attention import attention_mean, attention_space
+
+        asked = tokens if columns is None else tokens[:, :, columns]
+        (B, D, n), q = tokens.shape, asked.shape[2]
+        T = side_by_side(tokens)
+        X = T if columns is None else side_by_side(asked)
+        *plan, registers = attention_space(B, D, n, q)
+        memory, out = aligned_empty((registers, self.V.shape[3]), tokens.dtype), np.empty(asked.shape, tokens.dtype)
+        attention_mean(*T, X[0], self.V, self.W, self.weights, n, q, tuple(plan), memory, out)
+        return out
+
+    def vjp(
+        self,
+        tokens: Array,
+        cotangent: Array,
+        sums: tuple[Array, ...],
+        columns: Array | None = None,
+        wanted: bool = True,
+    ) -> Array | None:
+        from wflow.kernels.attention import attention_space, attention_vjp
+
+        asked = tokens if columns is None else tokens[:, :, columns]
+        (B, D, n), q = tokens.shape, asked.shape[2]
+        T, p = side_by_side(tokens), side_by_side(cotangent)
+        X = T if columns is None else side_by_side(asked)
+        *plan, registers = attention_space(B, D, n, q)
+        memory = aligned_empty((registers, self.V.shape[3]), tokens.dtype)
+        bars = [np.empty(x.shape if wanted else (0, D, x.shape[2]), tokens.dtype) for x in (tokens, asked)]
+        attention_vjp(*T, *X, self.V, self.W, self.weights, n, q, tuple(plan), memory, *p, *bars, *sums)
+        if wanted and q < n:
+            bars[0][:, :, columns] += bars[1]
+        return bars[0] if wanted else None
+
+    def zeros(self) -> tuple[Array, ...]:
+        return aligned_zeros(self.V.shape, self.V.dtype), aligned_zeros(self.W.shape, self.W.dtype)
+
+    def slope(self, sums: tuple[Array, ...]) -> Array:
+        width = len(self.parameters)
+        return self.encoder.slope(self.parameters, *(from_lanes(x, width) for x in sums))

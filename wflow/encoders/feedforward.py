@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import aligned_zeros, from_lanes, groups_of, plain, to_lanes
+from wflow.encoders.layout import aligned_empty, aligned_zeros, from_lanes, side_by_side, to_lanes
+from wflow.encoders.protocol import pull
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -73,53 +74,94 @@ class FeedForward:
         W_1, W_2 = parameters[:, : m * inner], parameters[:, m * inner :]
         return W_1.reshape(-1, inner), W_2.reshape(-1, dimension, m).swapaxes(1, 2).reshape(-1, dimension)
 
-    def _packed(self, tokens: Array, parameters: Array, weights: Array) -> tuple[Array, Array, Array, int]:
-        from wflow.kernels.feedforward import ACTIVATIONS as CODES
+    def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedNeurons:
+        """These neurons in the kernels' layout."""
         from wflow.kernels.lanes import n_lanes
 
-        lanes = n_lanes(tokens.dtype)
-        A, C = self._neurons(parameters.astype(tokens.dtype, copy=False), tokens.shape[1])
-        a = np.repeat(weights.astype(tokens.dtype), self.hidden)[:, None]
-        return (
-            to_lanes(A, lanes),
-            to_lanes(C, lanes),
-            to_lanes(a, lanes),
-            CODES[self.activation],
-        )
-
-    def _groups(self, tokens: Array, width: int) -> int:
-        return groups_of(len(tokens), 2 * tokens.size * width * self.hidden)
+        lanes, dtype = n_lanes(parameters.dtype), parameters.dtype
+        A, C = self._neurons(parameters, dimension)
+        a = np.repeat(weights.astype(dtype), self.hidden)[:, None]
+        return PackedNeurons(self, parameters, *(to_lanes(x, lanes)[None] for x in (A, C, a)))
 
     def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
         """``sum_j a_j h(T_b, w_j)``, shape (B, D, n)."""
-        from wflow.kernels.feedforward import feedforward_mean
-
-        tokens = plain(tokens)
-        out = np.empty_like(tokens)
-        feedforward_mean(tokens, *self._packed(tokens, parameters, weights), out, self._groups(tokens, len(parameters)))
-        return out
-
-    def _transpose(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, ...]:
-        from wflow.kernels.feedforward import feedforward_vjp
-
-        tokens, cotangent = plain(tokens), plain(cotangent)
-        A, C, a, code = self._packed(tokens, parameters, weights)
-        tokens_bar, groups = np.empty_like(tokens), self._groups(tokens, len(parameters))
-        A_bar, C_bar = (aligned_zeros((groups, *x.shape), x.dtype) for x in (A, C))
-        feedforward_vjp(tokens, A, C, a, code, cotangent, tokens_bar, A_bar, C_bar)
-        units = len(parameters) * self.hidden
-        return tokens_bar, from_lanes(A_bar.sum(axis=0), units), from_lanes(C_bar.sum(axis=0), units)
+        return self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]).mean(tokens)
 
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
         """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        tokens_bar, A_bar, C_bar = self._transpose(tokens, parameters, weights, cotangent)
-        width = len(parameters)
-        W_2_bar = C_bar.reshape(width, self.hidden, -1).swapaxes(1, 2)
-        return tokens_bar, np.concatenate([A_bar.reshape(width, -1), W_2_bar.reshape(width, -1)], axis=1)
+        return pull(
+            self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]), tokens, cotangent
+        )
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <h(T_b, w_j), cotangent_b> = <W_2, sum_b p act(U)^T>``: h is linear in W_2. Shape (M,)."""
-        _, _, C_bar = self._transpose(tokens, parameters, np.zeros(len(parameters)), cotangent)
+        neurons = self.packed(parameters.astype(tokens.dtype, copy=False), np.zeros(len(parameters)), tokens.shape[1])
+        sums = neurons.zeros()
+        neurons.vjp(tokens, cotangent, sums, wanted=False)
         _, C = self._neurons(parameters, tokens.shape[1])
+        C_bar = from_lanes(sums[1][0], len(C))
         out: Array = np.einsum("ui,ui->u", C, C_bar).reshape(len(parameters), self.hidden).sum(axis=1)
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class PackedNeurons:
+    """The neurons of one slice in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
+
+    encoder: FeedForward
+    parameters: Array
+    A: Array
+    C: Array
+    weights: Array
+
+    def _inputs(self, tokens: Array) -> tuple[Any, ...]:
+        """What both kernels are given first: tokens with a row of ones for the bias, parameters, space."""
+        from wflow.kernels.feedforward import ACTIVATIONS as CODES
+        from wflow.kernels.feedforward import feedforward_space
+
+        B, D, n = tokens.shape
+        step, registers = feedforward_space(B, D, n)
+        if self.encoder.bias:
+            tokens = np.concatenate([tokens, np.ones((B, 1, n), tokens.dtype)], axis=1)
+        memory = aligned_empty((registers, self.A.shape[3]), tokens.dtype)
+        code = CODES[self.encoder.activation]
+        return side_by_side(tokens), (self.A, self.C, self.weights, code, n, step, memory)
+
+    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
+        from wflow.kernels.feedforward import feedforward_mean
+
+        if columns is not None:
+            tokens = tokens[:, :, columns]
+        (T, _), rest = self._inputs(tokens)
+        out = np.empty(tokens.shape, tokens.dtype)
+        feedforward_mean(T, *rest, out)
+        return out
+
+    def vjp(
+        self,
+        tokens: Array,
+        cotangent: Array,
+        sums: tuple[Array, ...],
+        columns: Array | None = None,
+        wanted: bool = True,
+    ) -> Array | None:
+        from wflow.kernels.feedforward import feedforward_vjp
+
+        asked = tokens if columns is None else tokens[:, :, columns]
+        T, rest = self._inputs(asked)
+        bar = np.empty(asked.shape if wanted else (0, *asked.shape[1:]), tokens.dtype)
+        feedforward_vjp(*T, *rest, *side_by_side(cotangent), bar, *sums)
+        if not wanted or columns is None:
+            return bar if wanted else None
+        whole = np.zeros(tokens.shape, tokens.dtype)
+        whole[:, :, columns] = bar
+        return whole
+
+    def zeros(self) -> tuple[Array, ...]:
+        return aligned_zeros(self.A.shape, self.A.dtype), aligned_zeros(self.C.shape, self.C.dtype)
+
+    def slope(self, sums: tuple[Array, ...]) -> Array:
+        width, hidden = len(self.parameters), self.encoder.hidden
+        A_bar, C_bar = (from_lanes(x[0], width * hidden) for x in sums)
+        W_2_bar = C_bar.reshape(width, hidden, -1).swapaxes(1, 2)
+        return np.concatenate([A_bar.reshape(width, -1), W_2_bar.reshape(width, -1)], axis=1)

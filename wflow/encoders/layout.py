@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["aligned_zeros", "from_lanes", "groups_of", "plain", "to_lanes"]
+__all__ = ["aligned_empty", "aligned_zeros", "from_lanes", "side_by_side", "to_lanes"]
 
 import math
 from typing import Any
@@ -19,10 +19,17 @@ LINE_BYTES = 64
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
     """Zeros that start with a cache line: a register that straddles two takes the kernels twice as long to read."""
+    out = aligned_empty(shape, dtype)
+    out[...] = 0
+    return out
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """The same without any particular values."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    memory = np.zeros(size + LINE_BYTES, np.uint8)
-    start = -memory.ctypes.data % LINE_BYTES
+    memory = np.empty(size + LINE_BYTES, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE_BYTES  # (memory.ctypes takes ten times as long)
     out: Array = memory[start : start + size].view(dtype).reshape(shape)
     return out
 
@@ -35,11 +42,11 @@ def to_lanes(array: Array, lanes: int) -> Array:
     >>> to_lanes(np.arange(3.0), 2)
     array([[0., 1.], [2., 0.]])
     """
-    blocks = -(-len(array) // lanes)
-    full = np.zeros((blocks * lanes, *array.shape[1:]), array.dtype)
-    full[: len(array)] = array
-    out = aligned_zeros((blocks, *array.shape[1:], lanes), array.dtype)
-    out[...] = np.moveaxis(full.reshape(blocks, lanes, *array.shape[1:]), 1, -1)
+    whole, rest = divmod(len(array), lanes)
+    out = aligned_zeros((whole + (rest > 0), *array.shape[1:], lanes), array.dtype)
+    out[:whole] = np.moveaxis(array[: whole * lanes].reshape(whole, lanes, *array.shape[1:]), 1, -1)
+    if rest:
+        out[whole, ..., :rest] = np.moveaxis(array[whole * lanes :], 0, -1)
     return out
 
 
@@ -55,18 +62,7 @@ def from_lanes(array: Array, width: int) -> Array:
     return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:])[:width])
 
 
-def plain(array: Array) -> Array:
-    """The array as kernels are compiled for it: contiguous and writable; copied only where it is not."""
-    return np.require(array, requirements=["C", "W"])
-
-
-#: Below about this many multiplications the threads cost more than they bring.
-SERIAL_WORK = 250_000
-
-
-def groups_of(n_prompts: int, work: int) -> int:
-    """How many groups of prompts share the work: never a function of the number of threads, nor then is any result.
-
-    ``work`` is the number of multiplications of a call, roughly.
-    """
-    return min(n_prompts, 16) if work > SERIAL_WORK else 1
+def side_by_side(tokens: Array) -> tuple[Array, Array]:
+    """All prompts (B, D, n) as one matrix (1, D, B n), and its transpose (1, B n, D)."""
+    B, D, n = tokens.shape
+    return tokens.transpose(1, 0, 2).copy().reshape(1, D, B * n), tokens.transpose(0, 2, 1).copy().reshape(1, B * n, D)

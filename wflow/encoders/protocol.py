@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Encoder", "pairing"]
+__all__ = ["Encoder", "Packed", "pack", "pairing", "pull"]
 
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -52,6 +53,85 @@ class Encoder(Protocol):
         ``a_j`` out, so that it is valid at ``a_j = 0``.
         """
         ...
+
+
+class Packed(Protocol):
+    """The particles of one slice, ready for evaluations: what the objective works with.
+
+    ``sums`` are arrays in a layout of its own to which derivatives by the parameters are added.
+    """
+
+    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
+        """``sum_j a_j f(T_b, beta_j)``, or the columns of it that are asked for."""
+        ...
+
+    def vjp(
+        self,
+        tokens: Array,
+        cotangent: Array,
+        sums: tuple[Array, ...],
+        columns: Array | None = None,
+        wanted: bool = True,
+    ) -> Array | None:
+        """The transpose: adds to ``sums``, without weights, and returns the cotangent of all tokens, if wanted."""
+        ...
+
+    def zeros(self) -> tuple[Array, ...]:
+        """Sums of nothing."""
+        ...
+
+    def slope(self, sums: tuple[Array, ...]) -> Array:
+        """The derivative (M, p) from sums."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Plain:
+    """Particles of an encoder that has no layout of its own."""
+
+    encoder: Encoder
+    parameters: Array
+    weights: Array
+
+    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
+        out = self.encoder.mean(tokens, self.parameters, self.weights)
+        return out if columns is None else out[:, :, columns]
+
+    def vjp(
+        self,
+        tokens: Array,
+        cotangent: Array,
+        sums: tuple[Array, ...],
+        columns: Array | None = None,
+        wanted: bool = True,
+    ) -> Array | None:
+        if columns is not None:
+            whole = np.zeros_like(tokens)
+            whole[:, :, columns] = cotangent
+            cotangent = whole
+        tokens_bar, slope = self.encoder.vjp(tokens, self.parameters, self.weights, cotangent)
+        sums[0][...] += slope
+        return tokens_bar
+
+    def zeros(self) -> tuple[Array, ...]:
+        return (np.zeros(self.parameters.shape, self.parameters.dtype),)
+
+    def slope(self, sums: tuple[Array, ...]) -> Array:
+        return sums[0]
+
+
+def pack(encoder: Encoder, parameters: Array, weights: Array, dimension: int) -> Packed:
+    """The particles of one slice, ready for evaluations."""
+    own = getattr(encoder, "packed", None)
+    return _Plain(encoder, parameters, weights) if own is None else own(parameters, weights, dimension)
+
+
+def pull(particles: Packed, tokens: Array, cotangent: Array) -> tuple[Array, Array]:
+    """The pair that :meth:`Encoder.vjp` returns."""
+    sums = particles.zeros()
+    tokens_bar = particles.vjp(tokens, cotangent, sums)
+    assert tokens_bar is not None
+    return tokens_bar, particles.slope(sums)
 
 
 def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:

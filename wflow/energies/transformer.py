@@ -4,16 +4,18 @@ from __future__ import annotations
 
 __all__ = ["TransformerObjective"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wflow.datasets.dataset import Dataset
-from wflow.depth import DepthRule, depth_rule
+from wflow.depth import Cut, DepthRule, depth_rule
 from wflow.depth import Evaluation as Stage
 from wflow.encoders import Encoder, FeedForward, SoftmaxAttention, pairing
+from wflow.encoders.protocol import Packed, pack
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
 from wflow.energies.internal import Entropy
 from wflow.errors import InputError, check_array, check_nonnegative
@@ -22,8 +24,16 @@ from wflow.measures import Blocks, Measure
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
 
-#: Prompts travel through the depth in batches whose states take at most this many bytes.
-STATE_BYTES = 64 * 2**20
+#: Prompts travel through the depth in batches: their states take at most so many bytes, and the kernels' sums over
+#: heads about so many, which the second-level cache holds.
+STATE_BYTES, SUM_BYTES = 32 * 2**20, 2**20
+
+#: Groups of prompts run on threads of their own if there is so much work, in multiplications; each has at least so many
+#: prompts and sums its own gradient, and all of those together take about so many bytes.
+THREADED_WORK, GROUP_PROMPTS, MOST_GROUPS, GRADIENT_BYTES = 2_000_000, 32, 16, 256 * 2**20
+
+#: A register of the kernels.
+REGISTER_BYTES = 64
 
 
 class TransformerObjective(Energy):
@@ -90,6 +100,11 @@ class TransformerObjective(Energy):
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
+        read = np.flatnonzero(dataset.readout.any(axis=(0, 1)))
+        self._built_in = all(type(e) in (SoftmaxAttention, FeedForward) for e in self.encoders.values())
+        token_wise = {b for b in ("theta", "w") if type(self.encoders.get(b)) in (FeedForward, type(None))}
+        narrow = self.rule.narrow(token_wise) if len(read) < dataset.n_tokens else (False,) * len(self.rule.base)
+        self._cut = Cut(narrow, read, dataset.n_tokens)
 
     @property
     def n_parameters(self) -> dict[str, int]:
@@ -103,33 +118,72 @@ class TransformerObjective(Energy):
         check_blocks(rho, self.n_parameters, self.rule.n_slices)
         return rho.at(self.rule.nodes, self.rule.weights)
 
-    def _batches(self, tokens: Array) -> list[slice]:
-        """Prompts in batches of bounded memory; their sizes are a function of the problem alone."""
-        bytes_each = 3 * len(self.rule.base) * tokens[0].size * tokens.itemsize
-        size = max(1, STATE_BYTES // bytes_each)
-        return [slice(start, start + size) for start in range(0, len(tokens), size)]
+    def _work(self, rho: Measure, n_prompts: int) -> int:
+        """About how many multiplications a forward pass takes."""
+        return 2 * n_prompts * self.dataset.n_tokens * sum(rho.points(block).size for block in rho.blocks)
 
-    def _forward(self, rho: Measure, tokens: Array) -> list[Array]:
-        def mean(stage: Stage, state: Array) -> Array | None:
-            if stage.block not in self.encoders:
-                return None
-            parameters = rho.points(stage.block)[stage.slice]
-            return self.encoders[stage.block].mean(state, parameters, rho.weights(stage.block)[stage.slice])
+    def _groups(self, rho: Measure, n_prompts: int, gradient_bytes: int = 1) -> list[list[slice]]:
+        """The prompts in groups of batches, a function of the problem alone: results do not depend on who does what."""
+        size = self.dataset.dimension * self.dataset.n_tokens
+        batch, count = STATE_BYTES // (3 * len(self.rule.base) * size * rho.dtype.itemsize), 1
+        if self._built_in:  # others may not be made for several threads
+            batch = min(batch, SUM_BYTES // (2 * size * REGISTER_BYTES))
+            if self._work(rho, n_prompts) > THREADED_WORK:
+                most = max(2, GRADIENT_BYTES // gradient_bytes)
+                count = min(n_prompts, max(2, n_prompts // GROUP_PROMPTS), MOST_GROUPS, most)
+        edges = [g * n_prompts // count for g in range(count + 1)]
+        batch = max(1, batch)
+        return [[slice(a, min(a + batch, end)) for a in range(start, end, batch)] for start, end in pairwise(edges)]
 
-        return self.rule.forward(tokens, mean)
+    def _share(self, work: Callable[[int], None], count: int, rho: Measure) -> None:
+        """``work(0), ..., work(count - 1)``, by several threads if that pays."""
+        if self._built_in and count > 1 and self._work(rho, self.dataset.n_prompts) > THREADED_WORK:
+            from wflow.kernels.threads import in_threads
 
-    def _pass(self, rho: Measure, pull: Any) -> float:
-        """Forward and adjoint through the depth; ``pull(stage, state, cotangent)`` as in the depth rule. Returns R."""
-        data, risk = self.dataset, 0.0
-        tokens = data.tokens.astype(rho.dtype, copy=False)
-        labels = data.labels.reshape(data.n_prompts, -1)
-        for batch in self._batches(tokens):
-            states = self._forward(rho, tokens[batch])
-            residual = data.read(states[-1]).reshape(-1, data.n_labels) - labels[batch]
-            risk += 0.5 * float(np.sum(residual**2)) / data.n_prompts
-            cotangent = np.tensordot(residual / data.n_prompts, data.readout, axes=1).astype(rho.dtype)
-            self.rule.adjoint(states, cotangent, pull)
-        return risk
+            in_threads(work, count)
+        else:
+            for i in range(count):
+                work(i)
+
+    def _layers(self, rho: Measure) -> dict[str, list[Packed]]:
+        """By block, the particles of every slice, ready for evaluations."""
+        layers: dict[str, list[Any]] = {block: [None] * len(rho.points(block)) for block in rho.blocks}
+        places = [(block, l) for block, slices in layers.items() for l in range(len(slices))]
+
+        def work(i: int) -> None:
+            block, l = places[i]
+            given = rho.points(block)[l], rho.weights(block)[l]
+            layers[block][l] = pack(self.encoders[block], *given, self.dataset.dimension)
+
+        self._share(work, len(places), rho)
+        return layers
+
+    def _forward(self, layers: dict[str, list[Packed]], tokens: Array, cut: Cut) -> list[Array]:
+        def mean(stage: Stage, state: Array, columns: Array | None) -> Array | None:
+            return layers[stage.block][stage.slice].mean(state, columns) if stage.block in layers else None
+
+        return self.rule.forward(tokens, mean, cut)
+
+    def _pass(
+        self, rho: Measure, layers: dict[str, list[Packed]], groups: list[list[slice]], pulls: list[Any], cut: Cut
+    ) -> float:
+        """Forward and adjoint through the depth, with ``pulls[g]`` for the evaluations of group g. Returns R."""
+        data = self.dataset
+        tokens, labels = data.tokens.astype(rho.dtype, copy=False), data.labels.reshape(data.n_prompts, -1)
+        readout = cut.to(len(cut.narrow) - 1, data.readout)
+        flat = readout.reshape(len(readout), -1)
+        errors = np.zeros(len(groups))
+
+        def work(g: int) -> None:
+            for batch in groups[g]:
+                states = self._forward(layers, tokens[batch], cut)
+                residual = states[-1].reshape(-1, flat.shape[1]).astype(np.float64) @ flat.T - labels[batch]
+                errors[g] += np.sum(residual**2)
+                cotangent = (residual / data.n_prompts) @ flat
+                self.rule.adjoint(states, cotangent.reshape(states[-1].shape).astype(rho.dtype), pulls[g], cut)
+
+        self._share(work, len(groups), rho)
+        return 0.5 * float(errors.sum()) / data.n_prompts
 
     def _regulariser(self, rho: Measure) -> float:
         """All of Q but the risk."""
@@ -141,19 +195,33 @@ class TransformerObjective(Energy):
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q, R (``parts["risk"]``) and the velocity in one forward and one adjoint pass."""
         rho = self.prepare(rho)
-        gradient = {block: np.zeros(rho.points(block).shape, rho.dtype) for block in rho.blocks}
+        layers = self._layers(rho)
+        groups = self._groups(rho, self.dataset.n_prompts, sum(rho.points(block).nbytes for block in rho.blocks))
+        sums = [{block: [layer.zeros() for layer in slices] for block, slices in layers.items()} for _ in groups]
 
-        def pull(stage: Stage, state: Array, cotangent: Array) -> Array | None:
-            if stage.block not in self.encoders:
-                return None
-            parameters, weights = rho.points(stage.block)[stage.slice], rho.weights(stage.block)[stage.slice]
-            state_bar, slope = self.encoders[stage.block].vjp(state, parameters, weights, cotangent)
-            gradient[stage.block][stage.slice] += slope
-            return state_bar
+        def pull_of(g: int) -> Any:
+            def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
+                if stage.block not in layers:
+                    return None
+                own = sums[g][stage.block][stage.slice]
+                return layers[stage.block][stage.slice].vjp(state, k, own, columns, wanted)
 
-        risk = self._pass(rho, pull)
-        scale = (-1 / self.rule.weights).astype(rho.dtype)[:, None, None]
-        velocity = {block: scale * g - self.weight_decay * rho.points(block) for block, g in gradient.items()}
+            return pull
+
+        risk = self._pass(rho, layers, groups, [pull_of(g) for g in range(len(groups))], self._cut)
+        velocity = {block: np.empty(rho.points(block).shape, rho.dtype) for block in rho.blocks}
+        places = [(block, l) for block, slices in layers.items() for l in range(len(slices))]
+
+        def work(i: int) -> None:
+            block, l = places[i]
+            first, *others = (group[block][l] for group in sums)
+            for other in others:
+                for total, more in zip(first, other):
+                    total += more
+            scale = rho.dtype.type(-1 / self.rule.weights[l])
+            velocity[block][l] = scale * layers[block][l].slope(first) - self.weight_decay * rho.points(block)[l]
+
+        self._share(work, len(places), rho)
         return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
 
     def value(self, rho: Measure) -> float:
@@ -175,7 +243,18 @@ class TransformerObjective(Energy):
                 f"tokens must have shape (B, {self.dataset.dimension}, {self.dataset.n_tokens}), got {given.shape}"
             )
         array = given.astype(rho.dtype, copy=False)
-        return np.concatenate([self.dataset.read(self._forward(rho, array[b])[-1]) for b in self._batches(array)])
+        layers, groups = self._layers(rho), self._groups(rho, len(array))
+        readout = self._cut.to(len(self._cut.narrow) - 1, self.dataset.readout)
+        flat = readout.reshape(len(readout), -1)
+        out = np.empty((len(array), len(flat)))
+
+        def work(g: int) -> None:
+            for batch in groups[g]:
+                final = self._forward(layers, array[batch], self._cut)[-1]
+                out[batch] = final.reshape(-1, flat.shape[1]).astype(np.float64) @ flat.T
+
+        self._share(work, len(groups), rho)
+        return out[:, 0] if self.dataset.labels.ndim == 1 else out
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``E <g(T(t), beta), p(t)> + lambda/2 |beta|^2`` (see :meth:`Energy.first_variation`)."""
@@ -198,18 +277,24 @@ class TransformerObjective(Energy):
 
     def _vary(self, rho: Measure, at: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
         """R and the first variation at points."""
-        phi = {block: np.zeros(x.shape[:2]) for block, x in at.items()}
+        layers, groups = self._layers(rho), self._groups(rho, self.dataset.n_prompts)
+        phi = [{block: np.zeros(x.shape[:2]) for block, x in at.items()} for _ in groups]
 
-        def pull(stage: Stage, state: Array, cotangent: Array) -> Array | None:
-            if stage.block not in self.encoders:
-                return None
-            encoder, parameters = self.encoders[stage.block], rho.points(stage.block)[stage.slice]
-            phi[stage.block][stage.slice] += pairing(encoder, state, at[stage.block][stage.slice], cotangent)
-            return encoder.vjp(state, parameters, rho.weights(stage.block)[stage.slice], cotangent)[0]
+        def pull_of(g: int) -> Any:
+            def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
+                if stage.block not in layers:
+                    return None
+                layer, points = layers[stage.block][stage.slice], at[stage.block][stage.slice]
+                phi[g][stage.block][stage.slice] += pairing(self.encoders[stage.block], state, points, k)
+                return layer.vjp(state, k, layer.zeros(), columns, wanted) if wanted else None
 
-        risk = self._pass(rho, pull)
+            return pull
+
+        everything = Cut((False,) * len(self.rule.base), self._cut.columns, self.dataset.n_tokens)
+        risk = self._pass(rho, layers, groups, [pull_of(g) for g in range(len(groups))], everything)
+        total = {block: sum(part[block] for part in phi) for block in at}
         decay = {block: 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2) for block, x in at.items()}
-        return risk, {block: value / self.rule.weights[:, None] + decay[block] for block, value in phi.items()}
+        return risk, {block: value / self.rule.weights[:, None] + decay[block] for block, value in total.items()}
 
 
 def _check_encoder(block: str, encoder: Any, dataset: Dataset) -> None:

@@ -1,184 +1,146 @@
-"""Attention heads: ``f(T, (V, W)) = V T softmax_col(T^T W T)``, averaged over heads, and its exact transpose.
+"""Attention heads ``f(T, X) = V T softmax_col(T^T W X)``, averaged over heads, and the exact transpose.
 
-Everything is a product of small matrices whose entries are registers over heads (see :mod:`wflow.kernels.lanes`).
-Prompts are dealt to a fixed number of groups; a group sums its own gradient and the groups are summed in order, so
-that results do not depend on the number of threads.
+T are the tokens of a prompt, and X those of its columns that are asked for. Everything is a product of small matrices
+whose entries are registers over heads (see :mod:`wflow.kernels.matrices`). What belongs to single tokens is done for
+several prompts at once; what belongs to pairs of tokens, for so few columns that it stays in the first-level cache.
 """
 
 from __future__ import annotations
 
-__all__ = ["attention_mean", "attention_vjp"]
+__all__ = ["attention_mean", "attention_space", "attention_vjp"]
 
-import numba
-import numpy as np
-
-from wflow.kernels.lanes import (
-    FAST,
-    add,
-    aligned,
+from wflow.kernels.lanes import mul
+from wflow.kernels.matrices import (
+    add_product,
+    add_scaled_product,
     at,
-    div,
-    exp,
+    columns,
+    extent,
     flipped,
-    fma,
-    mul,
+    kernel,
+    numbers,
     product,
     put,
+    registers,
     rows,
-    splat,
-    sub,
-    vmax,
+    scale_pair,
+    softmax_weights,
+    space,
+    sum_lanes,
+    times_product,
     zero,
 )
 
-kernel = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False)
-parallel_kernel = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False, parallel=True)
+#: What is done at a time: about so many registers of a quantity of single tokens, and of pairs of tokens.
+TOKEN_REGISTERS, PAIR_REGISTERS = 200, 512
+
+
+def attention_space(B: int, D: int, n: int, q: int) -> tuple[int, int, int]:
+    """Prompts at a time, columns at a time, and how many registers of space the kernels need."""
+    prompts = min(B, max(1, TOKEN_REGISTERS // (D * q)))
+    parts = -(-n * q // PAIR_REGISTERS)
+    width = -(-q // parts)
+    return prompts, width, B * D * (n + q) + prompts * q * (4 * D + 2) + n * width
 
 
 @kernel
-def _product(C, A, B, keep):
-    """``C = A B``, or ``C += A B`` with keep: one build for all calls."""
-    product(C, A, B, keep)
+def _scale(Z, inverse):
+    """``Z_i <- r_i Z_i``."""
+    D, q = extent(Z)
+    for d in range(D):
+        for i in range(q):
+            put(Z, d, i, mul(at(inverse, 0, i), at(Z, d, i)))
 
 
 @kernel
-def _clear(C):
-    """Zero, for every lane."""
-    for i in range(C.shape[0]):
-        for j in range(C.shape[1]):
-            put(C, i, j, zero(C))
+def attention_mean(T, T_flipped, X, V, W, weights, n, q, plan, memory, out):
+    """``out_b = sum_j a_j V_j T_b softmax_col(T_b^T W_j X_b)``.
 
-
-@kernel
-def _softmax(P, row, a):
-    """``a`` times the softmax of every column, with a row for what belongs to a column. Each pass runs over all
-    columns, so that the processor does not wait for the end of one."""
-    for i in range(P.shape[1]):
-        top = at(P, 0, i)
-        for j in range(1, P.shape[0]):
-            top = vmax(top, at(P, j, i))
-        put(row, 0, i, top)
-    for j in range(P.shape[0]):
-        for i in range(P.shape[1]):
-            put(P, j, i, exp(sub(at(P, j, i), at(row, 0, i))))
-    for i in range(P.shape[1]):
-        total = zero(P)
-        for j in range(P.shape[0]):
-            total = add(total, at(P, j, i))
-        put(row, 0, i, div(a, total))
-    for j in range(P.shape[0]):
-        for i in range(P.shape[1]):
-            put(P, j, i, mul(at(P, j, i), at(row, 0, i)))
-
-
-@kernel
-def _through_softmax(S, P, Z, G):
-    """``S <- P o (S - k)`` with ``k_i = sum_j P_ji S_ji``, which is <Z_i, G_i>."""
-    for i in range(S.shape[1]):
-        k = zero(S)
-        for d in range(Z.shape[0]):
-            k = fma(at(Z, d, i), at(G, d, i), k)
-        for j in range(S.shape[0]):
-            put(S, j, i, mul(at(P, j, i), sub(at(S, j, i), k)))
-
-
-@kernel
-def _add_scaled(C, a, A):
-    """``C += a A`` with a register a."""
-    for i in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            put(C, i, j, fma(a, at(A, i, j), at(C, i, j)))
-
-
-@kernel
-def _sum_lanes(A, out):
-    """``out_ij = sum over lanes of A_ij``."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            total = A[i, j, 0]
-            for lane in range(1, A.shape[2]):
-                total += A[i, j, lane]
-            out[i, j] = total
-
-
-@kernel
-def _scratch(V, count, height, width):
-    """``count`` matrices of registers below each other, which start with a cache line."""
-    return aligned(np.empty((count * height + 1, width, V.shape[3]), V.dtype))
-
-
-@kernel
-def _mean_group(tokens, V, W, weights, out, g, groups):
-    B, D, n = tokens.shape
-    # Slices with a step have general strides for numba: one build of _product serves all arguments.
-    tokens, V, W = tokens[::1], V[::1], W[::1]
-    small, P, row = _scratch(V, 3, D, n), _scratch(V, 1, n, n), _scratch(V, 1, 1, n)
-    U, Z, total = rows(small, 0, D), rows(small, D, 2 * D), rows(small, 2 * D, 3 * D)
-    for b in range(g * B // groups, (g + 1) * B // groups):
-        T = tokens[b]
-        _clear(total)
-        for h in range(V.shape[0]):
-            _product(U, W[h], T, False)
-            _product(P, flipped(T), U, False)
-            _softmax(P, row, at(weights, h, 0))
-            _product(Z, T, P, False)
-            _product(total, V[h], Z, True)
-        _sum_lanes(total, out[b])
-
-
-@parallel_kernel
-def attention_mean(tokens, V, W, weights, out, groups):
-    """``out_b = sum_j a_j V_j T_b softmax_col(T_b^T W_j T_b)``.
-
-    tokens, out (B, D, n); V, W (H, D, D, lanes), weights (H, 1, lanes).
+    T (1, D, B n) and its transpose T_flipped (1, B n, D); X (1, D, B q); V, W (H, D, D, lanes); weights (H, 1, 1,
+    lanes); plan and memory by :func:`attention_space`; out (B, D, q).
     """
-    if groups == 1:  # too little work for threads
-        _mean_group(tokens, V, W, weights, out, groups - 1, groups)
-    else:
-        for g in numba.prange(groups):  # g is unsigned, and would need builds of its own
-            _mean_group(tokens, V, W, weights, out, np.int64(g), groups)
+    B, D = out.shape[0], out.shape[1]
+    step, width = plan
+    T, T_flipped, X = numbers(T, 0), numbers(T_flipped, 0), numbers(X, 0)
+    totals, here = 0, B * D * q
+    zero(space(memory, totals, 1, B * D * q))
+    for h in range(V.shape[0]):
+        for first in range(0, B, step):
+            last = min(first + step, B)
+            c = (last - first) * q
+            U, Z = space(memory, here, D, c), space(memory, here + D * c, D, c)
+            inverse = space(memory, here + 2 * D * c, 1, c)
+            product(flipped(U), columns(X, first * q, last * q), flipped(registers(W, h)))
+            for b in range(first, last):
+                for i in range((b - first) * q, (b - first + 1) * q, width):
+                    j = min(i + width, (b - first + 1) * q)
+                    P = space(memory, here + (2 * D + 1) * c, n, j - i)
+                    product(P, columns(T, b * n, b * n + n), columns(U, i, j))
+                    softmax_weights(P, columns(inverse, i, j))
+                    product(columns(Z, i, j), rows(T_flipped, b * n, b * n + n), P)
+            _scale(Z, inverse)
+            total = space(memory, totals + first * D * q, D, c)
+            add_scaled_product(total, registers(weights, h), registers(V, h), Z)
+    for first in range(0, B, step):
+        last = min(first + step, B)
+        sum_lanes(space(memory, totals + first * D * q, D, (last - first) * q), out, first, q)
 
 
 @kernel
-def _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar, g, groups):
-    B, D, n = tokens.shape
-    tokens, cotangent, V, W = tokens[::1], cotangent[::1], V[::1], W[::1]  # as in _mean_group
-    V_bar, W_bar = V_bar[::1], W_bar[::1]
-    small, large, row = _scratch(V, 6, D, n), _scratch(V, 2, n, n), _scratch(V, 1, 1, n)
-    U, Z, G = rows(small, 0, D), rows(small, D, 2 * D), rows(small, 2 * D, 3 * D)
-    X, own, total = rows(small, 3 * D, 4 * D), rows(small, 4 * D, 5 * D), rows(small, 5 * D, 6 * D)
-    P, S = rows(large, 0, n), rows(large, n, 2 * n)
-    for b in range(g * B // groups, (g + 1) * B // groups):
-        T, p = tokens[b], cotangent[b]
-        _clear(total)
-        for h in range(V.shape[0]):
-            _product(U, W[h], T, False)
-            _product(P, flipped(T), U, False)
-            _softmax(P, row, splat(T.dtype.type(1)))
-            _product(Z, T, P, False)
-            _product(G, flipped(V[h]), p, False)
-            _product(S, flipped(T), G, False)
-            _through_softmax(S, P, Z, G)
-            _product(X, T, S, False)
-            _product(V_bar[h], p, flipped(Z), True)
-            _product(W_bar[h], X, flipped(T), True)
-            _product(own, flipped(W[h]), X, False)
-            _product(own, G, flipped(P), True)
-            _product(own, U, flipped(S), True)
-            _add_scaled(total, at(weights, h, 0), own)
-        _sum_lanes(total, tokens_bar[b])
+def attention_vjp(
+    T, T_flipped, X, X_flipped, V, W, weights, n, q, plan, memory, p, p_flipped, T_bar, X_bar, V_bar, W_bar
+):
+    """The transpose of :func:`attention_mean`: adds ``sum_b p Z^T`` to V_bar and ``sum_b T Gam X^T`` to W_bar, without
+    weights; ``T_bar_b = sum_j a_j (V^T p P^T + W X Gam^T)`` and ``X_bar_b = sum_j a_j W^T T Gam``, the sum of both in
+    T_bar where X are all tokens; none of the two where T_bar is empty.
 
-
-@parallel_kernel
-def attention_vjp(tokens, V, W, weights, cotangent, tokens_bar, V_bar, W_bar):
-    """The transpose of :func:`attention_mean`: ``V_bar = sum_b p Z^T``, ``W_bar = sum_b T Gam T^T`` without weights,
-    ``tokens_bar_b = sum_j a_j (V^T p P^T + W T Gam^T + W^T T Gam)``.
-
-    V_bar, W_bar (groups, H, D, D, lanes), zero on entry: one sum for every group of prompts.
+    p (1, D, B q), T_bar (B, D, n), X_bar (B, D, q), V_bar and W_bar (H, D, D, lanes); others as there.
     """
-    groups = V_bar.shape[0]
-    if groups == 1:
-        _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[0], W_bar[0], groups - 1, groups)
-    else:
-        for g in numba.prange(groups):  # g is unsigned, and would need builds of its own
-            _vjp_group(tokens, V, W, weights, cotangent, tokens_bar, V_bar[g], W_bar[g], np.int64(g), groups)
+    D, B = W.shape[1], X.shape[2] // q
+    step, width = plan
+    T, T_flipped, X, X_flipped = numbers(T, 0), numbers(T_flipped, 0), numbers(X, 0), numbers(X_flipped, 0)
+    p, p_flipped = numbers(p, 0), numbers(p_flipped, 0)
+    wanted, all_tokens = T_bar.size > 0, q == n
+    T_totals, X_totals, here = 0, 0 if all_tokens else B * D * n, B * D * (n + q)
+    if wanted:
+        zero(space(memory, 0, 1, B * D * (n + q)))
+    for h in range(V.shape[0]):
+        a = registers(weights, h)
+        for first in range(0, B, step):
+            last = min(first + step, B)
+            c = (last - first) * q
+            U, Z = space(memory, here, D, c), space(memory, here + D * c, D, c)
+            G, Y = space(memory, here + 2 * D * c, D, c), space(memory, here + 3 * D * c, D, c)
+            inverse, k = space(memory, here + 4 * D * c, 1, c), space(memory, here + (4 * D + 1) * c, 1, c)
+            pairs = here + (4 * D + 2) * c
+            T_total = space(memory, T_totals + first * D * n, D, (last - first) * n)
+            product(flipped(U), columns(X, first * q, last * q), flipped(registers(W, h)))
+            product(flipped(G), columns(p, first * q, last * q), registers(V, h))
+            for b in range(first, last):
+                keys, keys_flipped = columns(T, b * n, b * n + n), rows(T_flipped, b * n, b * n + n)
+                own = columns(T_total, (b - first) * n, (b - first + 1) * n)
+                for i in range((b - first) * q, (b - first + 1) * q, width):
+                    j = min(i + width, (b - first + 1) * q)
+                    P = space(memory, pairs, n, j - i)
+                    u, z, g = columns(U, i, j), columns(Z, i, j), columns(G, i, j)
+                    product(P, keys, u)
+                    softmax_weights(P, columns(inverse, i, j))
+                    product(z, keys_flipped, P)
+                    scale_pair(z, g, columns(inverse, i, j), columns(k, i, j))
+                    if wanted:
+                        add_scaled_product(own, a, g, flipped(P))
+                    times_product(P, keys, g, columns(k, i, j))
+                    product(columns(Y, i, j), keys_flipped, P)
+                    if wanted:
+                        add_scaled_product(own, a, u, flipped(P))
+            add_product(registers(V_bar, h), rows(p_flipped, first * q, last * q), flipped(Z))
+            add_product(flipped(registers(W_bar, h)), rows(X_flipped, first * q, last * q), flipped(Y))
+            if wanted:
+                X_total = space(memory, X_totals + first * D * q, D, c)
+                add_scaled_product(X_total, a, flipped(registers(W, h)), Y)
+    if wanted:
+        for first in range(0, B, step):
+            last = min(first + step, B)
+            sum_lanes(space(memory, T_totals + first * D * n, D, (last - first) * n), T_bar, first, n)
+            if not all_tokens:
+                sum_lanes(space(memory, X_totals + first * D * q, D, (last - first) * q), X_bar, first, q)

@@ -1,56 +1,45 @@
-"""A SIMD register as a numba value, so that kernels over many small matrices read like the mathematics.
+"""A SIMD register as a numba value, and functions of it, so that kernels read like the mathematics.
 
 Kernels here work on ``LANES`` attention heads or neurons at once: every entry of a small matrix is a register that
-holds that entry of all of them. ``at(A, i, j)`` reads it and ``put`` writes it, where the array A has the axes
-(rows, columns, lanes); of an array (rows, columns) ``at`` reads a number that all lanes share. A register has 64
-bytes, 8 float64 or 16 float32; LLVM splits it where the processor's own are shorter.
+holds that entry of all of them (see :mod:`wflow.kernels.matrices`). A register has 64 bytes, 8 float64 or 16 float32;
+LLVM splits it where the processor's own are shorter.
 """
 
 from __future__ import annotations
 
 __all__ = [
     "FAST",
+    "REGISTER_BYTES",
+    "LaneType",
     "add",
-    "aligned",
-    "at",
-    "columns",
     "div",
+    "erf",
     "exp",
-    "flipped",
     "fma",
+    "lane_sum",
     "mul",
     "n_lanes",
-    "product",
-    "put",
-    "rows",
     "splat",
     "sub",
     "tanh",
     "vmax",
-    "zero",
+    "where_negative",
 ]
 
 import math
-from itertools import chain
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, models, register_model
-from numba.np.arrayobj import populate_array
 from numpy.polynomial import chebyshev
 
 #: Floating-point freedoms of the kernels. Not ``fast``: ``nnan`` and ``ninf`` would make isnan lie.
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 REGISTER_BYTES = 64
-
-#: Tiles of a product that stay in registers have so many rows and columns: 24 sums, 6 entries of one factor and one of
-#: the other are the 32 registers of AVX-512. (More shapes for what is left would take longer to compile.)
-TILE_ROWS = (6, 3, 2, 1)
-TILE_COLUMNS = (4, 2, 1)
 
 
 def n_lanes(dtype: Any) -> int:
@@ -63,208 +52,27 @@ class LaneType(types.Type):  # type: ignore[misc]
 
     def __init__(self, element: Any) -> None:
         self.element = element
-        self.alignment = element.bitwidth // 8  # rows of small matrices start anywhere
+        self.itemsize = element.bitwidth // 8
         super().__init__(name=f"lanes({element})")
+
+    @property
+    def vector(self) -> ir.VectorType:
+        """The LLVM type."""
+        scalar = ir.DoubleType() if self.element == types.float64 else ir.FloatType()
+        return ir.VectorType(scalar, REGISTER_BYTES // self.itemsize)
 
 
 @register_model(LaneType)
 class _LaneModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, lane_type: LaneType) -> None:
-        scalar = ir.DoubleType() if lane_type.element == types.float64 else ir.FloatType()
-        super().__init__(manager, lane_type, ir.VectorType(scalar, REGISTER_BYTES // lane_type.alignment))
+        super().__init__(manager, lane_type, lane_type.vector)
 
 
-class _Matrix:
-    """An array argument inside generated code: the addresses of its entries, for arbitrary strides of the two axes."""
-
-    def __init__(self, context: Any, builder: Any, array_type: Any, array: Any) -> None:
-        fields = cgutils.create_struct_proxy(array_type)(context, builder, array)
-        self.builder = builder
-        self.start = builder.bitcast(fields.data, ir.IntType(8).as_pointer())
-        self.rows, self.columns = cgutils.unpack_tuple(builder, fields.shape)[:2]
-        self.down, self.right = cgutils.unpack_tuple(builder, fields.strides)[:2]
-        self.shared = array_type.ndim == 2
-        self.lanes = LaneType(array_type.dtype)
-        self.vector = context.get_value_type(self.lanes)
-
-    def address(self, row: Any, column: Any) -> Any:
-        offset = self.builder.add(self.builder.mul(row, self.down), self.builder.mul(column, self.right))
-        return self.builder.gep(self.start, [offset])
-
-    def load(self, address: Any) -> Any:
-        kind = self.vector.element if self.shared else self.vector
-        entry = self.builder.load(self.builder.bitcast(address, kind.as_pointer()))
-        entry.align = self.lanes.alignment
-        return _splat(self.builder, entry, self.vector) if self.shared else entry
-
-    def store(self, address: Any, value: Any) -> None:
-        target = self.builder.bitcast(address, self.vector.as_pointer())
-        self.builder.store(value, target).align = self.lanes.alignment
-
-
-def _splat(builder: Any, number: Any, vector: Any) -> Any:
+def broadcast(builder: Any, number: Any, vector: Any) -> Any:
+    """The number in every lane, in generated code."""
     undefined = ir.Constant(vector, ir.Undefined)
     one = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), vector.count), None))
-
-
-@intrinsic
-def at(typingctx: Any, array: Any, row: Any, column: Any) -> Any:
-    """Entry (row, column) as a register: of a (rows, columns, lanes) array, or of a (rows, columns) array of numbers
-    that all lanes share."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        matrix = _Matrix(context, builder, signature.args[0], args[0])
-        return matrix.load(matrix.address(*args[1:]))
-
-    return LaneType(array.dtype)(array, types.intp, types.intp), generate
-
-
-@intrinsic
-def put(typingctx: Any, array: Any, row: Any, column: Any, value: Any) -> Any:
-    """Write a register to a (rows, columns, lanes) array."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        matrix = _Matrix(context, builder, signature.args[0], args[0])
-        matrix.store(matrix.address(*args[1:3]), args[3])
-        return context.get_dummy_value()
-
-    return types.none(array, types.intp, types.intp, value), generate
-
-
-def _tiled(builder: Any, size: Any, counts: tuple[int, ...], body: Any) -> None:
-    """``body(first, count)`` for a partition of 0, ..., size - 1 into counts, which decrease to one."""
-    first = size.type(0)
-    for count in counts:
-        left = builder.sub(size, first)
-        end = builder.sub(size, builder.urem(left, size.type(count)))
-        with cgutils.for_range_slice(builder, first, end, size.type(count)) as (here, _):
-            body(here, count)
-        first = end
-
-
-@intrinsic
-def product(typingctx: Any, C: Any, A: Any, B: Any, keep: Any) -> Any:
-    """``C = A B``, or ``C += A B`` with keep: in tiles of C that stay in registers while k runs over the inner axis."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        C, A, B = (_Matrix(context, builder, *argument) for argument in zip(signature.args[:3], args[:3]))
-
-        def fill(i: Any, j: Any, n_rows: int, n_columns: int) -> None:
-            """The tile whose first entry is (i, j)."""
-            places = [
-                [C.address(builder.add(i, i.type(r)), builder.add(j, j.type(c))) for c in range(n_columns)]
-                for r in range(n_rows)
-            ]
-            zeros = ir.Constant(C.vector, None)
-            tile = [[cgutils.alloca_once(builder, C.vector) for _ in row] for row in places]
-            entries = [*zip(chain(*places), chain(*tile))]
-            for _, total in entries:
-                builder.store(zeros, total)
-            with builder.if_then(args[3]):
-                for place, total in entries:
-                    builder.store(C.load(place), total)
-            left = cgutils.alloca_once_value(builder, A.address(i, i.type(0)))
-            right = cgutils.alloca_once_value(builder, B.address(j.type(0), j))
-            with cgutils.for_range(builder, A.columns):
-                a, b = builder.load(left), builder.load(right)
-                column = [A.load(builder.gep(a, [builder.mul(i.type(r), A.down)])) for r in range(n_rows)]
-                for c in range(n_columns):
-                    x = B.load(builder.gep(b, [builder.mul(j.type(c), B.right)]))
-                    for y, sums in zip(column, tile):
-                        builder.store(_fma(builder, y, x, builder.load(sums[c])), sums[c])
-                builder.store(builder.gep(a, [A.right]), left)
-                builder.store(builder.gep(b, [B.down]), right)
-            for place, total in entries:
-                C.store(place, builder.load(total))
-
-        _tiled(
-            builder,
-            C.rows,
-            TILE_ROWS,
-            lambda i, n_rows: _tiled(
-                builder, C.columns, TILE_COLUMNS, lambda j, n_columns: fill(i, j, n_rows, n_columns)
-            ),
-        )
-        return context.get_dummy_value()
-
-    return types.none(C, A, B, types.boolean), generate
-
-
-def _view(context: Any, builder: Any, array_type: Any, array: Any, shape: Any, strides: Any, offset: Any) -> Any:
-    """The same memory from ``offset`` bytes on, seen as another matrix of registers or numbers."""
-    old = context.make_array(array_type)(context, builder, array)
-    view_type = matrix_type(array_type)
-    new = context.make_array(view_type)(context, builder)
-    start = builder.gep(builder.bitcast(old.data, ir.IntType(8).as_pointer()), [offset])
-    others = [cgutils.unpack_tuple(builder, axes)[2:] for axes in (old.shape, old.strides)]
-    populate_array(
-        new,
-        data=builder.bitcast(start, old.data.type),
-        shape=cgutils.pack_array(builder, [*shape, *others[0]]),
-        strides=cgutils.pack_array(builder, [*strides, *others[1]]),
-        itemsize=old.itemsize,
-        meminfo=old.meminfo,
-        parent=old.parent,
-    )
-    return impl_ret_borrowed(context, builder, view_type, new._getvalue())
-
-
-def matrix_type(array: Any) -> Any:
-    """One type for all views, so that one build of a kernel serves them."""
-    return array.copy(layout="A")
-
-
-@intrinsic
-def flipped(typingctx: Any, array: Any) -> Any:
-    """The transpose of the first two axes, as a view. (numpy's transpose takes numba a second to compile.)"""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        m = _Matrix(context, builder, signature.args[0], args[0])
-        shape, strides = (m.columns, m.rows), (m.right, m.down)
-        return _view(context, builder, signature.args[0], args[0], shape, strides, m.rows.type(0))
-
-    return matrix_type(array)(array), generate
-
-
-@intrinsic
-def rows(typingctx: Any, array: Any, first: Any, last: Any) -> Any:
-    """Rows first, ..., last - 1, as a view."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        m = _Matrix(context, builder, signature.args[0], args[0])
-        shape, strides = (builder.sub(args[2], args[1]), m.columns), (m.down, m.right)
-        return _view(context, builder, signature.args[0], args[0], shape, strides, builder.mul(args[1], m.down))
-
-    return matrix_type(array)(array, types.intp, types.intp), generate
-
-
-@intrinsic
-def columns(typingctx: Any, array: Any, first: Any, last: Any) -> Any:
-    """Columns first, ..., last - 1, as a view."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        m = _Matrix(context, builder, signature.args[0], args[0])
-        shape, strides = (m.rows, builder.sub(args[2], args[1])), (m.down, m.right)
-        return _view(context, builder, signature.args[0], args[0], shape, strides, builder.mul(args[1], m.right))
-
-    return matrix_type(array)(array, types.intp, types.intp), generate
-
-
-@intrinsic
-def aligned(typingctx: Any, array: Any) -> Any:
-    """The array without its last row, or moved towards it until it starts with a cache line: a register that
-    straddles two takes twice as long to read."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        m = _Matrix(context, builder, signature.args[0], args[0])
-        one = m.rows.type(1)
-        address = builder.ptrtoint(m.start, m.rows.type)
-        offset = builder.and_(builder.neg(address), m.rows.type(REGISTER_BYTES - 1))
-        shape, strides = (builder.sub(m.rows, one), m.columns), (m.down, m.right)
-        return _view(context, builder, signature.args[0], args[0], shape, strides, offset)
-
-    return matrix_type(array)(array), generate
 
 
 @intrinsic
@@ -272,125 +80,172 @@ def splat(typingctx: Any, number: Any) -> Any:
     """A register with the same number in every lane."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _splat(builder, args[0], context.get_value_type(signature.return_type))
+        return broadcast(builder, args[0], signature.return_type.vector)
 
     return LaneType(number)(number), generate
 
 
-@intrinsic
-def zero(typingctx: Any, array: Any) -> Any:
-    """A register of zeros, of the array's precision."""
+def _lanewise(name: str, formula: str, n_arguments: int, operation: Callable[..., Any]) -> Any:
+    """A function of registers, lane by lane: ``operation(builder, *vectors)`` writes its code."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(signature.return_type), None)
+        return operation(builder, *args)
 
-    return LaneType(array.dtype)(array), generate
-
-
-def _lanewise(name: str, formula: str, operation: Any) -> Any:
-    """An operation on registers, lane by lane."""
+    def one(typingctx: Any, a: Any) -> Any:
+        return a(a), generate
 
     def two(typingctx: Any, a: Any, b: Any) -> Any:
-        return a(a, b), lambda context, builder, signature, args: operation(builder, *args)
+        return a(a, b), generate
 
-    two.__name__, two.__doc__ = name, formula
-    return intrinsic(two)
+    def three(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+        return a(a, b, c), generate
 
-
-add = _lanewise("add", "a + b", lambda builder, a, b: builder.fadd(a, b))
-sub = _lanewise("sub", "a - b", lambda builder, a, b: builder.fsub(a, b))
-mul = _lanewise("mul", "a b", lambda builder, a, b: builder.fmul(a, b))
-div = _lanewise("div", "a / b", lambda builder, a, b: builder.fdiv(a, b))
-#: The larger of the two, and a where b is NaN (the exponential that follows brings it back).
-vmax = _lanewise("vmax", "max(a, b)", lambda builder, a, b: builder.select(builder.fcmp_ordered(">", b, a), b, a))
+    function = (one, two, three)[n_arguments - 1]
+    function.__name__, function.__doc__ = name, formula
+    return intrinsic(function)
 
 
-def _declared(builder: Any, name: str, vector: Any, arguments: int) -> Any:
+def _declared(builder: Any, name: str, vector: Any, n_arguments: int) -> Any:
     """LLVM's own function of this name on registers."""
     full = f"llvm.{name}.v{vector.count}f{64 if vector.element == ir.DoubleType() else 32}"
-    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * arguments), full)
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * n_arguments), full)
 
 
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def _constant(value: float, kind: Any) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def vector_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a b + c``, rounded once, in generated code."""
     return builder.call(_declared(builder, "fma", a.type, 3), [a, b, c])
 
 
-@intrinsic
-def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """``a b + c``, rounded once."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _fma(builder, *args)
-
-    return a(a, b, c), generate
+def vector_max(builder: Any, a: Any, b: Any) -> Any:
+    """The larger of the two, and b where one is NaN: one instruction of x86."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
-def _taylor(order: int) -> list[float]:
-    """The polynomial of degree ``order - 2`` nearest to ``(e^r - 1 - r) / r^2`` on |r| <= ln(2) / 2, lowest power
-    first: two terms shorter than Taylor's for the same accuracy."""
-    half = math.log(2) / 2
-
-    def remainder(x: Any) -> Any:
-        return sum((half * x) ** k / math.factorial(k + 2) for k in range(20))
-
-    scaled = chebyshev.cheb2poly(chebyshev.chebinterpolate(remainder, order - 2))
-    return [float(c) / half**k for k, c in enumerate(scaled)]
+def _polynomial(builder: Any, coefficients: list[float], x: Any) -> Any:
+    """By Horner's rule, lowest power first."""
+    *others, total = coefficients
+    total = _constant(total, x.type)
+    for c in reversed(others):
+        total = vector_fma(builder, total, x, _constant(c, x.type))
+    return total
 
 
-def _exponential(builder: Any, x: Any, double: bool) -> tuple[Any, Any, Any]:
+def _nearest(function: Callable[[Any], Any], low: float, high: float, degree: int) -> list[float]:
+    """The coefficients, lowest power first, of the polynomial that interpolates at Chebyshev's nodes of [low, high]; in
+    powers of ``2 (x - low)/(high - low) - 1``, or of x where the interval is symmetric."""
+    centre, half = (low + high) / 2, (high - low) / 2
+    powers = chebyshev.cheb2poly(chebyshev.chebinterpolate(lambda s: function(centre + half * s), degree))
+    scale = half if centre == 0 else 1.0
+    return [float(c) / scale**k for k, c in enumerate(powers)]
+
+
+def _exponential(builder: Any, x: Any) -> tuple[Any, Any, Any]:
     """``r, h, 2^k`` with ``e^x = 2^k (1 + r h)``, for -708 (-87) <= x <= 0; x below is taken as that; NaN stays NaN.
 
-    ``k = round(x / ln 2)``, ``|r| <= ln(2) / 2``.
+    ``k = round(x / ln 2)``, ``|r| <= ln(2) / 2``, ``h = 1 + r (e^r - 1 - r)/r^2``: interpolated, that is two terms
+    shorter than Taylor's polynomial for the same accuracy.
     """
     vector = x.type
+    double = vector.element == ir.DoubleType()
     integers = ir.VectorType(ir.IntType(64 if double else 32), vector.count)
-
-    def constant(value: float, kind: Any = vector) -> Any:
-        return ir.Constant(kind, [value] * kind.count)
-
     # Adding 1.5 * 2^mantissa rounds x / ln 2 to an integer and leaves it in the low bits, the exponent's bias added.
     # ln 2 = high + rest, where k * high is exact.
-    mantissa, bias, low, order = (52, 1023, -708.0, 11) if double else (23, 127, -87.0, 6)
+    mantissa, bias, low, degree = (52, 1023, -708.0, 9) if double else (23, 127, -87.0, 4)
     high, rest = (6.93147180369123816490e-01, 1.90821492927058770002e-10) if double else (0.693359375, -2.12194440e-4)
-    magic = constant(1.5 * 2.0**mantissa + bias)
-    x = builder.select(builder.fcmp_ordered("<", x, constant(low)), constant(low), x)
-    shifted = _fma(builder, x, constant(1 / math.log(2)), magic)
+    magic = _constant(1.5 * 2.0**mantissa + bias, vector)
+    x = vector_max(builder, _constant(low, vector), x)
+    shifted = vector_fma(builder, x, _constant(1 / math.log(2), vector), magic)
     k = builder.fsub(shifted, magic)
-    r = _fma(builder, k, constant(-rest), _fma(builder, k, constant(-high), x))
-    *others, h = _taylor(order)
-    h = constant(h)
-    for coefficient in [*others[::-1], 1.0]:
-        h = _fma(builder, h, r, constant(coefficient))
-    power = builder.shl(builder.bitcast(shifted, integers), constant(mantissa, integers))
+    r = vector_fma(builder, k, _constant(-rest, vector), vector_fma(builder, k, _constant(-high, vector), x))
+    half = math.log(2) / 2
+    tail = _nearest(lambda s: sum(s**j / math.factorial(j + 2) for j in range(20)), -half, half, degree)
+    h = _polynomial(builder, [1.0, *tail], r)
+    power = builder.shl(builder.bitcast(shifted, integers), _constant(mantissa, integers))
     return r, h, builder.bitcast(power, vector)
 
 
+def vector_exp(builder: Any, x: Any) -> Any:
+    """See :func:`exp`."""
+    r, h, power = _exponential(builder, x)
+    return builder.fmul(power, vector_fma(builder, r, h, _constant(1.0, x.type)))
+
+
+def _vector_tanh(builder: Any, x: Any) -> Any:
+    size = builder.call(_declared(builder, "fabs", x.type, 1), [x])
+    r, h, power = _exponential(builder, builder.fmul(_constant(-2.0, x.type), size))
+    e = vector_fma(builder, builder.fmul(r, h), power, builder.fsub(power, _constant(1.0, x.type)))
+    ratio = builder.fdiv(e, builder.fadd(_constant(2.0, x.type), e))
+    return builder.call(_declared(builder, "copysign", x.type, 2), [ratio, x])
+
+
+#: erf is its power series for |x| below, and ``1 - e^(-x^2) q(1/(x + 2))`` beyond; it is one from 6 on.
+ERF_SPLIT, ERF_END = 1.0, 6.0
+
+
+@np.vectorize
+def _erf_far(t: float) -> float:
+    """``e^(x^2) erfc(x)`` of t = 1/(x + 2). The rounding of x^2 does no harm where erfc is small."""
+    x = 1 / t - 2
+    return math.exp(x * x) * math.erfc(x)
+
+
+def _vector_erf(builder: Any, x: Any) -> Any:
+    double = x.type.element == ir.DoubleType()
+    one = _constant(1.0, x.type)
+    size = builder.call(_declared(builder, "fabs", x.type, 1), [x])
+    series = [
+        2 / math.sqrt(math.pi) * (-1) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(18 if double else 10)
+    ]
+    near = builder.fmul(_polynomial(builder, series, builder.fmul(x, x)), x)
+    start, end = 1 / (ERF_END + 2), 1 / (ERF_SPLIT + 2)
+    beyond = vector_max(builder, _constant(ERF_SPLIT, x.type), size)
+    t = builder.fdiv(_constant(2 / (end - start), x.type), builder.fadd(beyond, _constant(2.0, x.type)))
+    s = builder.fsub(t, _constant((end + start) / (end - start), x.type))
+    q = _polynomial(builder, _nearest(_erf_far, start, end, 17 if double else 6), s)  # of a variable from -1 to 1
+    decay = vector_exp(builder, builder.fneg(builder.fmul(beyond, beyond)))
+    far = vector_fma(builder, builder.fneg(decay), q, one)
+    far = builder.call(_declared(builder, "copysign", x.type, 2), [far, x])
+    return builder.select(builder.fcmp_ordered("<", size, _constant(ERF_SPLIT, x.type)), near, far)
+
+
 @intrinsic
-def exp(typingctx: Any, a: Any) -> Any:
-    """``e^a`` for a <= 0, lane by lane, to about one ulp. Results below the smallest normal number become about that
-    number; NaN stays NaN."""
+def lane_sum(typingctx: Any, a: Any) -> Any:
+    """The sum of the lanes, by halves."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        r, h, power = _exponential(builder, args[0], a.element == types.float64)
-        return builder.fmul(power, _fma(builder, r, h, ir.Constant(r.type, [1.0] * r.type.count)))
+        vector = a.vector
+        name = f"llvm.vector.reduce.fadd.v{vector.count}f{8 * a.itemsize}"
+        kind = ir.FunctionType(vector.element, [vector.element, vector])
+        reduce = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(reduce, [ir.Constant(vector.element, -0.0), args[0]], fastmath=("reassoc",))
 
-    return a(a), generate
+    return a.element(a), generate
 
 
-@intrinsic
-def tanh(typingctx: Any, a: Any) -> Any:
-    """``tanh(a) = -sign(a) e / (2 + e)`` with ``e = exp(-2 |a|) - 1``, lane by lane, to a few ulp; NaN stays NaN."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = args[0].type
-
-        def constant(value: float) -> Any:
-            return ir.Constant(vector, [value] * vector.count)
-
-        size = builder.call(_declared(builder, "fabs", vector, 1), args)
-        r, h, power = _exponential(builder, builder.fmul(constant(-2.0), size), a.element == types.float64)
-        e = _fma(builder, builder.fmul(r, h), power, builder.fsub(power, constant(1.0)))
-        ratio = builder.fdiv(e, builder.fadd(constant(2.0), e))
-        return builder.call(_declared(builder, "copysign", vector, 2), [ratio, args[0]])
-
-    return a(a), generate
+add = _lanewise("add", "a + b", 2, lambda builder, a, b: builder.fadd(a, b))
+sub = _lanewise("sub", "a - b", 2, lambda builder, a, b: builder.fsub(a, b))
+mul = _lanewise("mul", "a b", 2, lambda builder, a, b: builder.fmul(a, b))
+div = _lanewise("div", "a / b", 2, lambda builder, a, b: builder.fdiv(a, b))
+fma = _lanewise("fma", "``a b + c``, rounded once.", 3, vector_fma)
+vmax = _lanewise("vmax", "The larger of the two, and b where one is NaN.", 2, vector_max)
+exp = _lanewise(
+    "exp",
+    """``e^a`` for a <= 0, to about one ulp. Results below the smallest normal number become about that number; NaN
+    stays NaN.""",
+    1,
+    vector_exp,
+)
+tanh = _lanewise(
+    "tanh", "``tanh(a) = -sign(a) e/(2 + e)`` with ``e = exp(-2 |a|) - 1``, to a few ulp.", 1, _vector_tanh
+)
+erf = _lanewise("erf", "``2/sqrt(pi) int_0^a e^(-s^2) ds``, to a few ulp; NaN stays NaN.", 1, _vector_erf)
+where_negative = _lanewise(
+    "where_negative",
+    "b where a <= 0, c elsewhere and where a is NaN.",
+    3,
+    lambda builder, a, b, c: builder.select(builder.fcmp_ordered("<=", a, _constant(0.0, a.type)), b, c),
+)
