@@ -98,6 +98,18 @@ def test_nan_is_never_hidden(activation: str, dtype: Any) -> None:
         assert np.isfinite(out[0]).all() and np.isnan(out[1]).any()
 
 
+def test_an_overflow_names_its_place() -> None:
+    """One prompt is so large that its tokens leave the numbers on the way."""
+    tokens = np.ones((3, 2, 4))
+    tokens[1] = 1e3
+    data = wflow.Dataset(tokens, np.zeros(3), readout=(1, 2))
+    objective = wflow.TransformerObjective(data, feedforward=wflow.FeedForward("identity"), layers=2)
+    rho = wflow.Particles(w=np.full((2, 1, 4), 1e77))
+    with np.errstate(all="ignore"), pytest.raises(wflow.SolveError) as failure:
+        wflow.solve(objective, rho, (0, 1))
+    assert "the tokens of prompt 1 are inf at state 4 of 4 in depth, row 0, column 2" in str(failure.value)
+
+
 def test_large_scores_do_not_overflow() -> None:
     head = wflow.SoftmaxAttention()
     tokens = np.array([[[1.0, -2.0, 3.0]]])

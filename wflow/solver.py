@@ -300,7 +300,8 @@ class _Run:
         self.stats["seconds_first_evaluation"] = time.perf_counter() - began
         if not point.is_finite:
             raise SolveError(
-                f"the velocity at tau={self.tau:.9g} is not finite: check the initial measure and the encoders"
+                f"the velocity at tau={self.tau:.9g} is not finite ({self.flow.where_not_finite(point)}): check the "
+                "initial measure and the encoders"
             )
         return point
 
@@ -444,8 +445,10 @@ class _Run:
         self.stats["rejected"] += 1
         self.h, self.memory = verdict.h, verdict.memory
         words = f"{self._where(trial.h)} {verdict.reason}"
+        if not trial.failure and not trial.point.is_finite:
+            words = f"{words} ({self.flow.where_not_finite(trial.point)})"
         if self.h <= 0:
-            return Status.NOT_FINITE if "finite" in verdict.reason else Status.ENERGY_ROSE, words
+            return Status.ENERGY_ROSE if trial.point.is_finite else Status.NOT_FINITE, words
         if trial.failure and self.h < CONVERGENCE_COLLAPSE * self.h_largest:
             return Status.NOT_CONVERGED, words
         if self.h < max(STEP_COLLAPSE * self.h_largest, 16 * np.finfo(float).eps * abs(self.tau)):

@@ -87,6 +87,10 @@ class Energy:
         result = self.evaluate(rho)
         return Linearisation(result.value, self.first_variation(rho), result.parts)
 
+    def overflow(self, rho: Measure) -> str:
+        """What between a finite measure and its velocity is no finite number, in words; empty where unknown."""
+        return ""
+
     def value(self, rho: Measure) -> float:
         """``Q(rho)``."""
         return self.evaluate(rho).value

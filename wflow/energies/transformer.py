@@ -256,6 +256,21 @@ class TransformerObjective(Energy):
         self._share(work, len(groups), rho)
         return out[:, 0] if self.dataset.labels.ndim == 1 else out
 
+    def overflow(self, rho: Measure) -> str:
+        """The first prompt and depth at which tokens are no finite numbers, in words; empty where all are."""
+        rho = self.prepare(rho)
+        layers = self._layers(rho)
+        for group in self._groups(rho, self.dataset.n_prompts):
+            for batch in group:
+                tokens = self.dataset.tokens[batch].astype(rho.dtype)
+                for state, array in enumerate(self._forward(layers, tokens, self._cut)):
+                    if not np.isfinite(array).all():
+                        b, d, i = (int(k) for k in np.argwhere(~np.isfinite(array))[0])
+                        column = int(self._cut.columns[i]) if self._cut.narrow[state] else i
+                        where = f"state {state} of {len(self._cut.narrow) - 1} in depth, row {d}, column {column}"
+                        return f"the tokens of prompt {b + batch.start} are {array[b, d, i]} at {where}"
+        return ""
+
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``E <g(T(t), beta), p(t)> + lambda/2 |beta|^2`` (see :meth:`Energy.first_variation`)."""
         rho = self.prepare(rho)

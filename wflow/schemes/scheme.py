@@ -121,6 +121,17 @@ class Flow:
         result = self.energy.evaluate(self.measure(x))
         return Point(x, result.value, self.flat(result.velocity), result.parts)
 
+    def where_not_finite(self, point: Point) -> str:
+        """What of a point is no finite number, in words."""
+        for words, vector in (("", point.x), ("the velocity of ", getattr(point, "velocity", point.x))):
+            for block, array in self.unflat(vector).items():
+                if not np.isfinite(array).all():
+                    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+                    if words and (cause := self.energy.overflow(self.measure(point.x))):
+                        return cause
+                    return f"{words}{block} is {array[index]} at index {index}"
+        return f"Q is {point.value}"
+
     def inner(self, a: Array, b: Array) -> float:
         """The inner product of the label norm, summed in float64."""
         return float(
