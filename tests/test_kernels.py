@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -85,6 +90,37 @@ def test_results_do_not_depend_on_the_number_of_threads(dtype: Any, monkeypatch:
     assert results[0].value == results[1].value
     for block in rho.blocks:
         assert (results[0].velocity[block] == results[1].velocity[block]).all()
+
+
+PROGRAM = """
+import sys
+import numpy as np
+import wflow
+from wflow.kernels.lanes import n_lanes
+rng = np.random.default_rng(0)
+data = wflow.Dataset(rng.standard_normal((5, 3, 7)), rng.standard_normal(5))
+Q = wflow.TransformerObjective(data, wflow.SoftmaxAttention(), wflow.FeedForward("gelu"), 0.1, layers=2)
+rho = wflow.Particles(theta=rng.standard_normal((2, 11, 18)), w=rng.standard_normal((2, 9, 6)))
+answer = Q.evaluate(rho)
+np.savez(sys.argv[1], n_lanes=n_lanes(float), value=answer.value, **answer.velocity)
+"""
+
+
+def test_processors_with_shorter_registers_agree(tmp_path: Path) -> None:
+    """numba is told to write code for a processor without AVX-512."""
+    features = "+avx,+avx2,+fma,+sse4.2,+bmi,+bmi2" if platform.machine() in ("x86_64", "AMD64") else ""
+    if not features:
+        pytest.skip("the processor that is asked for is of another family")
+    shorter = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    results = []
+    for name, environment in (("own", {}), ("shorter", shorter)):
+        path = tmp_path / f"{name}.npz"
+        subprocess.run([sys.executable, "-c", PROGRAM, str(path)], check=True, env=os.environ | environment)
+        results.append(np.load(path))
+    own, other = results
+    assert other["n_lanes"] == 4
+    for key in ("value", "theta", "w"):
+        np.testing.assert_allclose(other[key], own[key], rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("activation", wflow.encoders.ACTIVATIONS)

@@ -1,8 +1,8 @@
 """A SIMD register as a numba value, and functions of it, so that kernels read like the mathematics.
 
 Kernels here work on ``LANES`` attention heads or neurons at once: every entry of a small matrix is a register that
-holds that entry of all of them (see :mod:`wflow.kernels.matrices`). A register has 64 bytes, 8 float64 or 16 float32;
-LLVM splits it where the processor's own are shorter.
+holds that entry of all of them (see :mod:`wflow.kernels.matrices`). A register is as long as the processor's: 64 bytes,
+8 float64 or 16 float32, with AVX-512, and 32 bytes elsewhere (LLVM takes two of 16 where those are the longest).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "FAST",
     "REGISTER_BYTES",
+    "WIDE",
     "LaneType",
     "add",
     "div",
@@ -33,13 +34,18 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 from numpy.polynomial import chebyshev
 
 #: Floating-point freedoms of the kernels. Not ``fast``: ``nnan`` and ``ninf`` would make isnan lie.
 FAST = {"contract", "arcp", "nsz", "reassoc"}
 
-REGISTER_BYTES = 64
+#: Whether the code is for a processor with 32 registers of 64 bytes; otherwise it has 16 of at most 32. numba's own
+#: settings, NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, may ask for less than the machine has.
+WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
+
+REGISTER_BYTES = 64 if WIDE else 32
 
 
 def n_lanes(dtype: Any) -> int:

@@ -41,6 +41,7 @@ from numba.extending import intrinsic, models, register_model
 from wflow.kernels.lanes import (
     FAST,
     REGISTER_BYTES,
+    WIDE,
     LaneType,
     broadcast,
     lane_sum,
@@ -52,8 +53,8 @@ from wflow.kernels.lanes import (
 INT = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
 
-#: The largest tile of a product: 24 sums, 6 entries of one factor and one of the other are the registers of AVX-512.
-TILE_ROWS, TILE_COLUMNS = 6, 4
+#: The largest tile of a product. Its sums, the entries of one factor and one of the other fill the registers.
+TILE_ROWS, TILE_COLUMNS = (6, 4) if WIDE else (6, 2)
 
 
 class MatrixType(types.Type):  # type: ignore[misc]
@@ -310,11 +311,11 @@ class _Tile:
         left, above = _variable(builder, a), _variable(builder, B.address(INT(0), self.column))
         with cgutils.for_range(builder, inner):
             a, b = builder.load(left), builder.load(above)
-            column = [_load(builder, A.kind, builder.gep(a, [offset])) for offset in offsets]
-            for j, offset in enumerate(right):
-                x = _load(builder, B.kind, builder.gep(b, [offset]))
-                for y, line in zip(column, sums):
-                    builder.store(vector_fma(builder, y, x, builder.load(line[j])), line[j])
+            xs = [_load(builder, B.kind, builder.gep(b, [offset])) for offset in right]
+            for offset, line in zip(offsets, sums):
+                y = _load(builder, A.kind, builder.gep(a, [offset]))
+                for x, total in zip(xs, line):
+                    builder.store(vector_fma(builder, y, x, builder.load(total)), total)
             builder.store(builder.gep(a, [step]), left)
             builder.store(builder.gep(b, [B.down]), above)
         return self.map(builder.load, sums)
