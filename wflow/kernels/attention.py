@@ -9,21 +9,18 @@ from __future__ import annotations
 
 __all__ = ["attention_mean", "attention_space", "attention_vjp"]
 
-from wflow.kernels.lanes import mul
 from wflow.kernels.matrices import (
     add_product,
     add_scaled_product,
-    at,
     columns,
-    extent,
     flipped,
     kernel,
     numbers,
     product,
-    put,
     registers,
     rows,
-    scale_pair,
+    scale,
+    scaled_product,
     softmax_weights,
     space,
     sum_lanes,
@@ -32,7 +29,7 @@ from wflow.kernels.matrices import (
 )
 
 #: What is done at a time: about so many registers of a quantity of single tokens, and of pairs of tokens.
-TOKEN_REGISTERS, PAIR_REGISTERS = 200, 512
+TOKEN_REGISTERS, PAIR_REGISTERS = 400, 512
 
 
 def attention_space(B: int, D: int, n: int, q: int) -> tuple[int, int, int]:
@@ -41,15 +38,6 @@ def attention_space(B: int, D: int, n: int, q: int) -> tuple[int, int, int]:
     parts = -(-n * q // PAIR_REGISTERS)
     width = -(-q // parts)
     return prompts, width, B * D * (n + q) + prompts * q * (4 * D + 2) + n * width
-
-
-@kernel
-def _scale(Z, inverse):
-    """``Z_i <- r_i Z_i``."""
-    D, q = extent(Z)
-    for d in range(D):
-        for i in range(q):
-            put(Z, d, i, mul(at(inverse, 0, i), at(Z, d, i)))
 
 
 @kernel
@@ -77,8 +65,7 @@ def attention_mean(T, T_flipped, X, V, W, weights, n, q, plan, memory, out):
                     P = space(memory, here + (2 * D + 1) * c, n, j - i)
                     product(P, columns(T, b * n, b * n + n), columns(U, i, j))
                     softmax_weights(P, columns(inverse, i, j))
-                    product(columns(Z, i, j), rows(T_flipped, b * n, b * n + n), P)
-            _scale(Z, inverse)
+                    scaled_product(columns(Z, i, j), rows(T_flipped, b * n, b * n + n), P, columns(inverse, i, j))
             total = space(memory, totals + first * D * q, D, c)
             add_scaled_product(total, registers(weights, h), registers(V, h), Z)
     for first in range(0, B, step):
@@ -125,8 +112,8 @@ def attention_vjp(
                     u, z, g = columns(U, i, j), columns(Z, i, j), columns(G, i, j)
                     product(P, keys, u)
                     softmax_weights(P, columns(inverse, i, j))
-                    product(z, keys_flipped, P)
-                    scale_pair(z, g, columns(inverse, i, j), columns(k, i, j))
+                    scaled_product(z, keys_flipped, P, columns(inverse, i, j))
+                    scale(g, columns(inverse, i, j), z, columns(k, i, j))
                     if wanted:
                         add_scaled_product(own, a, g, flipped(P))
                     times_product(P, keys, g, columns(k, i, j))

@@ -22,7 +22,8 @@ __all__ = [
     "put",
     "registers",
     "rows",
-    "scale_pair",
+    "scale",
+    "scaled_product",
     "softmax_weights",
     "space",
     "sum_lanes",
@@ -347,6 +348,21 @@ def _write_product(builder: Any, C: _Matrix, A: _Matrix, B: _Matrix) -> None:
     _in_tiles(builder, C, body)
 
 
+def _along_columns(tile: _Tile, row: _Matrix) -> list[list[Any]]:
+    """The entries of a row (1 x columns), the same for every row of the tile."""
+    places = [row.address(INT(0), tile.builder.add(tile.column, INT(j))) for j in range(tile.n_columns)]
+    return tile.constant([_load(tile.builder, row.kind, place) for place in places])
+
+
+def _write_scaled_product(builder: Any, C: _Matrix, A: _Matrix, B: _Matrix, r: _Matrix) -> None:
+    def body(tile: _Tile) -> None:
+        zeros = tile.constant([ir.Constant(C.vector, None)] * tile.n_columns)
+        sums = tile.product(A, B, zeros, transposed=True)
+        tile.store(C, tile.map(builder.fmul, sums, _along_columns(tile, r)))
+
+    _in_tiles(builder, C, body)
+
+
 def _write_add_product(builder: Any, C: _Matrix, A: _Matrix, B: _Matrix) -> None:
     _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A, B, tile.load(C), transposed=True)))
 
@@ -364,31 +380,29 @@ def _write_add_scaled_product(builder: Any, C: _Matrix, a: _Matrix, A: _Matrix, 
 
 def _write_times_product(builder: Any, C: _Matrix, A: _Matrix, B: _Matrix, k: _Matrix) -> None:
     def body(tile: _Tile) -> None:
-        places = [k.address(INT(0), builder.add(tile.column, INT(j))) for j in range(tile.n_columns)]
-        start = tile.constant([builder.fneg(_load(builder, k.kind, place)) for place in places])
+        start = tile.map(builder.fneg, _along_columns(tile, k))
         sums = tile.product(A, B, start, transposed=True)
         tile.store(C, tile.map(builder.fmul, sums, tile.load(C)))
 
     _in_tiles(builder, C, body)
 
 
-def _write_scale_pair(builder: Any, Z: _Matrix, G: _Matrix, r: _Matrix, k: _Matrix) -> None:
+def _write_scale(builder: Any, G: _Matrix, r: _Matrix, Z: _Matrix, k: _Matrix) -> None:
     def body(column: Any, count: int) -> None:
         here = [builder.add(column, INT(j)) for j in range(count)]
         scales = [_load(builder, r.kind, r.address(INT(0), i)) for i in here]
         totals = [_variable(builder, ir.Constant(Z.vector, None)) for _ in here]
-        with cgutils.for_range(builder, Z.rows) as loop:
+        with cgutils.for_range(builder, G.rows) as loop:
             for i, scale, total in zip(here, scales, totals):
-                scaled = []
-                for M in (Z, G):
-                    place = M.address(loop.index, i)
-                    scaled.append(builder.fmul(scale, _load(builder, M.kind, place)))
-                    _store(builder, M.kind, scaled[-1], place)
-                builder.store(vector_fma(builder, *scaled, builder.load(total)), total)
+                place = G.address(loop.index, i)
+                g = builder.fmul(scale, _load(builder, G.kind, place))
+                z = _load(builder, Z.kind, Z.address(loop.index, i))
+                _store(builder, G.kind, g, place)
+                builder.store(vector_fma(builder, g, z, builder.load(total)), total)
         for i, total in zip(here, totals):
             _store(builder, k.kind, builder.load(total), k.address(INT(0), i))
 
-    _tiles(builder, Z.columns, TILE_COLUMNS, body)
+    _tiles(builder, G.columns, TILE_COLUMNS, body)
 
 
 def _write_softmax_weights(builder: Any, S: _Matrix, inverse: _Matrix) -> None:
@@ -460,11 +474,9 @@ softmax_weights = _procedure(
     2,
     _write_softmax_weights,
 )
-scale_pair = _procedure(
-    "scale_pair",
-    """``Z_i <- r_i Z_i``, ``G_i <- r_i G_i`` and ``k_i = <Z_i, G_i>`` of what results, column by column.""",
-    4,
-    _write_scale_pair,
+scale = _procedure("scale", "``G_i <- r_i G_i`` and ``k_i = <Z_i, G_i>`` of what results.", 4, _write_scale)
+scaled_product = _procedure(
+    "scaled_product", "``C_i = r_i (A^T B)_i`` with a row r (1 x columns).", 4, _write_scaled_product
 )
 times_product = _procedure(
     "times_product", "``C <- C o (A^T B - k)`` with a row k (1 x columns).", 4, _write_times_product
