@@ -7,6 +7,8 @@ import velocity_peer
 
 options = velocity_peer.arguments()
 FLAGS = f"--xla_force_host_platform_device_count={options.threads} --xla_cpu_prefer_vector_width=512"
+if options.dtype == "float64":
+    FLAGS += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 import jax  # noqa: E402
@@ -18,11 +20,6 @@ from jax.sharding import NamedSharding, PartitionSpec  # noqa: E402
 CHUNK_BYTES = 2**18
 tree_map, einsum = jax.tree.map, jnp.einsum
 Matrices = tuple[Array, Array]
-
-
-def blocks(size: int, largest: int) -> int:
-    """The largest divisor of ``size`` that is at most ``largest``, and at least one."""
-    return max(d for d in range(1, size + 1) if size % d == 0 and d <= max(1, largest))
 
 
 # --- attention of one block of heads: tokens T (c, n, D), columns X (c, q, D), V = [d, e, m], W = [e, d, m]; index
@@ -85,7 +82,7 @@ class Velocity:
     def __init__(self, path: str, dtype: str, devices: int) -> None:
         self.p = p = velocity_peer.load(path, dtype)
         entries = CHUNK_BYTES // np.dtype(dtype).itemsize // p.n**2
-        self.heads = blocks(p.M, entries)
+        self.heads = velocity_peer.divisor(p.M, 2 * entries)
         share = -(-p.B // devices)
         self.chunk = min(share, max(1, entries // self.heads))
         chunks = -(-share // self.chunk)

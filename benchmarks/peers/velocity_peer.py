@@ -55,6 +55,11 @@ def load(path: str, dtype: str) -> SimpleNamespace:
     return p
 
 
+def divisor(size: int, largest: int) -> int:
+    """The largest divisor of ``size`` that is at most ``largest``, and at least one."""
+    return max(d for d in range(1, size + 1) if size % d == 0 and d <= max(1, largest))
+
+
 def finish(p: SimpleNamespace, risk: Any, theta_bar: Any, w_bar: Any, theta: Any, w: Any) -> Answer:
     """Q and the velocities, of the risk and its gradient: the weight decay and the particles' mass."""
     scale = p.M * p.L
