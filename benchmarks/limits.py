@@ -10,10 +10,13 @@ product of numpy's BLAS; exponentials of our own kernel on data in the first-lev
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads are ours: each has a product of its own
 
 import numba
 import numpy as np
@@ -21,11 +24,15 @@ import numpy as np
 from wflow.kernels.lanes import add, at, exp, fma, n_lanes, put
 
 KINDS = {"FMA": "Gflop/s", "exp": "G/s", "product": "Gflop/s", "triad": "GB/s"}
+#: Rates by kind, precision and number of threads.
+Rates = dict[tuple[str, str, int], float]
+
+#: numba types these, as it does the kernels of the package.
 kernel = numba.njit(nogil=True, error_model="numpy", boundscheck=False)
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _fma(x: Any, out: Any, rounds: int) -> None:
+@kernel
+def _fma(x, out, rounds):
     """Twelve sums ``s <- s y + z``, more than a unit has under way, that start from different numbers."""
     y, z = at(x, 0, 0), at(x, 1, 0)
     a, b, c, d, e, f = at(x, 2, 0), at(x, 3, 0), at(x, 4, 0), at(x, 5, 0), at(x, 6, 0), at(x, 7, 0)
@@ -37,15 +44,15 @@ def _fma(x: Any, out: Any, rounds: int) -> None:
     put(out, 0, 0, add(total, add(add(i, j), add(k, l))))
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _exp(x: Any, out: Any, rounds: int) -> None:
+@kernel
+def _exp(x, out, rounds):
     for _ in range(rounds):
         for i in range(x.shape[0]):
             put(out, i, 0, exp(at(x, i, 0)))
 
 
-@kernel  # type: ignore[untyped-decorator]
-def _triad(a: Any, b: Any, c: Any, s: Any) -> None:
+@kernel
+def _triad(a, b, c, s):
     for i in range(a.size):
         a[i] = b[i] + s * c[i]
 
@@ -67,16 +74,40 @@ def _work(kind: str, dtype: str) -> tuple[float, Callable[[], Any]]:
 
 
 def rate(kind: str, dtype: str, threads: int, repeats: int = 5) -> float:
-    """Work per nanosecond, of so many threads together."""
-    if kind == "product":  # BLAS has threads of its own
-        work = [_work(kind, dtype)]
-    else:
-        work = [_work(kind, dtype) for _ in range(threads)]
+    """Work per nanosecond, of so many threads together; the best of a few runs after one that compiles."""
+    work = [_work(kind, dtype) for _ in range(threads)]
     best = np.inf
-    with ThreadPoolExecutor(threads) as pool, threadpool_limits(threads):
+    with ThreadPoolExecutor(threads) as pool:
         for _ in range(repeats + 1):
             began = time.perf_counter()
             for future in [pool.submit(run) for _, run in work]:
                 future.result()
             best = min(best, time.perf_counter() - began)
     return float(sum(amount for amount, _ in work) / best / 1e9)
+
+
+def measure(dtypes: list[str], threads: int) -> Rates:
+    """All rates, on one thread and on all."""
+    counts = sorted({1, threads})
+    return {(kind, dtype, count): rate(kind, dtype, count) for kind in KINDS for dtype in dtypes for count in counts}
+
+
+def table(rates: Rates) -> str:
+    """The rates as a Markdown table."""
+    columns = list(dict.fromkeys((dtype, count) for _, dtype, count in rates))
+    lines = ["| limit | " + " | ".join(f"{dtype}, {count} thread{'s'[: count > 1]}" for dtype, count in columns) + " |"]
+    lines.append("|---" * (1 + len(columns)) + "|")
+    for kind, unit in KINDS.items():
+        lines.append(f"| {kind}, {unit} | " + " | ".join(f"{rates[kind, *column]:.3g}" for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    print(table(measure(["float64", "float32"], parser.parse_args().threads)))
+
+
+if __name__ == "__main__":
+    main()

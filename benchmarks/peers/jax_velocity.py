@@ -96,9 +96,7 @@ class Velocity:
         mesh = jax.make_mesh((devices,), ("prompts",))
         everywhere, divided = PartitionSpec(), PartitionSpec("prompts")
         specs = (everywhere, everywhere, divided, divided, divided)
-        self.arguments = [
-            jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip((p.theta, p.w, *data), specs)
-        ]
+        self.arguments = [jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip((p.theta, p.w, *data), specs)]
         sharded = jax.shard_map(self._evaluate, mesh=mesh, in_specs=specs, out_specs=everywhere, check_vma=False)
         self.compiled = jax.jit(sharded).lower(*self.arguments).compile()
 

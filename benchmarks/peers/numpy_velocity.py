@@ -9,8 +9,8 @@ from typing import Any
 
 os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 
-import numpy as np  # noqa: E402
-import velocity_peer  # noqa: E402
+import numpy as np
+import velocity_peer
 
 
 class Velocity:
