@@ -1,4 +1,23 @@
-"""One velocity evaluation of the Transformer objective in JAX (see ``velocity_peer.py``)."""
+"""One velocity evaluation of the Transformer objective in JAX (see ``velocity_peer.py``).
+
+What makes it fast, in order of weight (float64, one core of an Ice Lake server, against the form described last):
+
+* Columns of all prompts of a chunk as one batch r and heads last, [r, row, head]: no product transposes a large array,
+  and XLA fuses the softmax into the product before it (the attention of a layer and its adjoint 4.1 to 1.7 us).
+* In the adjoint the term ``k = sum_j P dP`` = <Z, G> enters as one more row of the product; as a difference it is
+  fused into the loop over j and summed n times (4.1 to 2.4 us, within the above).
+* Layer by layer, chunks of prompts and blocks of heads inside it, with attention computed again in the adjoint: kept
+  attention weights are copied into the arrays of a scan (medium: 3.0 instead of 2.1 s).
+* Chunks of attention weights of a quarter of a megabyte, blocks of heads of half one: 64 kB and 1 MB cost 10 to 30 %.
+* One host device for every thread, the prompts divided by ``shard_map``.
+* XLA's loop emitters of old in float64 (6 to 30 % faster; in float32 the new ones are, by 20 %), and 512-bit vectors.
+* The last layer for the read column only; exponentials not normalised, but the n times smaller Z.
+
+Tried and no faster: sums over d or j written out instead of products (XLA computes them again in every consumer: 1.9
+times slower), prompts along the last axis with a scan over heads (3 to 5 times slower), the reductions over m for the
+tokens with the axes in another order, oneDNN, YNN fusions turned off (20 % slower), fast math, fast min and max, and
+Eigen on one thread. The form before this one, [prompt, row, column, head] with kept weights, took twice as long.
+"""
 
 import os
 from typing import Any
