@@ -14,7 +14,7 @@ What makes it fast, in order of weight (float64, one core of an Ice Lake server,
 * The last layer for the read column only; exponentials not normalised, but the n times smaller Z.
 
 Tried and no faster: sums over d or j written out instead of products (XLA computes them again in every consumer: 1.9
-times slower), prompts along the last axis with a scan over heads (3 to 5 times slower), the reductions over m for the
+times slower), prompts along the last axis with a scan over heads (3 to 8 times slower), the reductions over m for the
 tokens with the axes in another order, oneDNN, YNN fusions turned off (20 % slower), fast math, fast min and max, and
 Eigen on one thread. The form before this one, [prompt, row, column, head] with kept weights, took twice as long.
 """
