@@ -10,7 +10,7 @@ help:
 	@echo "make demo      train a mean-field Transformer on digits: trajectory and figures in $(RUNS)"
 	@echo "make test      lint, types, tests (make test-all: the slow ones too)"
 	@echo "make docs      the documentation, in docs/_build/html"
-	@echo "make bench     one velocity evaluation against JAX (installs it into $(VENV)-bench)"
+	@echo "make bench     one velocity evaluation against JAX, PyTorch, numpy and the machine (in $(VENV)-bench)"
 	@echo "make wheel     build the wheel and try it outside the checkout"
 	@echo "make clean     remove caches, compiled kernels and build products"
 
@@ -55,8 +55,9 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.run
 	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check jax
+	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check '.[bench]'
 	$(BIN)/python benchmarks/velocity.py --peer-python $(VENV)-bench/bin/python
+	$(BIN)/python benchmarks/scaling.py
 
 # The wheel, tried where the checkout cannot be imported.
 wheel: $(BIN)/python

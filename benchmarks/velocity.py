@@ -1,10 +1,13 @@
-"""One velocity evaluation (forward pass and discrete adjoint over all prompts) against JAX, measured interleaved.
+"""One velocity evaluation (forward pass and discrete adjoint over all prompts) against other tools and the machine.
 
-    python benchmarks/velocity.py --peer-python PYTHON_WITH_JAX [--sizes medium] [--dtype float64]
+    python benchmarks/velocity.py --peer-python PYTHON_WITH_JAX_AND_TORCH [--sizes medium] [--dtype float64]
 
-Both sides compute Q and the velocity of the same Transformer: softmax attention with full W, tanh neurons, split-Euler
-depth. They run in turn, ours in this process and JAX in one of its own, and the program prints the median of each and
-the median of the ratios, after checking that they agree. ``--no-peer`` measures ours alone.
+All compute Q and the velocity of the same Transformer: softmax attention with full W, tanh neurons, split-Euler depth.
+They run in turn, ours in this process and every peer in one of its own, and the program prints medians of the seconds
+and of the ratios peer/wflow, after checking that results agree; then the limits of the machine (``limits.py``). The
+roofline is the work at these limits: the least work with everything kept for the adjoint, and the work of computing
+attention twice with what does not reach the result left out. ``--prompts`` takes the first prompts only: all cost is
+linear in B.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import limits  # before numpy: it gives BLAS one thread
+import numba
 import numpy as np
 
 import wflow
@@ -28,14 +33,31 @@ SIZES = {
     "large": (11, 21, 512, 32, 512),
     "wide": (17, 17, 1797, 12, 128),
 }
-PEER = Path(__file__).parent / "peers" / "jax_velocity.py"
+FOLDER = Path(__file__).parent / "peers"
+#: Program, its options, and the module it needs.
+PEERS = {
+    "jax": ("jax_velocity.py", [], "jax"),
+    "torch-eager": ("torch_velocity.py", ["--mode", "eager"], "torch"),
+    "torch-compiled": ("torch_velocity.py", ["--mode", "compiled"], "torch"),
+    "numpy": ("numpy_velocity.py", [], "numpy"),
+}
+#: Gflop/s of multiply-adds of the machine, all threads, on which peers took these seconds.
+REFERENCE_FMA = {"float64": 2 * 58, "float32": 2 * 117}
+REFERENCE = {
+    ("jax", "float64"): {"small": 0.046, "medium": 1.12, "large": 54.6, "wide": 15.6},
+    ("jax", "float32"): {"small": 0.023, "medium": 0.593, "wide": 8.8},
+    ("torch-compiled", "float64"): {"small": 0.056, "medium": 1.34, "large": 53.4, "wide": 14.8},
+    ("torch-compiled", "float32"): {"small": 0.051, "medium": 1.31, "large": 44, "wide": 8.2},
+}
+NUMPY_GFLOPS, NUMPY_SECONDS = 1.0, 60.0
 
 
-def problem(size: str, dtype: str) -> tuple[wflow.TransformerObjective, wflow.Particles]:
+def problem(size: str, dtype: str, prompts: int | None = None) -> tuple[wflow.TransformerObjective, wflow.Particles]:
     """A random in-context problem of a standard size."""
     D, n, B, L, M = SIZES[size]
     rng = np.random.default_rng(0)
-    data = wflow.Dataset(rng.standard_normal((B, D, n)), rng.standard_normal(B), readout=(D - 1, n - 1))
+    tokens, labels = rng.standard_normal((B, D, n)), rng.standard_normal(B)
+    data = wflow.Dataset(tokens[:prompts], labels[:prompts], readout=(D - 1, n - 1))
     objective = wflow.TransformerObjective(
         data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), weight_decay=1e-3, layers=L
     )
@@ -45,85 +67,135 @@ def problem(size: str, dtype: str) -> tuple[wflow.TransformerObjective, wflow.Pa
     return objective, wflow.Particles(theta=theta, w=w)
 
 
+def work(D: int, n: int, B: int, L: int, M: int, least: bool) -> tuple[float, float]:
+    """Flops and exponentials (a tanh counts as one): the least with everything kept for the adjoint; or attention
+    computed twice, the last layer for the column that is read and no cotangent of the data."""
+    heads = float(B * M)
+    if least:
+        return heads * L * (12 * D * D * n + 12 * D * n * n + 12 * D * n), heads * L * (n * n + n)
+    flops = 14 * D * D * n + 16 * D * n * n + 14 * D * n
+    layers = L - 1 + 1 / n  # every term is linear in the columns
+    unneeded = (2 * D * D * n + 4 * D * n * n) * (1 if L > 1 else 1 / n)
+    return heads * (layers * flops - unneeded), heads * layers * 2 * (n * n + n)
+
+
 class Peer:
-    """The JAX program in a process of its own: one evaluation for every line "run"."""
+    """A program in a process of its own: one evaluation for every line "run"."""
 
-    def __init__(self, python: str, objective: wflow.TransformerObjective, rho: wflow.Particles, folder: Path) -> None:
-        data = objective.dataset
-        path = folder / "problem.npz"
-        np.savez(
-            path,
-            tokens=data.tokens.astype(rho.dtype),
-            labels=data.labels,
-            readout_row=data.dimension - 1,
-            readout_column=data.n_tokens - 1,
-            theta=rho.theta,
-            w=rho.w,
-            weight_decay=objective.weight_decay,
-        )
-        self.result = folder / "result.npz"
-        command = [python, str(PEER), str(path), "--dtype", str(rho.dtype)]
+    def __init__(self, name: str, python: str, path: Path, dtype: str, threads: int) -> None:
+        program, options, _ = PEERS[name]
+        self.name, self.times, self.difference = name, list[float](), 0.0
+        command = [python, str(FOLDER / program), str(path), "--dtype", dtype, "--threads", str(threads), *options]
+        self.result = path.with_name(f"{name}.npz")
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._expect("ready")
+        if self._answer() != "ready":
+            sys.exit(f"the peer {name} did not start: {' '.join(command)}")
 
-    def _say(self, line: str) -> str:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def _expect(self, word: str) -> None:
-        assert self.process.stdout is not None
-        if self.process.stdout.readline().strip() != word:
-            sys.exit(f"the peer {PEER.name} did not start; does {self.process.args[0]} have jax?")  # type: ignore[index]
+    def _say(self, line: str) -> str:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        return self._answer()
 
-    def seconds(self) -> float:
+    def run(self) -> None:
         """One evaluation."""
-        return float(self._say("run"))
+        self.times.append(float(self._say("run")))
 
-    def velocity(self) -> Any:
-        """What it computes: value, v_theta, v_w."""
+    def compare(self, ours: Any) -> None:
+        """The largest relative difference of Q and the velocities."""
         self._say(f"save {self.result}")
-        return np.load(self.result)
+        theirs = np.load(self.result)
+        differences = [abs(ours.value - float(theirs["value"])) / ours.value]
+        for block in ("theta", "w"):
+            v = theirs[f"v_{block}"]
+            differences.append(float(np.abs(ours.velocity[block] - v).max() / np.abs(v).max()))
+        self.difference = max(differences)
 
     def close(self) -> None:
         """End the process."""
         self.process.communicate("quit\n")
 
 
-def largest_difference(objective: wflow.TransformerObjective, rho: wflow.Particles, peer: Peer) -> float:
-    """The largest relative difference of Q and the velocities."""
-    ours, theirs = objective.evaluate(rho), peer.velocity()
-    differences = [abs(ours.value - float(theirs["value"])) / ours.value]
-    for block in ("theta", "w"):
-        v = theirs[f"v_{block}"]
-        differences.append(float(np.abs(ours.velocity[block] - v).max() / np.abs(v).max()))
-    return max(differences)
+def write(path: Path, objective: wflow.TransformerObjective, rho: wflow.Particles) -> None:
+    """The problem, for the peers."""
+    data = objective.dataset
+    np.savez(
+        path,
+        tokens=data.tokens.astype(rho.dtype),
+        labels=data.labels,
+        readout_row=data.dimension - 1,
+        readout_column=data.n_tokens - 1,
+        theta=rho.theta,
+        w=rho.w,
+        weight_decay=objective.weight_decay,
+    )
 
 
-def measure(size: str, dtype: str, repeats: int, python: str | None) -> list[str]:
-    """One row of the table."""
-    objective, rho = problem(size, dtype)
-    objective.evaluate(rho)
+def installed(names: list[str], python: str) -> list[str]:
+    """The peers whose module this interpreter has; the others are named."""
+    found = []
+    for name in names:
+        if subprocess.run([python, "-c", f"import {PEERS[name][2]}"], capture_output=True).returncode == 0:
+            found.append(name)
+        else:
+            print(f"{name}: {python} has no {PEERS[name][2]}; skipped")
+    return found
+
+
+def measure(size: str, dtype: str, names: list[str], options: argparse.Namespace) -> tuple[str, limits.Rates]:
+    """One row of the table, and the limits at this moment."""
+    D, n, B, L, M = SIZES[size]
+    B = min(B, options.prompts or B)
+    if work(D, n, B, L, M, True)[0] / NUMPY_GFLOPS / 1e9 > NUMPY_SECONDS and len(names) > 1:
+        names = [name for name in names if name != "numpy"]
+    objective, rho = problem(size, dtype, B)
+    rates = limits.measure([dtype], options.threads)
     ours: list[float] = []
-    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        peer = Peer(python, objective, rho, Path(folder)) if python else None
-        difference = largest_difference(objective, rho, peer) if peer else 0.0
-        if difference > (1e-10 if dtype == "float64" else 1e-3):
-            sys.exit(f"{size}, {dtype}: the two differ by {difference:.2g}; no time is worth comparing")
-        for _ in range(repeats):
+        path = Path(folder) / "problem.npz"
+        write(path, objective, rho)
+        peers = {name: Peer(name, options.peer_python, path, dtype, options.threads) for name in names}
+        evaluation = objective.evaluate(rho)
+        for peer in peers.values():
+            peer.compare(evaluation)
+            if peer.difference > (1e-10 if dtype == "float64" else 1e-3):
+                sys.exit(f"{size}, {dtype}: {peer.name} differs by {peer.difference:.2g}; no time is worth comparing")
+        for _ in range(options.repeats or (3 if size in ("large", "wide") else 7)):
             began = time.perf_counter()
             objective.evaluate(rho)
             ours.append(time.perf_counter() - began)
-            if peer:
-                theirs.append(peer.seconds())
-        if peer:
+            for peer in peers.values():
+                peer.run()
+        for peer in peers.values():
             peer.close()
-    row = [size, dtype, f"{np.median(ours):.3g}"]
-    if theirs:
-        row += [f"{np.median(theirs):.3g}", f"{np.median(np.array(ours) / theirs):.2f}", f"{difference:.1e}"]
-    return row
+    seconds = float(np.median(ours))
+    row = [f"{size} ({D}, {n}, {B}, {L}, {M})", f"{seconds:.3g}"]
+    for name in options.peers:
+        if name not in peers:
+            row.append("")
+            continue
+        times = peers[name].times
+        cell = f"{np.median(times):.3g} ({np.median(np.divide(times, ours)):.2f})"
+        reference = REFERENCE.get((name, dtype), {}).get(size)
+        if reference:
+            expected = reference * B / SIZES[size][2] * REFERENCE_FMA[dtype] / rates["FMA", dtype, options.threads]
+            reached = expected / float(np.median(times))
+            cell += "" if reached >= 0.8 else " !"
+            options.notes.append(
+                f"{size}, {dtype}: {name} reaches {100 * reached:.0f} % of its reference speed"
+                + ("" if reached >= 0.8 else ", below 80 %: its ratio does not count")
+            )
+        row.append(cell)
+    row.append(f"{max(peer.difference for peer in peers.values()):.1e}" if peers else "")
+    for least in (True, False):
+        flops, exponentials = work(D, n, B, L, M, least)
+        at_best = flops / rates["FMA", dtype, options.threads] + exponentials / rates["exp", dtype, options.threads]
+        row += [f"{at_best / 1e9:.3g}", f"{at_best / 1e7 / seconds:.0f} %"]
+    return "| " + " | ".join(row) + " |", rates
 
 
 def main() -> None:
@@ -131,15 +203,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "medium"])
     parser.add_argument("--dtype", nargs="+", choices=["float64", "float32"], default=["float64", "float32"])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has jax")
+    parser.add_argument("--repeats", type=int, help="evaluations of each (default: 7; 3 of large and wide)")
+    parser.add_argument("--prompts", type=int, help="the first prompts only")
+    parser.add_argument("--threads", type=int, default=numba.config.NUMBA_NUM_THREADS)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has jax and torch")
     parser.add_argument("--no-peer", action="store_true", help="measure wflow alone")
-    arguments = parser.parse_args()
-    print(f"{'size':8} {'dtype':8} {'wflow s':>9} {'JAX s':>9} {'ratio':>7} {'difference':>11}")
-    for size in arguments.sizes:
-        for dtype in arguments.dtype:
-            row = measure(size, dtype, arguments.repeats, None if arguments.no_peer else arguments.peer_python)
-            print(f"{row[0]:8} {row[1]:8} " + " ".join(f"{x:>{w}}" for x, w in zip(row[2:], (9, 9, 7, 11))), flush=True)
+    options = parser.parse_args()
+    numba.config.NUMBA_NUM_THREADS = options.threads
+    options.peers = [] if options.no_peer else installed(options.peers, options.peer_python)
+    options.notes = []
+    rates: dict[str, list[limits.Rates]] = {}
+    print(f"Medians, {options.threads} threads (numpy: one); in brackets those of the ratios peer/wflow.")
+    for dtype in options.dtype:
+        head = ["(D, n, B, L, M)", "wflow s", *(f"{name} s" for name in options.peers), "difference"]
+        head += ["least work s", "share", "recomputing s", "share"]
+        print(f"\n{dtype}\n\n| {' | '.join(head)} |\n{'|---' * len(head)}|", flush=True)
+        for size in options.sizes:
+            row, now = measure(size, dtype, options.peers, options)
+            rates.setdefault(dtype, []).append(now)
+            print(row, flush=True)
+    medians = {key: float(np.median([now[key] for now in runs])) for runs in rates.values() for key in runs[0]}
+    print(f"\n{limits.table(medians)}\n")
+    print(*options.notes, sep="\n")
 
 
 if __name__ == "__main__":
