@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import random_data, random_measure
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import wflow
@@ -86,6 +86,9 @@ def test_value_and_velocity(architecture: Any, dtype: Any) -> None:
     seed=st.integers(0, 2**32 - 1),
     single=st.booleans(),
 )
+@example(D=3, n=41, B=2, L=2, M=9, units=5, seed=0, single=False)  # pairs of tokens in several parts
+@example(D=23, n=5, B=3, L=2, M=17, units=19, seed=0, single=True)
+@example(D=4, n=5, B=70, L=2, M=40, units=64, seed=0, single=False)  # groups of prompts on threads
 def test_every_size(D: int, n: int, B: int, L: int, M: int, units: int, seed: int, single: bool) -> None:
     """Remainders of every tile: tokens, rows, heads, prompts."""
     rng = np.random.default_rng(seed)

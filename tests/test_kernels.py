@@ -16,6 +16,7 @@ from conftest import random_data, random_measure
 from scipy.special import erf as erf_
 
 import wflow
+from wflow.depth import DEPTH_RULES, Cut
 from wflow.kernels.lanes import erf, exp, n_lanes, tanh
 from wflow.kernels.matrices import at, put, registers
 
@@ -80,9 +81,10 @@ def test_odd_functions_within_a_few_ulp(function: Any, exact: Any, ulp: float, d
 def test_results_do_not_depend_on_the_number_of_threads(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     objective = wflow.TransformerObjective(
-        random_data(rng, 45, 4, 5), wflow.SoftmaxAttention(), wflow.FeedForward("gelu"), 0.1, layers=2
+        random_data(rng, 70, 4, 5), wflow.SoftmaxAttention(), wflow.FeedForward("gelu"), 0.1, layers=2
     )
-    rho = random_measure(objective, {"theta": 13, "w": 21}, rng, dtype)
+    rho = random_measure(objective, {"theta": 60, "w": 75}, rng, dtype)
+    assert len(objective._groups(rho, 70)) > 1
     results = []
     for threads in (1, 2):
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
@@ -144,6 +146,27 @@ def test_an_overflow_names_its_place() -> None:
     with np.errstate(all="ignore"), pytest.raises(wflow.SolveError) as failure:
         wflow.solve(objective, rho, (0, 1))
     assert "the tokens of prompt 1 are inf at state 4 of 4 in depth, row 0, column 2" in str(failure.value)
+
+
+@pytest.mark.parametrize("depth", DEPTH_RULES)
+@pytest.mark.parametrize("blocks", ["theta", "w", "theta w"])
+@pytest.mark.parametrize("columns", [[5], [0, 3]])
+def test_tokens_that_nothing_reads_may_be_left_out(depth: str, blocks: str, columns: list[int]) -> None:
+    rng = np.random.default_rng(2)
+    encoders = {"theta": ("attention", wflow.SoftmaxAttention()), "w": ("feedforward", wflow.FeedForward("tanh"))}
+    readout = np.zeros((2, 3, 6))
+    readout[:, :, columns] = rng.standard_normal((2, 3, len(columns)))
+    data = wflow.Dataset(rng.standard_normal((7, 3, 6)), rng.standard_normal((7, 2)), readout)
+    chosen = dict(encoders[block] for block in blocks.split())
+    objective = wflow.TransformerObjective(data, **chosen, weight_decay=0.1, depth=depth, layers=3)
+    rho = random_measure(objective, {"theta": 9, "w": 11}, rng, np.float64, True)
+    short, cut = objective.evaluate(rho), objective._cut
+    assert cut.narrow[-1] and (not cut.narrow[0] or blocks == "w")
+    objective._cut = Cut((False,) * len(cut.narrow), cut.columns, cut.n_tokens)
+    long = objective.evaluate(rho)
+    assert short.value == pytest.approx(long.value, rel=1e-14)
+    for block in rho.blocks:
+        np.testing.assert_allclose(short.velocity[block], long.velocity[block], rtol=1e-11, atol=1e-14)
 
 
 def test_large_scores_do_not_overflow() -> None:
