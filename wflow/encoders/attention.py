@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.encoders.layout import aligned_empty, aligned_zeros, from_lanes, side_by_side, to_lanes
-from wflow.encoders.protocol import pull
+from wflow.encoders.protocol import pair, pull
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -116,13 +116,11 @@ class SoftmaxAttention:
         )
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-        """``sum_b <f(T_b, theta_j), cotangent_b> = <V_j, sum_b p Z^T>``: f is linear in V. Shape (M,)."""
-        heads = self.packed(parameters.astype(tokens.dtype, copy=False), np.zeros(len(parameters)), tokens.shape[1])
-        sums = heads.zeros()
-        heads.vjp(tokens, cotangent, sums, wanted=False)
-        V, _ = self.matrices(parameters, tokens.shape[1])
-        out: Array = np.einsum("mij,mij->m", V, from_lanes(sums[0], len(parameters)))
-        return out
+        """``sum_b <f(T_b, theta_j), cotangent_b>``, shape (M,): f is linear in V."""
+        massless = np.zeros(len(parameters))
+        return pair(
+            self.packed(parameters.astype(tokens.dtype, copy=False), massless, tokens.shape[1]), tokens, cotangent
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,3 +173,9 @@ class PackedHeads:
     def slope(self, sums: tuple[Array, ...]) -> Array:
         width = len(self.parameters)
         return self.encoder.slope(self.parameters, *(from_lanes(x, width) for x in sums))
+
+    def paired(self, sums: tuple[Array, ...]) -> Array:
+        """``<V_j, sum_b p Z^T>``: f is linear in V."""
+        V, _ = self.encoder.matrices(self.parameters, self.V.shape[1])
+        out: Array = np.einsum("mij,mij->m", V, from_lanes(sums[0], len(V)))
+        return out

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.encoders.layout import aligned_empty, aligned_zeros, from_lanes, side_by_side, to_lanes
-from wflow.encoders.protocol import pull
+from wflow.encoders.protocol import pair, pull
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -94,14 +94,11 @@ class FeedForward:
         )
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-        """``sum_b <h(T_b, w_j), cotangent_b> = <W_2, sum_b p act(U)^T>``: h is linear in W_2. Shape (M,)."""
-        neurons = self.packed(parameters.astype(tokens.dtype, copy=False), np.zeros(len(parameters)), tokens.shape[1])
-        sums = neurons.zeros()
-        neurons.vjp(tokens, cotangent, sums, wanted=False)
-        _, C = self._neurons(parameters, tokens.shape[1])
-        C_bar = from_lanes(sums[1][0], len(C))
-        out: Array = np.einsum("ui,ui->u", C, C_bar).reshape(len(parameters), self.hidden).sum(axis=1)
-        return out
+        """``sum_b <h(T_b, w_j), cotangent_b>``, shape (M,): h is linear in W_2."""
+        massless = np.zeros(len(parameters))
+        return pair(
+            self.packed(parameters.astype(tokens.dtype, copy=False), massless, tokens.shape[1]), tokens, cotangent
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,3 +162,10 @@ class PackedNeurons:
         A_bar, C_bar = (from_lanes(x[0], width * hidden) for x in sums)
         W_2_bar = C_bar.reshape(width, hidden, -1).swapaxes(1, 2)
         return np.concatenate([A_bar.reshape(width, -1), W_2_bar.reshape(width, -1)], axis=1)
+
+    def paired(self, sums: tuple[Array, ...]) -> Array:
+        """``<W_2, sum_b p act(U)^T>``: h is linear in W_2."""
+        _, C = self.encoder._neurons(self.parameters, self.C.shape[2])
+        products = np.einsum("ui,ui->u", C, from_lanes(sums[1][0], len(C)))
+        out: Array = products.reshape(-1, self.encoder.hidden).sum(axis=1)
+        return out

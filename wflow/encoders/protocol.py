@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Encoder", "Packed", "pack", "pairing", "pull"]
+__all__ = ["Encoder", "Packed", "pack", "pair", "pairing", "pull"]
 
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -84,6 +84,10 @@ class Packed(Protocol):
         """The derivative (M, p) from sums."""
         ...
 
+    def paired(self, sums: tuple[Array, ...]) -> Array:
+        """``sum_b <f(T_b, beta_j), cotangent_b>`` (M,) from sums, if it was asked for when packing."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class _Plain:
@@ -92,6 +96,7 @@ class _Plain:
     encoder: Encoder
     parameters: Array
     weights: Array
+    pairs: bool
 
     def mean(self, tokens: Array, columns: Array | None = None) -> Array:
         out = self.encoder.mean(tokens, self.parameters, self.weights)
@@ -111,19 +116,24 @@ class _Plain:
             cotangent = whole
         tokens_bar, slope = self.encoder.vjp(tokens, self.parameters, self.weights, cotangent)
         sums[0][...] += slope
+        if self.pairs:
+            sums[1][...] += pairing(self.encoder, tokens, self.parameters, cotangent)
         return tokens_bar
 
     def zeros(self) -> tuple[Array, ...]:
-        return (np.zeros(self.parameters.shape, self.parameters.dtype),)
+        return np.zeros(self.parameters.shape, self.parameters.dtype), np.zeros(len(self.parameters))
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
         return sums[0]
 
+    def paired(self, sums: tuple[Array, ...]) -> Array:
+        return sums[1]
 
-def pack(encoder: Encoder, parameters: Array, weights: Array, dimension: int) -> Packed:
-    """The particles of one slice, ready for evaluations."""
+
+def pack(encoder: Encoder, parameters: Array, weights: Array, dimension: int, pairs: bool = False) -> Packed:
+    """The particles of one slice, ready for evaluations, and for ``paired`` if that is asked for."""
     own = getattr(encoder, "packed", None)
-    return _Plain(encoder, parameters, weights) if own is None else own(parameters, weights, dimension)
+    return _Plain(encoder, parameters, weights, pairs) if own is None else own(parameters, weights, dimension)
 
 
 def pull(particles: Packed, tokens: Array, cotangent: Array) -> tuple[Array, Array]:
@@ -132,6 +142,13 @@ def pull(particles: Packed, tokens: Array, cotangent: Array) -> tuple[Array, Arr
     tokens_bar = particles.vjp(tokens, cotangent, sums)
     assert tokens_bar is not None
     return tokens_bar, particles.slope(sums)
+
+
+def pair(particles: Packed, tokens: Array, cotangent: Array) -> Array:
+    """What :func:`pairing` returns."""
+    sums = particles.zeros()
+    particles.vjp(tokens, cotangent, sums, wanted=False)
+    return particles.paired(sums)
 
 
 def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:

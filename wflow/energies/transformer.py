@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from wflow.datasets.dataset import Dataset
 from wflow.depth import Cut, DepthRule, depth_rule
 from wflow.depth import Evaluation as Stage
-from wflow.encoders import Encoder, FeedForward, SoftmaxAttention, pairing
+from wflow.encoders import Encoder, FeedForward, SoftmaxAttention
 from wflow.encoders.protocol import Packed, pack
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
 from wflow.energies.internal import Entropy
@@ -145,15 +145,15 @@ class TransformerObjective(Energy):
             for i in range(count):
                 work(i)
 
-    def _layers(self, rho: Measure) -> dict[str, list[Packed]]:
-        """By block, the particles of every slice, ready for evaluations."""
+    def _layers(self, rho: Measure, pairs: bool = False) -> dict[str, list[Packed]]:
+        """By block, the particles of every slice, ready for evaluations, and for pairing if asked."""
         layers: dict[str, list[Any]] = {block: [None] * len(rho.points(block)) for block in rho.blocks}
         places = [(block, l) for block, slices in layers.items() for l in range(len(slices))]
 
         def work(i: int) -> None:
             block, l = places[i]
             given = rho.points(block)[l], rho.weights(block)[l]
-            layers[block][l] = pack(self.encoders[block], *given, self.dataset.dimension)
+            layers[block][l] = pack(self.encoders[block], *given, self.dataset.dimension, pairs)
 
         self._share(work, len(places), rho)
         return layers
@@ -214,12 +214,9 @@ class TransformerObjective(Energy):
 
         def work(i: int) -> None:
             block, l = places[i]
-            first, *others = (group[block][l] for group in sums)
-            for other in others:
-                for total, more in zip(first, other):
-                    total += more
+            slope = layers[block][l].slope(_total(sums, block, l))
             scale = rho.dtype.type(-1 / self.rule.weights[l])
-            velocity[block][l] = scale * layers[block][l].slope(first) - self.weight_decay * rho.points(block)[l]
+            velocity[block][l] = scale * slope - self.weight_decay * rho.points(block)[l]
 
         self._share(work, len(places), rho)
         return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
@@ -282,34 +279,55 @@ class TransformerObjective(Energy):
                     f"points of {block} must have shape (S, M, p) like {rho.points(block).shape}, got {x.shape}"
                 )
             at[block] = x
-        return self._vary(rho, at)[1]
+        return self._vary(rho, None if points is None else at)[1]
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, R (``parts["risk"]``) and the first variation in one forward and one adjoint pass."""
         rho = self.prepare(rho)
-        risk, phi = self._vary(rho, {block: rho.points(block) for block in rho.blocks})
+        risk, phi = self._vary(rho, None)
         return Linearisation(risk + self._regulariser(rho), phi, {"risk": risk})
 
-    def _vary(self, rho: Measure, at: Mapping[str, Array]) -> tuple[float, dict[str, Array]]:
-        """R and the first variation at points."""
-        layers, groups = self._layers(rho), self._groups(rho, self.dataset.n_prompts)
-        phi = [{block: np.zeros(x.shape[:2]) for block, x in at.items()} for _ in groups]
+    def _vary(self, rho: Measure, at: Mapping[str, Array] | None) -> tuple[float, dict[str, Array]]:
+        """R and the first variation at points; None stands for those of the measure, which cost nothing more."""
+        layers = self._layers(rho, pairs=at is None)
+        if at is None:
+            targets, at = layers, {block: rho.points(block) for block in rho.blocks}
+        else:
+            targets = {
+                block: [pack(self.encoders[block], y, np.zeros(len(y)), self.dataset.dimension, True) for y in x]
+                for block, x in at.items()
+            }
+        groups = self._groups(rho, self.dataset.n_prompts, sum(x.nbytes for x in at.values()))
+        sums = [{block: [target.zeros() for target in slices] for block, slices in targets.items()} for _ in groups]
 
         def pull_of(g: int) -> Any:
             def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
                 if stage.block not in layers:
                     return None
-                layer, points = layers[stage.block][stage.slice], at[stage.block][stage.slice]
-                phi[g][stage.block][stage.slice] += pairing(self.encoders[stage.block], state, points, k)
+                layer, target = layers[stage.block][stage.slice], targets[stage.block][stage.slice]
+                own = sums[g][stage.block][stage.slice]
+                if target is layer:
+                    return layer.vjp(state, k, own, columns, wanted)
+                target.vjp(state, k, own, columns, wanted=False)
                 return layer.vjp(state, k, layer.zeros(), columns, wanted) if wanted else None
 
             return pull
 
-        everything = Cut((False,) * len(self.rule.base), self._cut.columns, self.dataset.n_tokens)
-        risk = self._pass(rho, layers, groups, [pull_of(g) for g in range(len(groups))], everything)
-        total = {block: sum(part[block] for part in phi) for block in at}
-        decay = {block: 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2) for block, x in at.items()}
-        return risk, {block: value / self.rule.weights[:, None] + decay[block] for block, value in total.items()}
+        risk = self._pass(rho, layers, groups, [pull_of(g) for g in range(len(groups))], self._cut)
+        phi = {block: 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2) for block, x in at.items()}
+        for block, slices in targets.items():
+            for l, target in enumerate(slices):
+                phi[block][l] += target.paired(_total(sums, block, l)) / self.rule.weights[l]
+        return risk, phi
+
+
+def _total(sums: list[dict[str, list[tuple[Array, ...]]]], block: str, l: int) -> tuple[Array, ...]:
+    """The sums of all groups, in order."""
+    first, *others = (group[block][l] for group in sums)
+    for other in others:
+        for total, more in zip(first, other):
+            total += more
+    return first
 
 
 def _check_encoder(block: str, encoder: Any, dataset: Dataset) -> None:
