@@ -67,65 +67,60 @@ class SoftmaxAttention:
         return {name: slice(i * size, (i + 1) * size) for i, name in enumerate(names)}
 
     def _factors(self, parameters: Array, dimension: int) -> tuple[Array, Array, Array, Array]:
-        """``W_V, W_O, W_K, W_Q`` of shapes (M, r, D), (M, D, r), (M, r, D), (M, r, D), as views."""
+        """``W_V, W_O, W_K, W_Q`` of shapes (..., r, D), (..., D, r), (..., r, D), (..., r, D), as views."""
         r = self.rank or dimension
-        parts = np.split(parameters, 4, axis=1)
+        parts = np.split(parameters, 4, axis=-1)
         shapes = ((r, dimension), (dimension, r), (r, dimension), (r, dimension))
-        value, output, key, query = (part.reshape(-1, *shape) for part, shape in zip(parts, shapes))
+        value, output, key, query = (part.reshape(*part.shape[:-1], *shape) for part, shape in zip(parts, shapes))
         return value, output, key, query
 
     def matrices(self, parameters: Array, dimension: int) -> tuple[Array, Array]:
-        """``V`` and ``W`` of every head, each (M, D, D)."""
+        """``V`` and ``W`` of every head, each (..., D, D), from parameters (..., p)."""
         if self.factored:
             value, output, key, query = self._factors(parameters, dimension)
-            return output @ value, key.swapaxes(1, 2) @ query
-        halves = parameters.reshape(-1, 2, dimension, dimension)
-        return halves[:, 0], halves[:, 1]
+            return output @ value, key.swapaxes(-1, -2) @ query
+        halves = parameters.reshape(*parameters.shape[:-1], 2, dimension, dimension)
+        return halves[..., 0, :, :], halves[..., 1, :, :]
 
     def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedHeads:
-        """These heads in the kernels' layout."""
+        """Heads (S, M, p) with weights (S, M) in the kernels' layout."""
         from wflow.kernels.lanes import n_lanes
 
-        lanes, dtype = n_lanes(parameters.dtype), parameters.dtype
         V, W = self.matrices(parameters, dimension)
-        a = weights.astype(dtype)[:, None, None]
-        return PackedHeads(self, parameters, *(to_lanes(x, lanes) for x in (V, W, a)))
+        a = weights.astype(parameters.dtype)[..., None, None]
+        return PackedHeads(self, parameters, *(to_lanes(x, n_lanes(parameters.dtype)) for x in (V, W, a)))
 
     def slope(self, parameters: Array, V_bar: Array, W_bar: Array) -> Array:
-        """The derivative by the parameters (M, p) from those by V and W: the chain rule."""
+        """The derivative by the parameters from those by V and W (..., D, D): the chain rule."""
         if self.factored:
-            value, output, key, query = self._factors(parameters, V_bar.shape[1])
+            value, output, key, query = self._factors(parameters, V_bar.shape[-1])
             parts: tuple[Array, ...] = (
-                output.swapaxes(1, 2) @ V_bar,
-                V_bar @ value.swapaxes(1, 2),
-                query @ W_bar.swapaxes(1, 2),
+                output.swapaxes(-1, -2) @ V_bar,
+                V_bar @ value.swapaxes(-1, -2),
+                query @ W_bar.swapaxes(-1, -2),
                 key @ W_bar,
             )
         else:
             parts = (V_bar, W_bar)
-        return np.concatenate([part.reshape(len(parameters), -1) for part in parts], axis=1)
+        return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis=-1)
 
     def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
         """``sum_j a_j f(T_b, theta_j)``, shape (B, D, n)."""
-        return self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]).mean(tokens)
+        heads = self.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
+        return heads.mean(0, tokens)
 
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
         """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        return pull(
-            self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]), tokens, cotangent
-        )
+        return pull(self, tokens, parameters, weights, cotangent)
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <f(T_b, theta_j), cotangent_b>``, shape (M,): f is linear in V."""
-        massless = np.zeros(len(parameters))
-        return pair(
-            self.packed(parameters.astype(tokens.dtype, copy=False), massless, tokens.shape[1]), tokens, cotangent
-        )
+        return pair(self, tokens, parameters, cotangent)
 
 
 @dataclass(frozen=True, eq=False)
 class PackedHeads:
-    """The heads of one slice in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
+    """The heads of all slices in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
 
     encoder: SoftmaxAttention
     parameters: Array
@@ -133,7 +128,7 @@ class PackedHeads:
     W: Array
     weights: Array
 
-    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
+    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
         from wflow.kernels.attention import attention_mean, attention_space
 
         asked = tokens if columns is None else tokens[:, :, columns]
@@ -141,12 +136,13 @@ class PackedHeads:
         T = side_by_side(tokens)
         X = T if columns is None else side_by_side(asked)
         *plan, registers = attention_space(B, D, n, q)
-        memory, out = aligned_empty((registers, self.V.shape[3]), tokens.dtype), np.empty(asked.shape, tokens.dtype)
-        attention_mean(*T, X[0], self.V, self.W, self.weights, n, q, tuple(plan), memory, out)
+        memory, out = aligned_empty((registers, self.V.shape[-1]), tokens.dtype), np.empty(asked.shape, tokens.dtype)
+        attention_mean(*T, X[0], self.V[l], self.W[l], self.weights[l], n, q, tuple(plan), memory, out)
         return out
 
     def vjp(
         self,
+        l: int,
         tokens: Array,
         cotangent: Array,
         sums: tuple[Array, ...],
@@ -160,9 +156,11 @@ class PackedHeads:
         T, p = side_by_side(tokens), side_by_side(cotangent)
         X = T if columns is None else side_by_side(asked)
         *plan, registers = attention_space(B, D, n, q)
-        memory = aligned_empty((registers, self.V.shape[3]), tokens.dtype)
+        memory = aligned_empty((registers, self.V.shape[-1]), tokens.dtype)
         bars = [np.empty(x.shape if wanted else (0, D, x.shape[2]), tokens.dtype) for x in (tokens, asked)]
-        attention_vjp(*T, *X, self.V, self.W, self.weights, n, q, tuple(plan), memory, *p, *bars, *sums)
+        attention_vjp(
+            *T, *X, self.V[l], self.W[l], self.weights[l], n, q, tuple(plan), memory, *p, *bars, *(x[l] for x in sums)
+        )
         if wanted and q < n:
             bars[0][:, :, columns] += bars[1]
         return bars[0] if wanted else None
@@ -171,11 +169,11 @@ class PackedHeads:
         return aligned_zeros(self.V.shape, self.V.dtype), aligned_zeros(self.W.shape, self.W.dtype)
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        width = len(self.parameters)
+        width = self.parameters.shape[1]
         return self.encoder.slope(self.parameters, *(from_lanes(x, width) for x in sums))
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
         """``<V_j, sum_b p Z^T>``: f is linear in V."""
-        V, _ = self.encoder.matrices(self.parameters, self.V.shape[1])
-        out: Array = np.einsum("mij,mij->m", V, from_lanes(sums[0], len(V)))
+        V, _ = self.encoder.matrices(self.parameters, self.V.shape[2])
+        out: Array = np.einsum("smij,smij->sm", V, from_lanes(sums[0], V.shape[1]))
         return out

@@ -69,41 +69,38 @@ class FeedForward:
         return {"W_1": slice(0, inner), "W_2": slice(inner, self.n_parameters(dimension))}
 
     def _neurons(self, parameters: Array, dimension: int) -> tuple[Array, Array]:
-        """Inner weights (M m, D or D + 1) and outer weights (M m, D): a particle is m neurons that share its mass."""
+        """Inner (S, M m, D or D + 1) and outer weights (S, M m, D): a particle is m neurons that share its mass."""
         m, inner = self.hidden, dimension + self.bias
-        W_1, W_2 = parameters[:, : m * inner], parameters[:, m * inner :]
-        return W_1.reshape(-1, inner), W_2.reshape(-1, dimension, m).swapaxes(1, 2).reshape(-1, dimension)
+        slices, width, _ = parameters.shape
+        W_1, W_2 = parameters[..., : m * inner], parameters[..., m * inner :]
+        outer = W_2.reshape(slices, width, dimension, m).swapaxes(2, 3)
+        return W_1.reshape(slices, width * m, inner), outer.reshape(slices, width * m, dimension)
 
     def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedNeurons:
-        """These neurons in the kernels' layout."""
+        """Neurons (S, M, p) with weights (S, M) in the kernels' layout."""
         from wflow.kernels.lanes import n_lanes
 
-        lanes, dtype = n_lanes(parameters.dtype), parameters.dtype
         A, C = self._neurons(parameters, dimension)
-        a = np.repeat(weights.astype(dtype), self.hidden)[:, None]
-        return PackedNeurons(self, parameters, *(to_lanes(x, lanes)[None] for x in (A, C, a)))
+        a = np.repeat(weights.astype(parameters.dtype), self.hidden, axis=1)[..., None]
+        return PackedNeurons(self, parameters, *(to_lanes(x, n_lanes(parameters.dtype)) for x in (A, C, a)))
 
     def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
         """``sum_j a_j h(T_b, w_j)``, shape (B, D, n)."""
-        return self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]).mean(tokens)
+        neurons = self.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
+        return neurons.mean(0, tokens)
 
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
         """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        return pull(
-            self.packed(parameters.astype(tokens.dtype, copy=False), weights, tokens.shape[1]), tokens, cotangent
-        )
+        return pull(self, tokens, parameters, weights, cotangent)
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <h(T_b, w_j), cotangent_b>``, shape (M,): h is linear in W_2."""
-        massless = np.zeros(len(parameters))
-        return pair(
-            self.packed(parameters.astype(tokens.dtype, copy=False), massless, tokens.shape[1]), tokens, cotangent
-        )
+        return pair(self, tokens, parameters, cotangent)
 
 
 @dataclass(frozen=True, eq=False)
 class PackedNeurons:
-    """The neurons of one slice in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
+    """The neurons of all slices in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
 
     encoder: FeedForward
     parameters: Array
@@ -111,7 +108,7 @@ class PackedNeurons:
     C: Array
     weights: Array
 
-    def _inputs(self, tokens: Array) -> tuple[Any, ...]:
+    def _inputs(self, l: int, tokens: Array) -> tuple[Any, ...]:
         """What both kernels are given first: tokens with a row of ones for the bias, parameters, space."""
         from wflow.kernels.feedforward import ACTIVATIONS as CODES
         from wflow.kernels.feedforward import feedforward_space
@@ -120,22 +117,24 @@ class PackedNeurons:
         step, registers = feedforward_space(B, D, n)
         if self.encoder.bias:
             tokens = np.concatenate([tokens, np.ones((B, 1, n), tokens.dtype)], axis=1)
-        memory = aligned_empty((registers, self.A.shape[3]), tokens.dtype)
+        memory = aligned_empty((registers, self.A.shape[-1]), tokens.dtype)
         code = CODES[self.encoder.activation]
-        return side_by_side(tokens), (self.A, self.C, self.weights, code, n, step, memory)
+        one = slice(l, l + 1)
+        return side_by_side(tokens), (self.A[one], self.C[one], self.weights[one], code, n, step, memory)
 
-    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
+    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
         from wflow.kernels.feedforward import feedforward_mean
 
         if columns is not None:
             tokens = tokens[:, :, columns]
-        (T, _), rest = self._inputs(tokens)
+        (T, _), rest = self._inputs(l, tokens)
         out = np.empty(tokens.shape, tokens.dtype)
         feedforward_mean(T, *rest, out)
         return out
 
     def vjp(
         self,
+        l: int,
         tokens: Array,
         cotangent: Array,
         sums: tuple[Array, ...],
@@ -145,9 +144,9 @@ class PackedNeurons:
         from wflow.kernels.feedforward import feedforward_vjp
 
         asked = tokens if columns is None else tokens[:, :, columns]
-        T, rest = self._inputs(asked)
+        T, rest = self._inputs(l, asked)
         bar = np.empty(asked.shape if wanted else (0, *asked.shape[1:]), tokens.dtype)
-        feedforward_vjp(*T, *rest, *side_by_side(cotangent), bar, *sums)
+        feedforward_vjp(*T, *rest, *side_by_side(cotangent), bar, *(x[l : l + 1] for x in sums))
         if not wanted or columns is None:
             return bar if wanted else None
         whole = np.zeros(tokens.shape, tokens.dtype)
@@ -158,14 +157,15 @@ class PackedNeurons:
         return aligned_zeros(self.A.shape, self.A.dtype), aligned_zeros(self.C.shape, self.C.dtype)
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        width, hidden = len(self.parameters), self.encoder.hidden
-        A_bar, C_bar = (from_lanes(x[0], width * hidden) for x in sums)
-        W_2_bar = C_bar.reshape(width, hidden, -1).swapaxes(1, 2)
-        return np.concatenate([A_bar.reshape(width, -1), W_2_bar.reshape(width, -1)], axis=1)
+        slices, width, _ = self.parameters.shape
+        A_bar, C_bar = (from_lanes(x, width * self.encoder.hidden) for x in sums)
+        W_2_bar = C_bar.reshape(slices, width, self.encoder.hidden, -1).swapaxes(2, 3)
+        return np.concatenate([A_bar.reshape(slices, width, -1), W_2_bar.reshape(slices, width, -1)], axis=2)
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
         """``<W_2, sum_b p act(U)^T>``: h is linear in W_2."""
+        slices, width, _ = self.parameters.shape
         _, C = self.encoder._neurons(self.parameters, self.C.shape[2])
-        products = np.einsum("ui,ui->u", C, from_lanes(sums[1][0], len(C)))
-        out: Array = products.reshape(-1, self.encoder.hidden).sum(axis=1)
+        products = np.einsum("sui,sui->su", C, from_lanes(sums[1], C.shape[1]))
+        out: Array = products.reshape(slices, width, -1).sum(axis=2)
         return out

@@ -35,18 +35,20 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def to_lanes(array: Array, lanes: int) -> Array:
-    """(M, ...) to (H, ..., lanes) with H = ceil(M / lanes), filled up with zeros.
+    """(S, M, ...) to (S, H, ..., lanes) with H = ceil(M / lanes), filled up with zeros.
 
     Examples
     --------
-    >>> to_lanes(np.arange(3.0), 2)
-    array([[0., 1.], [2., 0.]])
+    >>> to_lanes(np.arange(3.0)[None], 2)
+    array([[[0., 1.],
+            [2., 0.]]])
     """
-    whole, rest = divmod(len(array), lanes)
-    out = aligned_zeros((whole + (rest > 0), *array.shape[1:], lanes), array.dtype)
-    out[:whole] = np.moveaxis(array[: whole * lanes].reshape(whole, lanes, *array.shape[1:]), 1, -1)
-    if rest:
-        out[whole, ..., :rest] = np.moveaxis(array[whole * lanes :], 0, -1)
+    slices, width, *rest = array.shape
+    whole, left = divmod(width, lanes)
+    out = aligned_zeros((slices, whole + (left > 0), *rest, lanes), array.dtype)
+    out[:, :whole] = np.moveaxis(array[:, : whole * lanes].reshape(slices, whole, lanes, *rest), 2, -1)
+    if left:
+        out[:, whole, ..., :left] = np.moveaxis(array[:, whole * lanes :], 1, -1)
     return out
 
 
@@ -55,11 +57,11 @@ def from_lanes(array: Array, width: int) -> Array:
 
     Examples
     --------
-    >>> from_lanes(to_lanes(np.arange(3.0), 2), 3)
-    array([0., 1., 2.])
+    >>> from_lanes(to_lanes(np.arange(3.0)[None], 2), 3)
+    array([[0., 1., 2.]])
     """
-    rows = np.moveaxis(array, -1, 1)
-    return np.ascontiguousarray(rows.reshape(-1, *rows.shape[2:])[:width])
+    rows = np.moveaxis(array, -1, 2)
+    return rows.reshape(len(rows), -1, *rows.shape[3:])[:, :width]
 
 
 def side_by_side(tokens: Array) -> tuple[Array, Array]:

@@ -56,17 +56,18 @@ class Encoder(Protocol):
 
 
 class Packed(Protocol):
-    """The particles of one slice, ready for evaluations: what the objective works with.
+    """The particles of all slices, ready for evaluations: what the objective works with.
 
     ``sums`` are arrays in a layout of its own to which derivatives by the parameters are added.
     """
 
-    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
-        """``sum_j a_j f(T_b, beta_j)``, or the columns of it that are asked for."""
+    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
+        """``sum_j a_j f(T_b, beta_j)`` over slice l, or the columns of it that are asked for."""
         ...
 
     def vjp(
         self,
+        l: int,
         tokens: Array,
         cotangent: Array,
         sums: tuple[Array, ...],
@@ -81,11 +82,11 @@ class Packed(Protocol):
         ...
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        """The derivative (M, p) from sums."""
+        """The derivative (S, M, p) from sums."""
         ...
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
-        """``sum_b <f(T_b, beta_j), cotangent_b>`` (M,) from sums, if it was asked for when packing."""
+        """``sum_b <f(T_b, beta_j), cotangent_b>`` (S, M) from sums, if it was asked for when packing."""
         ...
 
 
@@ -98,12 +99,13 @@ class _Plain:
     weights: Array
     pairs: bool
 
-    def mean(self, tokens: Array, columns: Array | None = None) -> Array:
-        out = self.encoder.mean(tokens, self.parameters, self.weights)
+    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
+        out = self.encoder.mean(tokens, self.parameters[l], self.weights[l])
         return out if columns is None else out[:, :, columns]
 
     def vjp(
         self,
+        l: int,
         tokens: Array,
         cotangent: Array,
         sums: tuple[Array, ...],
@@ -114,14 +116,14 @@ class _Plain:
             whole = np.zeros_like(tokens)
             whole[:, :, columns] = cotangent
             cotangent = whole
-        tokens_bar, slope = self.encoder.vjp(tokens, self.parameters, self.weights, cotangent)
-        sums[0][...] += slope
+        tokens_bar, slope = self.encoder.vjp(tokens, self.parameters[l], self.weights[l], cotangent)
+        sums[0][l] += slope
         if self.pairs:
-            sums[1][...] += pairing(self.encoder, tokens, self.parameters, cotangent)
+            sums[1][l] += pairing(self.encoder, tokens, self.parameters[l], cotangent)
         return tokens_bar
 
     def zeros(self) -> tuple[Array, ...]:
-        return np.zeros(self.parameters.shape, self.parameters.dtype), np.zeros(len(self.parameters))
+        return np.zeros(self.parameters.shape, self.parameters.dtype), np.zeros(self.parameters.shape[:2])
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
         return sums[0]
@@ -131,24 +133,27 @@ class _Plain:
 
 
 def pack(encoder: Encoder, parameters: Array, weights: Array, dimension: int, pairs: bool = False) -> Packed:
-    """The particles of one slice, ready for evaluations, and for ``paired`` if that is asked for."""
+    """Particles (S, M, p) with weights (S, M), ready for evaluations, and for ``paired`` if that is asked for."""
     own = getattr(encoder, "packed", None)
     return _Plain(encoder, parameters, weights, pairs) if own is None else own(parameters, weights, dimension)
 
 
-def pull(particles: Packed, tokens: Array, cotangent: Array) -> tuple[Array, Array]:
-    """The pair that :meth:`Encoder.vjp` returns."""
+def pull(encoder: Any, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
+    """The pair that :meth:`Encoder.vjp` returns, by particles that are packed."""
+    particles = encoder.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
     sums = particles.zeros()
-    tokens_bar = particles.vjp(tokens, cotangent, sums)
-    assert tokens_bar is not None
-    return tokens_bar, particles.slope(sums)
+    tokens_bar = particles.vjp(0, tokens, cotangent, sums)
+    return tokens_bar, particles.slope(sums)[0]
 
 
-def pair(particles: Packed, tokens: Array, cotangent: Array) -> Array:
-    """What :func:`pairing` returns."""
+def pair(encoder: Any, tokens: Array, parameters: Array, cotangent: Array) -> Array:
+    """What :func:`pairing` returns, by particles that are packed."""
+    massless = np.zeros((1, len(parameters)))
+    particles = encoder.packed(parameters[None].astype(tokens.dtype, copy=False), massless, tokens.shape[1])
     sums = particles.zeros()
-    particles.vjp(tokens, cotangent, sums, wanted=False)
-    return particles.paired(sums)
+    particles.vjp(0, tokens, cotangent, sums, wanted=False)
+    out: Array = particles.paired(sums)[0]
+    return out
 
 
 def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:

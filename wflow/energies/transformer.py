@@ -135,37 +135,30 @@ class TransformerObjective(Energy):
         batch = max(1, batch)
         return [[slice(a, min(a + batch, end)) for a in range(start, end, batch)] for start, end in pairwise(edges)]
 
-    def _share(self, work: Callable[[int], None], count: int, rho: Measure) -> None:
-        """``work(0), ..., work(count - 1)``, by several threads if that pays."""
-        if self._built_in and count > 1 and self._work(rho, self.dataset.n_prompts) > THREADED_WORK:
+    def _share(self, work: Callable[[int], None], count: int) -> None:
+        """``work(0), ..., work(count - 1)``, groups of prompts, by several threads."""
+        if count == 1:
+            work(0)
+        else:
             from wflow.kernels.threads import in_threads
 
             in_threads(work, count)
-        else:
-            for i in range(count):
-                work(i)
 
-    def _layers(self, rho: Measure, pairs: bool = False) -> dict[str, list[Packed]]:
-        """By block, the particles of every slice, ready for evaluations, and for pairing if asked."""
-        layers: dict[str, list[Any]] = {block: [None] * len(rho.points(block)) for block in rho.blocks}
-        places = [(block, l) for block, slices in layers.items() for l in range(len(slices))]
+    def _packed(self, rho: Measure, pairs: bool = False) -> dict[str, Packed]:
+        """The blocks, ready for evaluations, and for pairing if asked."""
+        D = self.dataset.dimension
+        return {
+            block: pack(self.encoders[block], rho.points(block), rho.weights(block), D, pairs) for block in rho.blocks
+        }
 
-        def work(i: int) -> None:
-            block, l = places[i]
-            given = rho.points(block)[l], rho.weights(block)[l]
-            layers[block][l] = pack(self.encoders[block], *given, self.dataset.dimension, pairs)
-
-        self._share(work, len(places), rho)
-        return layers
-
-    def _forward(self, layers: dict[str, list[Packed]], tokens: Array, cut: Cut) -> list[Array]:
+    def _forward(self, packed: dict[str, Packed], tokens: Array, cut: Cut) -> list[Array]:
         def mean(stage: Stage, state: Array, columns: Array | None) -> Array | None:
-            return layers[stage.block][stage.slice].mean(state, columns) if stage.block in layers else None
+            return packed[stage.block].mean(stage.slice, state, columns) if stage.block in packed else None
 
         return self.rule.forward(tokens, mean, cut)
 
     def _pass(
-        self, rho: Measure, layers: dict[str, list[Packed]], groups: list[list[slice]], pulls: list[Any], cut: Cut
+        self, rho: Measure, packed: dict[str, Packed], groups: list[list[slice]], pulls: list[Any], cut: Cut
     ) -> float:
         """Forward and adjoint through the depth, with ``pulls[g]`` for the evaluations of group g. Returns R."""
         data = self.dataset
@@ -176,13 +169,13 @@ class TransformerObjective(Energy):
 
         def work(g: int) -> None:
             for batch in groups[g]:
-                states = self._forward(layers, tokens[batch], cut)
+                states = self._forward(packed, tokens[batch], cut)
                 residual = states[-1].reshape(-1, flat.shape[1]).astype(np.float64) @ flat.T - labels[batch]
                 errors[g] += np.sum(residual**2)
                 cotangent = (residual / data.n_prompts) @ flat
                 self.rule.adjoint(states, cotangent.reshape(states[-1].shape).astype(rho.dtype), pulls[g], cut)
 
-        self._share(work, len(groups), rho)
+        self._share(work, len(groups))
         return 0.5 * float(errors.sum()) / data.n_prompts
 
     def _regulariser(self, rho: Measure) -> float:
@@ -195,30 +188,23 @@ class TransformerObjective(Energy):
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q, R (``parts["risk"]``) and the velocity in one forward and one adjoint pass."""
         rho = self.prepare(rho)
-        layers = self._layers(rho)
+        packed = self._packed(rho)
         groups = self._groups(rho, self.dataset.n_prompts, sum(rho.points(block).nbytes for block in rho.blocks))
-        sums = [{block: [layer.zeros() for layer in slices] for block, slices in layers.items()} for _ in groups]
+        sums = [{block: particles.zeros() for block, particles in packed.items()} for _ in groups]
 
-        def pull_of(g: int) -> Any:
+        def pull_of(own: dict[str, tuple[Array, ...]]) -> Any:
             def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
-                if stage.block not in layers:
+                if stage.block not in packed:
                     return None
-                own = sums[g][stage.block][stage.slice]
-                return layers[stage.block][stage.slice].vjp(state, k, own, columns, wanted)
+                return packed[stage.block].vjp(stage.slice, state, k, own[stage.block], columns, wanted)
 
             return pull
 
-        risk = self._pass(rho, layers, groups, [pull_of(g) for g in range(len(groups))], self._cut)
-        velocity = {block: np.empty(rho.points(block).shape, rho.dtype) for block in rho.blocks}
-        places = [(block, l) for block, slices in layers.items() for l in range(len(slices))]
-
-        def work(i: int) -> None:
-            block, l = places[i]
-            slope = layers[block][l].slope(_total(sums, block, l))
-            scale = rho.dtype.type(-1 / self.rule.weights[l])
-            velocity[block][l] = scale * slope - self.weight_decay * rho.points(block)[l]
-
-        self._share(work, len(places), rho)
+        risk = self._pass(rho, packed, groups, [pull_of(own) for own in sums], self._cut)
+        scale = (-1 / self.rule.weights).astype(rho.dtype)[:, None, None]
+        velocity = {}
+        for block, particles in packed.items():
+            velocity[block] = scale * particles.slope(_total(sums, block)) - self.weight_decay * rho.points(block)
         return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
 
     def value(self, rho: Measure) -> float:
@@ -240,27 +226,27 @@ class TransformerObjective(Energy):
                 f"tokens must have shape (B, {self.dataset.dimension}, {self.dataset.n_tokens}), got {given.shape}"
             )
         array = given.astype(rho.dtype, copy=False)
-        layers, groups = self._layers(rho), self._groups(rho, len(array))
+        packed, groups = self._packed(rho), self._groups(rho, len(array))
         readout = self._cut.to(len(self._cut.narrow) - 1, self.dataset.readout)
         flat = readout.reshape(len(readout), -1)
         out = np.empty((len(array), len(flat)))
 
         def work(g: int) -> None:
             for batch in groups[g]:
-                final = self._forward(layers, array[batch], self._cut)[-1]
+                final = self._forward(packed, array[batch], self._cut)[-1]
                 out[batch] = final.reshape(-1, flat.shape[1]).astype(np.float64) @ flat.T
 
-        self._share(work, len(groups), rho)
+        self._share(work, len(groups))
         return out[:, 0] if self.dataset.labels.ndim == 1 else out
 
     def overflow(self, rho: Measure) -> str:
         """The first prompt and depth at which tokens are no finite numbers, in words; empty where all are."""
         rho = self.prepare(rho)
-        layers = self._layers(rho)
+        packed = self._packed(rho)
         for group in self._groups(rho, self.dataset.n_prompts):
             for batch in group:
                 tokens = self.dataset.tokens[batch].astype(rho.dtype)
-                for state, array in enumerate(self._forward(layers, tokens, self._cut)):
+                for state, array in enumerate(self._forward(packed, tokens, self._cut)):
                     if not np.isfinite(array).all():
                         b, d, i = (int(k) for k in np.argwhere(~np.isfinite(array))[0])
                         column = int(self._cut.columns[i]) if self._cut.narrow[state] else i
@@ -289,41 +275,41 @@ class TransformerObjective(Energy):
 
     def _vary(self, rho: Measure, at: Mapping[str, Array] | None) -> tuple[float, dict[str, Array]]:
         """R and the first variation at points; None stands for those of the measure, which cost nothing more."""
-        layers = self._layers(rho, pairs=at is None)
+        packed, D = self._packed(rho, pairs=at is None), self.dataset.dimension
         if at is None:
-            targets, at = layers, {block: rho.points(block) for block in rho.blocks}
+            targets, at = packed, {block: rho.points(block) for block in rho.blocks}
         else:
-            targets = {
-                block: [pack(self.encoders[block], y, np.zeros(len(y)), self.dataset.dimension, True) for y in x]
-                for block, x in at.items()
-            }
+            targets = {b: pack(self.encoders[b], x, np.zeros(x.shape[:2]), D, pairs=True) for b, x in at.items()}
         groups = self._groups(rho, self.dataset.n_prompts, sum(x.nbytes for x in at.values()))
-        sums = [{block: [target.zeros() for target in slices] for block, slices in targets.items()} for _ in groups]
+        sums = [{block: target.zeros() for block, target in targets.items()} for _ in groups]
 
-        def pull_of(g: int) -> Any:
+        def pull_of(own: dict[str, tuple[Array, ...]]) -> Any:
+            unused = {
+                block: particles.zeros() for block, particles in packed.items() if particles is not targets[block]
+            }
+
             def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
-                if stage.block not in layers:
+                block, l = stage.block, stage.slice
+                if block not in packed:
                     return None
-                layer, target = layers[stage.block][stage.slice], targets[stage.block][stage.slice]
-                own = sums[g][stage.block][stage.slice]
-                if target is layer:
-                    return layer.vjp(state, k, own, columns, wanted)
-                target.vjp(state, k, own, columns, wanted=False)
-                return layer.vjp(state, k, layer.zeros(), columns, wanted) if wanted else None
+                if block not in unused:
+                    return packed[block].vjp(l, state, k, own[block], columns, wanted)
+                targets[block].vjp(l, state, k, own[block], columns, wanted=False)
+                return packed[block].vjp(l, state, k, unused[block], columns, wanted) if wanted else None
 
             return pull
 
-        risk = self._pass(rho, layers, groups, [pull_of(g) for g in range(len(groups))], self._cut)
-        phi = {block: 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2) for block, x in at.items()}
-        for block, slices in targets.items():
-            for l, target in enumerate(slices):
-                phi[block][l] += target.paired(_total(sums, block, l)) / self.rule.weights[l]
+        risk = self._pass(rho, packed, groups, [pull_of(own) for own in sums], self._cut)
+        phi = {}
+        for block, x in at.items():
+            decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)
+            phi[block] = targets[block].paired(_total(sums, block)) / self.rule.weights[:, None] + decay
         return risk, phi
 
 
-def _total(sums: list[dict[str, list[tuple[Array, ...]]]], block: str, l: int) -> tuple[Array, ...]:
+def _total(sums: list[dict[str, tuple[Array, ...]]], block: str) -> tuple[Array, ...]:
     """The sums of all groups, in order."""
-    first, *others = (group[block][l] for group in sums)
+    first, *others = (group[block] for group in sums)
     for other in others:
         for total, more in zip(first, other):
             total += more
