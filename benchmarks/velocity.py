@@ -3,8 +3,9 @@
     python benchmarks/velocity.py --peer-python PYTHON_WITH_JAX_AND_TORCH [--sizes medium] [--dtype float64]
 
 All compute Q and the velocity of the same Transformer: softmax attention with full W, tanh neurons, split-Euler depth.
-They run in turn, ours in this process and every peer in one of its own, and the program prints medians of the seconds
-and of the ratios peer/wflow, after checking that results agree; then the limits of the machine (``limits.py``). The
+They run in turn, ours in this process and every peer in one of its own, a fifth of a second at a time after a short
+rest that lets the threads of the others go to sleep. The program prints medians of the seconds and of the ratios
+peer/wflow, after checking that results agree; then the limits of the machine (``limits.py``). The
 roofline is the work at these limits: the least work with everything kept for the adjoint, and the work of computing
 attention twice with what does not reach the result left out. ``--prompts`` takes the first prompts only: all cost is
 linear in B.
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,15 @@ def work(D: int, n: int, B: int, L: int, M: int, least: bool) -> tuple[float, fl
     return heads * (layers * flops - unneeded), heads * layers * 2 * (n * n + n)
 
 
+def turn(run: Callable[[], float]) -> float:
+    """The median of the evaluations of one turn."""
+    time.sleep(0.05)
+    seconds = [run()]
+    while sum(seconds) < 0.2:
+        seconds.append(run())
+    return float(np.median(seconds))
+
+
 class Peer:
     """A program in a process of its own: one evaluation for every line "run"."""
 
@@ -101,9 +112,9 @@ class Peer:
         self.process.stdin.flush()
         return self._answer()
 
-    def run(self) -> None:
-        """One evaluation."""
-        self.times.append(float(self._say("run")))
+    def run(self) -> float:
+        """The seconds of one evaluation."""
+        return float(self._say("run"))
 
     def compare(self, ours: Any) -> None:
         """The largest relative difference of Q and the velocities."""
@@ -118,6 +129,13 @@ class Peer:
     def close(self) -> None:
         """End the process."""
         self.process.communicate("quit\n")
+
+
+def seconds_of(objective: wflow.TransformerObjective, rho: wflow.Particles) -> float:
+    """One evaluation of ours."""
+    began = time.perf_counter()
+    objective.evaluate(rho)
+    return time.perf_counter() - began
 
 
 def write(path: Path, objective: wflow.TransformerObjective, rho: wflow.Particles) -> None:
@@ -165,11 +183,9 @@ def measure(size: str, dtype: str, names: list[str], options: argparse.Namespace
             if peer.difference > (1e-10 if dtype == "float64" else 1e-3):
                 sys.exit(f"{size}, {dtype}: {peer.name} differs by {peer.difference:.2g}; no time is worth comparing")
         for _ in range(options.repeats or (3 if size in ("large", "wide") else 7)):
-            began = time.perf_counter()
-            objective.evaluate(rho)
-            ours.append(time.perf_counter() - began)
+            ours.append(turn(lambda: seconds_of(objective, rho)))
             for peer in peers.values():
-                peer.run()
+                peer.times.append(turn(peer.run))
         for peer in peers.values():
             peer.close()
     seconds = float(np.median(ours))
@@ -203,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["small", "medium"])
     parser.add_argument("--dtype", nargs="+", choices=["float64", "float32"], default=["float64", "float32"])
-    parser.add_argument("--repeats", type=int, help="evaluations of each (default: 7; 3 of large and wide)")
+    parser.add_argument("--repeats", type=int, help="turns of each (default: 7; 3 of large and wide)")
     parser.add_argument("--prompts", type=int, help="the first prompts only")
     parser.add_argument("--threads", type=int, default=numba.config.NUMBA_NUM_THREADS)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
