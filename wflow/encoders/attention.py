@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import aligned_empty, aligned_zeros, from_lanes, side_by_side, to_lanes
+from wflow.encoders.layout import aligned_zeros, from_lanes, plain, to_lanes, workspace
 from wflow.encoders.protocol import pair, pull
 from wflow.errors import InputError
 
@@ -128,16 +128,21 @@ class PackedHeads:
     W: Array
     weights: Array
 
-    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
-        from wflow.kernels.attention import attention_mean, attention_space
+    def _workspace(self, tokens: Array, n_chosen: int) -> Array:
+        from wflow.kernels.attention import attention_space
 
-        asked = tokens if columns is None else tokens[:, :, columns]
-        (B, D, n), q = tokens.shape, asked.shape[2]
-        T = side_by_side(tokens)
-        X = T if columns is None else side_by_side(asked)
-        *plan, registers = attention_space(B, D, n, q)
-        memory, out = aligned_empty((registers, self.V.shape[-1]), tokens.dtype), np.empty(asked.shape, tokens.dtype)
-        attention_mean(*T, X[0], self.V[l], self.W[l], self.weights[l], n, q, tuple(plan), memory, out)
+        lanes = self.V.shape[-1]
+        *_, size = attention_space(*tokens.shape, n_chosen, lanes)
+        return workspace(size, lanes, tokens.dtype)
+
+    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
+        from wflow.kernels.attention import attention_mean
+
+        tokens = plain(tokens)
+        chosen = np.arange(tokens.shape[2]) if columns is None else columns
+        out = np.empty((*tokens.shape[:2], len(chosen)), tokens.dtype)
+        memory = self._workspace(tokens, len(chosen))
+        attention_mean(tokens, chosen, self.V[l], self.W[l], self.weights[l], memory, out)
         return out
 
     def vjp(
@@ -149,21 +154,20 @@ class PackedHeads:
         columns: Array | None = None,
         wanted: bool = True,
     ) -> Array | None:
-        from wflow.kernels.attention import attention_space, attention_vjp
+        from wflow.kernels.attention import attention_vjp
 
-        asked = tokens if columns is None else tokens[:, :, columns]
-        (B, D, n), q = tokens.shape, asked.shape[2]
-        T, p = side_by_side(tokens), side_by_side(cotangent)
-        X = T if columns is None else side_by_side(asked)
-        *plan, registers = attention_space(B, D, n, q)
-        memory = aligned_empty((registers, self.V.shape[-1]), tokens.dtype)
-        bars = [np.empty(x.shape if wanted else (0, D, x.shape[2]), tokens.dtype) for x in (tokens, asked)]
-        attention_vjp(
-            *T, *X, self.V[l], self.W[l], self.weights[l], n, q, tuple(plan), memory, *p, *bars, *(x[l] for x in sums)
-        )
-        if wanted and q < n:
-            bars[0][:, :, columns] += bars[1]
-        return bars[0] if wanted else None
+        tokens, cotangent = plain(tokens), plain(cotangent)
+        B, D, n = tokens.shape
+        chosen = np.arange(n) if columns is None else columns
+        q = len(chosen)
+        tokens_bar = np.empty((B if wanted else 0, D, n), tokens.dtype)
+        chosen_bar = np.empty((B if wanted and q < n else 0, D, q), tokens.dtype)
+        packed = self.V[l], self.W[l], self.weights[l]
+        memory, own = self._workspace(tokens, q), (x[l] for x in sums)
+        attention_vjp(tokens, chosen, *packed, cotangent, memory, tokens_bar, chosen_bar, *own)
+        if chosen_bar.size:
+            tokens_bar[:, :, columns] += chosen_bar
+        return tokens_bar if wanted else None
 
     def zeros(self) -> tuple[Array, ...]:
         return aligned_zeros(self.V.shape, self.V.dtype), aligned_zeros(self.W.shape, self.W.dtype)

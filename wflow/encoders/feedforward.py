@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import aligned_empty, aligned_zeros, from_lanes, side_by_side, to_lanes
+from wflow.encoders.layout import aligned_zeros, from_lanes, plain, to_lanes, workspace
 from wflow.encoders.protocol import pair, pull
 from wflow.errors import InputError
 
@@ -108,28 +108,26 @@ class PackedNeurons:
     C: Array
     weights: Array
 
-    def _inputs(self, l: int, tokens: Array) -> tuple[Any, ...]:
-        """What both kernels are given first: tokens with a row of ones for the bias, parameters, space."""
+    def _given(self, l: int) -> tuple[Any, ...]:
+        """What the kernels are told of slice l."""
         from wflow.kernels.feedforward import ACTIVATIONS as CODES
+
+        one = slice(l, l + 1)
+        return self.A[one], self.C[one], self.weights[one], CODES[self.encoder.activation]
+
+    def _workspace(self, tokens: Array) -> Array:
         from wflow.kernels.feedforward import feedforward_space
 
-        B, D, n = tokens.shape
-        step, registers = feedforward_space(B, D, n)
-        if self.encoder.bias:
-            tokens = np.concatenate([tokens, np.ones((B, 1, n), tokens.dtype)], axis=1)
-        memory = aligned_empty((registers, self.A.shape[-1]), tokens.dtype)
-        code = CODES[self.encoder.activation]
-        one = slice(l, l + 1)
-        return side_by_side(tokens), (self.A[one], self.C[one], self.weights[one], code, n, step, memory)
+        lanes = self.A.shape[-1]
+        *_, size = feedforward_space(*tokens.shape, lanes)
+        return workspace(size, lanes, tokens.dtype)
 
     def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
         from wflow.kernels.feedforward import feedforward_mean
 
-        if columns is not None:
-            tokens = tokens[:, :, columns]
-        (T, _), rest = self._inputs(l, tokens)
-        out = np.empty(tokens.shape, tokens.dtype)
-        feedforward_mean(T, *rest, out)
+        tokens = plain(tokens if columns is None else tokens[:, :, columns])
+        out = np.empty_like(tokens)
+        feedforward_mean(tokens, *self._given(l), self._workspace(tokens), out)
         return out
 
     def vjp(
@@ -143,10 +141,10 @@ class PackedNeurons:
     ) -> Array | None:
         from wflow.kernels.feedforward import feedforward_vjp
 
-        asked = tokens if columns is None else tokens[:, :, columns]
-        T, rest = self._inputs(l, asked)
-        bar = np.empty(asked.shape if wanted else (0, *asked.shape[1:]), tokens.dtype)
-        feedforward_vjp(*T, *rest, *side_by_side(cotangent), bar, *(x[l : l + 1] for x in sums))
+        asked, cotangent = plain(tokens if columns is None else tokens[:, :, columns]), plain(cotangent)
+        bar = np.empty((len(asked) if wanted else 0, *asked.shape[1:]), tokens.dtype)
+        own = (x[l : l + 1] for x in sums)
+        feedforward_vjp(asked, *self._given(l), cotangent, self._workspace(asked), bar, *own)
         if not wanted or columns is None:
             return bar if wanted else None
         whole = np.zeros(tokens.shape, tokens.dtype)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["aligned_empty", "aligned_zeros", "from_lanes", "side_by_side", "to_lanes"]
+__all__ = ["aligned_empty", "aligned_zeros", "from_lanes", "plain", "to_lanes", "workspace"]
 
 import math
+import threading
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,19 @@ def from_lanes(array: Array, width: int) -> Array:
     return rows.reshape(len(rows), -1, *rows.shape[3:])[:, :width]
 
 
-def side_by_side(tokens: Array) -> tuple[Array, Array]:
-    """All prompts (B, D, n) as one matrix (1, D, B n), and its transpose (1, B n, D)."""
-    B, D, n = tokens.shape
-    return tokens.transpose(1, 0, 2).copy().reshape(1, D, B * n), tokens.transpose(0, 2, 1).copy().reshape(1, B * n, D)
+def plain(array: Array) -> Array:
+    """The array as kernels are compiled for it: contiguous and writable; copied only where it is not."""
+    return array if array.flags.carray else np.array(array, order="C")
+
+
+_own = threading.local()
+
+
+def workspace(registers: int, lanes: int, dtype: Any) -> Array:
+    """Memory of at least so many registers (registers, lanes), which the next call in this thread uses again."""
+    key = np.dtype(dtype).char
+    memory: Array | None = getattr(_own, key, None)
+    if memory is None or len(memory) < registers:
+        memory = aligned_empty((registers, lanes), dtype)
+        setattr(_own, key, memory)
+    return memory

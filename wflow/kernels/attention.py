@@ -9,18 +9,21 @@ from __future__ import annotations
 
 __all__ = ["attention_mean", "attention_space", "attention_vjp"]
 
+import numpy as np
+
 from wflow.kernels.matrices import (
     add_product,
     add_scaled_product,
     columns,
     flipped,
     kernel,
-    numbers,
+    number_registers,
     product,
     registers,
     rows,
     scale,
     scaled_product,
+    side_by_side,
     softmax_weights,
     space,
     sum_lanes,
@@ -32,24 +35,32 @@ from wflow.kernels.matrices import (
 TOKEN_REGISTERS, PAIR_REGISTERS = 400, 512
 
 
-def attention_space(B: int, D: int, n: int, q: int) -> tuple[int, int, int]:
-    """Prompts at a time, columns at a time, and how many registers of space the kernels need."""
+@kernel
+def attention_space(B, D, n, q, lanes):
+    """Prompts at a time, columns at a time, and the registers of space for sums and matrices, and in all."""
     prompts = min(B, max(1, TOKEN_REGISTERS // (D * q)))
     parts = -(-n * q // PAIR_REGISTERS)
     width = -(-q // parts)
-    return prompts, width, B * D * (n + q) + prompts * q * (4 * D + 2) + n * width
+    here = B * D * (n + q) + prompts * q * (4 * D + 2) + n * width
+    return (
+        prompts,
+        width,
+        here,
+        here + 2 * (number_registers(B * D * n, lanes) + 2 * number_registers(B * D * q, lanes)),
+    )
 
 
 @kernel
-def attention_mean(T, T_flipped, X, V, W, weights, n, q, plan, memory, out):
+def attention_mean(tokens, chosen, V, W, weights, memory, out):
     """``out_b = sum_j a_j V_j T_b softmax_col(T_b^T W_j X_b)``.
 
-    T (1, D, B n) and its transpose T_flipped (1, B n, D); X (1, D, B q); V, W (H, D, D, lanes); weights (H, 1, 1,
-    lanes); plan and memory by :func:`attention_space`; out (B, D, q).
+    tokens (B, D, n) and the chosen ones (q,) of the n; V, W (H, D, D, lanes); weights (H, 1, 1, lanes); memory
+    (registers, lanes) as by :func:`attention_space`; out (B, D, q).
     """
-    B, D = out.shape[0], out.shape[1]
-    step, width = plan
-    T, T_flipped, X = numbers(T, 0), numbers(T_flipped, 0), numbers(X, 0)
+    (B, D, n), q, lanes = tokens.shape, chosen.size, memory.shape[1]
+    step, width, numbers, _ = attention_space(B, D, n, q, lanes)
+    T, T_flipped = side_by_side(tokens, np.arange(n), memory, numbers)
+    X, _ = side_by_side(tokens, chosen, memory, numbers + 2 * number_registers(B * D * n, lanes))
     totals, here = 0, B * D * q
     zero(space(memory, totals, 1, B * D * q))
     for h in range(V.shape[0]):
@@ -74,19 +85,20 @@ def attention_mean(T, T_flipped, X, V, W, weights, n, q, plan, memory, out):
 
 
 @kernel
-def attention_vjp(
-    T, T_flipped, X, X_flipped, V, W, weights, n, q, plan, memory, p, p_flipped, T_bar, X_bar, V_bar, W_bar
-):
+def attention_vjp(tokens, chosen, V, W, weights, cotangent, memory, T_bar, X_bar, V_bar, W_bar):
     """The transpose of :func:`attention_mean`: adds ``sum_b p Z^T`` to V_bar and ``sum_b T Gam X^T`` to W_bar, without
     weights; ``T_bar_b = sum_j a_j (V^T p P^T + W X Gam^T)`` and ``X_bar_b = sum_j a_j W^T T Gam``, the sum of both in
-    T_bar where X are all tokens; none of the two where T_bar is empty.
+    T_bar where all tokens are chosen; none of the two where T_bar is empty.
 
-    p (1, D, B q), T_bar (B, D, n), X_bar (B, D, q), V_bar and W_bar (H, D, D, lanes); others as there.
+    cotangent p (B, D, q), T_bar (B, D, n), X_bar (B, D, q), V_bar and W_bar (H, D, D, lanes); others as there.
     """
-    D, B = W.shape[1], X.shape[2] // q
-    step, width = plan
-    T, T_flipped, X, X_flipped = numbers(T, 0), numbers(T_flipped, 0), numbers(X, 0), numbers(X_flipped, 0)
-    p, p_flipped = numbers(p, 0), numbers(p_flipped, 0)
+    (B, D, n), q, lanes = tokens.shape, chosen.size, memory.shape[1]
+    step, width, numbers, _ = attention_space(B, D, n, q, lanes)
+    T, T_flipped = side_by_side(tokens, np.arange(n), memory, numbers)
+    numbers += 2 * number_registers(B * D * n, lanes)
+    X, X_flipped = side_by_side(tokens, chosen, memory, numbers)
+    numbers += 2 * number_registers(B * D * q, lanes)
+    p, p_flipped = side_by_side(cotangent, np.arange(q), memory, numbers)
     wanted, all_tokens = T_bar.size > 0, q == n
     T_totals, X_totals, here = 0, 0 if all_tokens else B * D * n, B * D * (n + q)
     if wanted:

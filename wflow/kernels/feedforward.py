@@ -19,13 +19,15 @@ from wflow.kernels.matrices import (
     extent,
     flipped,
     kernel,
-    numbers,
+    number_registers,
+    number_space,
     product,
     put,
     registers,
     rows,
     space,
     sum_lanes,
+    write,
     zero,
 )
 
@@ -36,10 +38,27 @@ ACTIVATIONS = {"identity": 0, "relu": 1, "huberized-relu": 2, "tanh": 3, "gelu":
 BLOCK, TOKENS = 6, 32
 
 
-def feedforward_space(B: int, D: int, n: int) -> tuple[int, int]:
-    """Prompts at a time, and how many registers of space the kernels need."""
+@kernel
+def feedforward_space(B, D, n, lanes):
+    """Prompts at a time, and the registers of space for sums and matrices, and in all."""
     prompts = min(B, max(1, TOKENS // n))
-    return prompts, B * D * n + 3 * BLOCK * prompts * n + 1
+    here = B * D * n + 3 * BLOCK * prompts * n + 1
+    return prompts, here, here + 2 * (number_registers(B * (D + 1) * n, lanes) + number_registers(B * D * n, lanes))
+
+
+@kernel
+def _inputs(tokens, bias, memory, first):
+    """The prompts side by side, with a row of ones below for the bias, and the transpose."""
+    B, D, n = tokens.shape
+    matrix = number_space(memory, first, D + bias, B * n)
+    transpose = number_space(memory, first + number_registers((D + 1) * B * n, memory.shape[1]), B * n, D + bias)
+    for b in range(B):
+        for i in range(n):
+            for d in range(D + bias):
+                value = tokens[b, d, i] if d < D else tokens.dtype.type(1)
+                write(matrix, d, b * n + i, value)
+                write(transpose, b * n + i, d, value)
+    return matrix, transpose
 
 
 @kernel
@@ -89,14 +108,16 @@ def _multiply_rows(C, a):
 
 
 @kernel
-def feedforward_mean(T, A, C, weights, activation, n, step, memory, out):
+def feedforward_mean(tokens, A, C, weights, activation, memory, out):
     """``out_b = sum_j a_j C_j act(A_j^T T_b)``.
 
-    T (1, D or D + 1, B n); A (1, H, D or D + 1, lanes), C (1, H, D, lanes), weights (1, H, 1, lanes); step and memory
-    by :func:`feedforward_space`; out (B, D, n).
+    tokens and out (B, D, n); A (1, H, D or D + 1, lanes), C (1, H, D, lanes), weights (1, H, 1, lanes); memory
+    (registers, lanes) as by :func:`feedforward_space`.
     """
-    B, D = out.shape[0], out.shape[1]
-    T, A, C, weights = numbers(T, 0), registers(A, 0), registers(C, 0), registers(weights, 0)
+    B, D, n = tokens.shape
+    step, first_number, _ = feedforward_space(B, D, n, memory.shape[1])
+    A, C, weights = registers(A, 0), registers(C, 0), registers(weights, 0)
+    T, _ = _inputs(tokens, extent(A)[1] - D, memory, first_number)
     here, H = B * D * n, extent(A)[0]
     zero(space(memory, 0, 1, here))
     one = space(memory, here, 1, 1)
@@ -119,17 +140,19 @@ def feedforward_mean(T, A, C, weights, activation, n, step, memory, out):
 
 
 @kernel
-def feedforward_vjp(T, T_flipped, A, C, weights, activation, n, step, memory, p, p_flipped, T_bar, A_bar, C_bar):
+def feedforward_vjp(tokens, A, C, weights, activation, cotangent, memory, T_bar, A_bar, C_bar):
     """The transpose of :func:`feedforward_mean`: adds ``sum_b p act(U)^T`` to C_bar and ``sum_b T q^T`` to A_bar,
     without weights; ``T_bar_b = sum_j a_j A_j q_j`` unless it is empty, with ``q = act'(U) o (C^T p)``.
 
-    T_flipped (1, B n, D or D + 1) and p_flipped (1, B n, D) are transposes; A_bar and C_bar like A and C.
+    cotangent p and T_bar (B, D, n); A_bar and C_bar like A and C.
     """
-    T, T_flipped, p, p_flipped = numbers(T, 0), numbers(T_flipped, 0), numbers(p, 0), numbers(p_flipped, 0)
+    B, D, n = tokens.shape
+    step, first_number, _ = feedforward_space(B, D, n, memory.shape[1])
     number, wanted = memory.dtype.type, T_bar.size > 0
     A, C, weights = registers(A, 0), registers(C, 0), registers(weights, 0)
     A_bar, C_bar = registers(A_bar, 0), registers(C_bar, 0)
-    D, B = extent(p)[0], extent(p)[1] // n
+    T, T_flipped = _inputs(tokens, extent(A)[1] - D, memory, first_number)
+    p, p_flipped = _inputs(cotangent, 0, memory, first_number + 2 * number_registers((D + 1) * B * n, memory.shape[1]))
     here, H = B * D * n, extent(A)[0]
     zero(space(memory, 0, 1, here))
     one = space(memory, here, 1, 1)

@@ -17,17 +17,20 @@ __all__ = [
     "extent",
     "flipped",
     "kernel",
-    "numbers",
+    "number_registers",
+    "number_space",
     "product",
     "put",
     "registers",
     "rows",
     "scale",
     "scaled_product",
+    "side_by_side",
     "softmax_weights",
     "space",
     "sum_lanes",
     "times_product",
+    "write",
     "zero",
 ]
 
@@ -140,7 +143,7 @@ def _from_array(name: str, explanation: str, shared: bool, place: Callable[..., 
         contiguous(array)
         return MatrixType(array.dtype, shared)(array, types.intp, types.intp, types.intp), generate
 
-    function = part if name == "space" else one
+    function = one if name == "registers" else part
     function.__name__, function.__doc__ = name, explanation
     return intrinsic(function)
 
@@ -150,12 +153,17 @@ def _one_of_stack(builder: Any, shape: Any, args: Any) -> Any:
 
 
 registers = _from_array("registers", "Matrix i of an array (matrices, rows, columns, lanes).", False, _one_of_stack)
-numbers = _from_array("numbers", "Matrix i of an array (matrices, rows, columns) of numbers.", True, _one_of_stack)
 space = _from_array(
     "space",
     "The matrix (rows, columns) in an array (registers, lanes) from register ``first`` on.",
     False,
     lambda builder, shape, args: args,
+)
+number_space = _from_array(
+    "number_space",
+    "The matrix of numbers (rows, columns) in an array (registers, lanes) from register ``first`` on.",
+    True,
+    lambda builder, shape, args: (builder.mul(args[0], shape[1]), *args[1:]),
 )
 
 
@@ -180,6 +188,19 @@ def put(typingctx: Any, A: Any, row: Any, column: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(A, types.intp, types.intp, value), generate
+
+
+@intrinsic
+def write(typingctx: Any, A: Any, row: Any, column: Any, value: Any) -> Any:
+    """Write a number to a matrix of numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        matrix = _Matrix.read(context, builder, A, args[0])
+        place = builder.bitcast(matrix.address(*args[1:3]), args[3].type.as_pointer())
+        builder.store(args[3], place).align = A.lanes.itemsize
+        return context.get_dummy_value()
+
+    return types.none(A, types.intp, types.intp, A.lanes.element), generate
 
 
 @intrinsic
@@ -485,6 +506,27 @@ times_product = _procedure(
 
 #: Kernels release the interpreter's lock: several threads may run them.
 kernel: Any = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False, nogil=True)
+
+
+@kernel
+def number_registers(count, lanes):
+    """How many registers of space so many numbers take."""
+    return -(-count // lanes)
+
+
+@kernel
+def side_by_side(tokens, chosen, memory, first):
+    """The chosen columns of all prompts (B, D, n) as one matrix of numbers (D, B q), and its transpose (B q, D)."""
+    B, D, q = tokens.shape[0], tokens.shape[1], chosen.size
+    matrix = number_space(memory, first, D, B * q)
+    transpose = number_space(memory, first + number_registers(D * B * q, memory.shape[1]), B * q, D)
+    for b in range(B):
+        for d in range(D):
+            for i in range(q):
+                value = tokens[b, d, chosen[i]]
+                write(matrix, d, b * q + i, value)
+                write(transpose, b * q + i, d, value)
+    return matrix, transpose
 
 
 @kernel
