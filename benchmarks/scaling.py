@@ -29,13 +29,13 @@ RANGES = {"B": (64, 256, 1024, 2048), "L": (4, 16, 64), "M": (64, 256, 1024)}
 QUICK = {"B": (64, 128), "L": (2, 4), "M": (16, 32)}
 
 
-def measure(B: int, L: int, M: int, dtype: str) -> dict[str, float]:
+def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11) -> dict[str, float]:
     """Seconds of an evaluation, and the peak of the memory, in this process."""
     import numpy as np
 
     import wflow
 
-    D, n, rng = 6, 11, np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     data = wflow.Dataset(rng.standard_normal((B, D, n)), rng.standard_normal(B), readout=(D - 1, n - 1))
     Q = wflow.TransformerObjective(data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), layers=L)
     theta, w = (0.4 * rng.standard_normal((L, M, p)).astype(dtype) for p in (2 * D * D, 2 * D))
@@ -137,6 +137,10 @@ def main() -> None:
         spread = max(cost) / min(cost)
         print(f"{threads} thread{'s' * (threads > 1)}: the largest cost is {spread:.2f} times the smallest")
     print(f"speed-up by a second thread: {min(speedups):.2f} to {max(speedups):.2f}")
+    if not options.quick:
+        large = {"D": 11, "n": 21, "B": 512, "L": 32, "M": 512}
+        point = elsewhere(2, options.dtype, **large)
+        print(f"{large}: {point['seconds']:.3g} s and {point['gigabytes']:.2f} GB on two threads")
     grids((8, 16) if options.quick else (16, 32, 64, 128))
     distances(
         (100, 1000) if options.quick else (10**3, 10**4, 10**5, 10**6),

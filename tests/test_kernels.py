@@ -163,6 +163,7 @@ def test_tokens_that_nothing_reads_may_be_left_out(depth: str, blocks: str, colu
     short, cut = objective.evaluate(rho), objective._cut
     assert cut.narrow[-1] and (not cut.narrow[0] or blocks == "w")
     objective._cut = Cut((False,) * len(cut.narrow), cut.columns, cut.n_tokens)
+    objective._readout = readout.reshape(2, -1)
     long = objective.evaluate(rho)
     assert short.value == pytest.approx(long.value, rel=1e-14)
     for block in rho.blocks:

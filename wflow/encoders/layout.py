@@ -72,12 +72,16 @@ def plain(array: Array) -> Array:
 
 _own = threading.local()
 
+#: Workspaces of up to so many bytes are kept for the next call.
+KEPT_BYTES = 16 * 2**20
+
 
 def workspace(registers: int, lanes: int, dtype: Any) -> Array:
-    """Memory of at least so many registers (registers, lanes), which the next call in this thread uses again."""
+    """Memory of at least so many registers (registers, lanes), which the next call in this thread may use again."""
     key = np.dtype(dtype).char
     memory: Array | None = getattr(_own, key, None)
     if memory is None or len(memory) < registers:
         memory = aligned_empty((registers, lanes), dtype)
-        setattr(_own, key, memory)
+        if memory.nbytes <= KEPT_BYTES:
+            setattr(_own, key, memory)
     return memory

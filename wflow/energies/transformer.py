@@ -105,6 +105,7 @@ class TransformerObjective(Energy):
         token_wise = {b for b in ("theta", "w") if type(self.encoders.get(b)) in (FeedForward, type(None))}
         narrow = self.rule.narrow(token_wise) if len(read) < dataset.n_tokens else (False,) * len(self.rule.base)
         self._cut = Cut(narrow, read, dataset.n_tokens)
+        self._readout = self._cut.to(-1, dataset.readout).reshape(dataset.n_labels, -1)
 
     @property
     def n_parameters(self) -> dict[str, int]:
@@ -135,15 +136,6 @@ class TransformerObjective(Energy):
         batch = max(1, batch)
         return [[slice(a, min(a + batch, end)) for a in range(start, end, batch)] for start, end in pairwise(edges)]
 
-    def _share(self, work: Callable[[int], None], count: int) -> None:
-        """``work(0), ..., work(count - 1)``, groups of prompts, by several threads."""
-        if count == 1:
-            work(0)
-        else:
-            from wflow.kernels.threads import in_threads
-
-            in_threads(work, count)
-
     def _packed(self, rho: Measure, pairs: bool = False) -> dict[str, Packed]:
         """The blocks, ready for evaluations, and for pairing if asked."""
         D = self.dataset.dimension
@@ -151,32 +143,31 @@ class TransformerObjective(Energy):
             block: pack(self.encoders[block], rho.points(block), rho.weights(block), D, pairs) for block in rho.blocks
         }
 
-    def _forward(self, packed: dict[str, Packed], tokens: Array, cut: Cut) -> list[Array]:
+    def _forward(self, packed: dict[str, Packed], tokens: Array) -> list[Array]:
         def mean(stage: Stage, state: Array, columns: Array | None) -> Array | None:
             return packed[stage.block].mean(stage.slice, state, columns) if stage.block in packed else None
 
-        return self.rule.forward(tokens, mean, cut)
+        return self.rule.forward(tokens, mean, self._cut)
 
-    def _pass(
-        self, rho: Measure, packed: dict[str, Packed], groups: list[list[slice]], pulls: list[Any], cut: Cut
-    ) -> float:
+    def _read(self, final: Array) -> NDArray[np.float64]:
+        """``Read T(1)`` of the last state, shape (B, K)."""
+        return final.reshape(len(final), -1).astype(np.float64) @ self._readout.T
+
+    def _pass(self, packed: dict[str, Packed], tokens: Array, groups: list[list[slice]], pulls: list[Any]) -> float:
         """Forward and adjoint through the depth, with ``pulls[g]`` for the evaluations of group g. Returns R."""
-        data = self.dataset
-        tokens, labels = data.tokens.astype(rho.dtype, copy=False), data.labels.reshape(data.n_prompts, -1)
-        readout = cut.to(len(cut.narrow) - 1, data.readout)
-        flat = readout.reshape(len(readout), -1)
+        labels = self.dataset.labels.reshape(len(tokens), -1)
         errors = np.zeros(len(groups))
 
         def work(g: int) -> None:
             for batch in groups[g]:
-                states = self._forward(packed, tokens[batch], cut)
-                residual = states[-1].reshape(-1, flat.shape[1]).astype(np.float64) @ flat.T - labels[batch]
+                states = self._forward(packed, tokens[batch])
+                residual = self._read(states[-1]) - labels[batch]
                 errors[g] += np.sum(residual**2)
-                cotangent = (residual / data.n_prompts) @ flat
-                self.rule.adjoint(states, cotangent.reshape(states[-1].shape).astype(rho.dtype), pulls[g], cut)
+                cotangent = (residual / len(tokens)) @ self._readout
+                self.rule.adjoint(states, cotangent.reshape(states[-1].shape).astype(tokens.dtype), pulls[g], self._cut)
 
-        self._share(work, len(groups))
-        return 0.5 * float(errors.sum()) / data.n_prompts
+        _share(work, len(groups))
+        return 0.5 * float(errors.sum()) / len(tokens)
 
     def _regulariser(self, rho: Measure) -> float:
         """All of Q but the risk."""
@@ -200,7 +191,8 @@ class TransformerObjective(Energy):
 
             return pull
 
-        risk = self._pass(rho, packed, groups, [pull_of(own) for own in sums], self._cut)
+        tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
+        risk = self._pass(packed, tokens, groups, [pull_of(own) for own in sums])
         scale = (-1 / self.rule.weights).astype(rho.dtype)[:, None, None]
         velocity = {}
         for block, particles in packed.items():
@@ -227,16 +219,13 @@ class TransformerObjective(Energy):
             )
         array = given.astype(rho.dtype, copy=False)
         packed, groups = self._packed(rho), self._groups(rho, len(array))
-        readout = self._cut.to(len(self._cut.narrow) - 1, self.dataset.readout)
-        flat = readout.reshape(len(readout), -1)
-        out = np.empty((len(array), len(flat)))
+        out = np.empty((len(array), self.dataset.n_labels))
 
         def work(g: int) -> None:
             for batch in groups[g]:
-                final = self._forward(packed, array[batch], self._cut)[-1]
-                out[batch] = final.reshape(-1, flat.shape[1]).astype(np.float64) @ flat.T
+                out[batch] = self._read(self._forward(packed, array[batch])[-1])
 
-        self._share(work, len(groups))
+        _share(work, len(groups))
         return out[:, 0] if self.dataset.labels.ndim == 1 else out
 
     def overflow(self, rho: Measure) -> str:
@@ -246,7 +235,7 @@ class TransformerObjective(Energy):
         for group in self._groups(rho, self.dataset.n_prompts):
             for batch in group:
                 tokens = self.dataset.tokens[batch].astype(rho.dtype)
-                for state, array in enumerate(self._forward(packed, tokens, self._cut)):
+                for state, array in enumerate(self._forward(packed, tokens)):
                     if not np.isfinite(array).all():
                         b, d, i = (int(k) for k in np.argwhere(~np.isfinite(array))[0])
                         column = int(self._cut.columns[i]) if self._cut.narrow[state] else i
@@ -257,15 +246,15 @@ class TransformerObjective(Energy):
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``E <g(T(t), beta), p(t)> + lambda/2 |beta|^2`` (see :meth:`Energy.first_variation`)."""
         rho = self.prepare(rho)
-        at: dict[str, Array] = {}
-        for block in rho.blocks:
-            x = rho.points(block) if points is None or block not in points else np.asarray(points[block], rho.dtype)
-            if x.ndim != 3 or x.shape[::2] != rho.points(block).shape[::2]:
-                raise InputError(
-                    f"points of {block} must have shape (S, M, p) like {rho.points(block).shape}, got {x.shape}"
-                )
+        if points is None:
+            return self._vary(rho, None)[1]
+        at = {block: rho.points(block) for block in rho.blocks}
+        for block in at.keys() & points.keys():
+            x = np.asarray(points[block], rho.dtype)
+            if x.ndim != 3 or x.shape[::2] != at[block].shape[::2]:
+                raise InputError(f"points of {block} must have shape (S, M, p) like {at[block].shape}, got {x.shape}")
             at[block] = x
-        return self._vary(rho, None if points is None else at)[1]
+        return self._vary(rho, at)[1]
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, R (``parts["risk"]``) and the first variation in one forward and one adjoint pass."""
@@ -299,12 +288,23 @@ class TransformerObjective(Energy):
 
             return pull
 
-        risk = self._pass(rho, packed, groups, [pull_of(own) for own in sums], self._cut)
+        tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
+        risk = self._pass(packed, tokens, groups, [pull_of(own) for own in sums])
         phi = {}
         for block, x in at.items():
             decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)
             phi[block] = targets[block].paired(_total(sums, block)) / self.rule.weights[:, None] + decay
         return risk, phi
+
+
+def _share(work: Callable[[int], None], count: int) -> None:
+    """``work(0), ..., work(count - 1)``, groups of prompts, by several threads."""
+    if count == 1:
+        work(0)
+    else:
+        from wflow.kernels.threads import in_threads
+
+        in_threads(work, count)
 
 
 def _total(sums: list[dict[str, tuple[Array, ...]]], block: str) -> tuple[Array, ...]:
