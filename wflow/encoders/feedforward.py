@@ -69,12 +69,12 @@ class FeedForward:
         return {"W_1": slice(0, inner), "W_2": slice(inner, self.n_parameters(dimension))}
 
     def _neurons(self, parameters: Array, dimension: int) -> tuple[Array, Array]:
-        """Inner (S, M m, D or D + 1) and outer weights (S, M m, D): a particle is m neurons that share its mass."""
+        """Inner (..., M m, D or D + 1) and outer weights (..., M m, D): a particle is m neurons that share its mass."""
         m, inner = self.hidden, dimension + self.bias
-        slices, width, _ = parameters.shape
+        *slices, width, _ = parameters.shape
         W_1, W_2 = parameters[..., : m * inner], parameters[..., m * inner :]
-        outer = W_2.reshape(slices, width, dimension, m).swapaxes(2, 3)
-        return W_1.reshape(slices, width * m, inner), outer.reshape(slices, width * m, dimension)
+        outer = W_2.reshape(*slices, width, dimension, m).swapaxes(-1, -2)
+        return W_1.reshape(*slices, width * m, inner), outer.reshape(*slices, width * m, dimension)
 
     def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedNeurons:
         """Neurons (S, M, p) with weights (S, M) in the kernels' layout."""

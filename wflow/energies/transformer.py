@@ -132,9 +132,8 @@ class TransformerObjective(Energy):
             if self._work(rho, n_prompts) > THREADED_WORK:
                 most = max(2, GRADIENT_BYTES // gradient_bytes)
                 count = min(n_prompts, max(2, n_prompts // GROUP_PROMPTS), MOST_GROUPS, most)
-        edges = [g * n_prompts // count for g in range(count + 1)]
         batch = max(1, batch)
-        return [[slice(a, min(a + batch, end)) for a in range(start, end, batch)] for start, end in pairwise(edges)]
+        return [_parts(group, -(-(group.stop - group.start) // batch)) for group in _parts(slice(0, n_prompts), count)]
 
     def _packed(self, rho: Measure, pairs: bool = False) -> dict[str, Packed]:
         """The blocks, ready for evaluations, and for pairing if asked."""
@@ -295,6 +294,12 @@ class TransformerObjective(Energy):
             decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)
             phi[block] = targets[block].paired(_total(sums, block)) / self.rule.weights[:, None] + decay
         return risk, phi
+
+
+def _parts(whole: slice, count: int) -> list[slice]:
+    """A slice in so many parts of about the same size."""
+    edges = [whole.start + (whole.stop - whole.start) * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def _share(work: Callable[[int], None], count: int) -> None:

@@ -1,7 +1,7 @@
 """Attention heads ``f(T, X) = V T softmax_col(T^T W X)``, averaged over heads, and the exact transpose.
 
 T are the tokens of a prompt, and X those of its columns that are asked for. Everything is a product of small matrices
-whose entries are registers over heads (see :mod:`wflow.kernels.matrices`). What belongs to single tokens is done for
+whose entries are registers over heads (see :mod:`wflow.kernels.products`). What belongs to single tokens is done for
 several prompts at once; what belongs to pairs of tokens, for so few columns that it stays in the first-level cache.
 """
 
@@ -11,21 +11,17 @@ __all__ = ["attention_mean", "attention_space", "attention_vjp"]
 
 import numpy as np
 
-from wflow.kernels.matrices import (
+from wflow.kernels.matrices import columns, flipped, registers, rows, space
+from wflow.kernels.products import (
     add_product,
     add_scaled_product,
-    columns,
-    flipped,
     kernel,
     number_registers,
     product,
-    registers,
-    rows,
     scale,
     scaled_product,
     side_by_side,
     softmax_weights,
-    space,
     sum_lanes,
     times_product,
     zero,

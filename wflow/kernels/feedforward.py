@@ -1,6 +1,6 @@
 """Feed-forward neurons ``h(T, (a, c)) = c act(a^T T)``, averaged over neurons, and the exact transpose.
 
-Registers hold the same entry of many neurons (see :mod:`wflow.kernels.matrices`); a few of them and the tokens of a few
+Registers hold the same entry of many neurons (see :mod:`wflow.kernels.products`); a few of them and the tokens of a few
 prompts are treated at a time, so that what they make stays in the first-level cache.
 """
 
@@ -11,23 +11,14 @@ __all__ = ["ACTIVATIONS", "feedforward_mean", "feedforward_space", "feedforward_
 import math
 
 from wflow.kernels.lanes import erf, exp, fma, mul, splat, sub, tanh, where_negative
-from wflow.kernels.matrices import (
+from wflow.kernels.matrices import at, columns, extent, flipped, number_space, put, registers, rows, space, write
+from wflow.kernels.products import (
     add_product,
     add_scaled_product,
-    at,
-    columns,
-    extent,
-    flipped,
     kernel,
     number_registers,
-    number_space,
     product,
-    put,
-    registers,
-    rows,
-    space,
     sum_lanes,
-    write,
     zero,
 )
 

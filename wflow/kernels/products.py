@@ -1,0 +1,315 @@
+"""What kernels do with matrices of registers: products in tiles that stay in registers, and a softmax.
+
+They are functions of their own in the generated code, one for every kind and precision, with sizes and strides given at
+run time: one build serves all.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "add_product",
+    "add_scaled_product",
+    "kernel",
+    "number_registers",
+    "product",
+    "scale",
+    "scaled_product",
+    "side_by_side",
+    "softmax_weights",
+    "sum_lanes",
+    "times_product",
+    "zero",
+]
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from wflow.kernels.lanes import FAST, WIDE, lane_sum, vector_exp, vector_fma, vector_max
+from wflow.kernels.matrices import BYTES, INT, Matrix, at, extent, number_space, write
+
+#: The largest tile of a product. Its sums, the entries of one factor and one of the other fill the registers.
+TILE_ROWS, TILE_COLUMNS = (6, 4) if WIDE else (6, 2)
+
+
+def _shared_code(builder: Any, name: str, matrices: list[Matrix], write: Callable[..., None]) -> None:
+    """Call the function ``name`` of these matrices, which ``write(builder, *matrices)`` writes on first use."""
+    lanes = matrices[0].kind.lanes
+    full = f"wflow_{name}_{lanes.element}"
+    function = builder.module.globals.get(full)
+    if function is None:
+        signature = ir.FunctionType(ir.VoidType(), [BYTES, INT, INT, INT, INT] * len(matrices))
+        function = ir.Function(builder.module, signature, full)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("nounwind")
+        inner = ir.IRBuilder(function.append_basic_block())
+        fields = [function.args[5 * i : 5 * i + 5] for i in range(len(matrices))]
+        write(inner, *(Matrix(inner, m.kind, *given) for m, given in zip(matrices, fields)))
+        inner.ret_void()
+    builder.call(function, [x for m in matrices for x in (m.start, m.rows, m.columns, m.down, m.right)])
+
+
+def _tiles(builder: Any, size: Any, largest: int, body: Callable[[Any, int], None]) -> None:
+    """``body(first, count)`` for a partition of 0, ..., size - 1 into as few counts as possible: the largest, but for
+    the last two, which share what is left."""
+    number = builder.udiv(builder.add(size, INT(largest - 1)), INT(largest))
+    whole = builder.sub(number, INT(2))
+    whole = builder.select(builder.icmp_signed("<", whole, INT(0)), INT(0), whole)
+    left = builder.sub(size, builder.mul(whole, INT(largest)))
+    single = builder.icmp_unsigned("<=", left, INT(largest))
+    second = builder.select(single, INT(0), builder.lshr(left, INT(1)))
+    last_two = [builder.sub(left, second), second]
+    first = _variable(builder, INT(0))
+    for count in range(largest, 0, -1):
+        repeats = whole if count == largest else INT(0)
+        for given in last_two:
+            repeats = builder.add(repeats, builder.zext(builder.icmp_unsigned("==", given, INT(count)), INT))
+        with cgutils.for_range(builder, repeats):
+            here = builder.load(first)
+            body(here, count)
+            builder.store(builder.add(here, INT(count)), first)
+
+
+class _Tile:
+    """So many rows and columns of a product, from (first row, first column) on."""
+
+    def __init__(self, builder: Any, row: Any, column: Any, n_rows: int, n_columns: int) -> None:
+        self.builder, self.row, self.column, self.n_rows, self.n_columns = builder, row, column, n_rows, n_columns
+
+    def steps(self, stride: Any, count: int) -> list[Any]:
+        return [self.builder.mul(stride, INT(i)) for i in range(count)]
+
+    def addresses(self, M: Matrix) -> list[list[Any]]:
+        """Where the tile's entries are in a matrix of the product's size."""
+        corner = M.address(self.row, self.column)
+        lines = [self.builder.gep(corner, [d]) for d in self.steps(M.down, self.n_rows)]
+        return [[self.builder.gep(line, [r]) for r in self.steps(M.right, self.n_columns)] for line in lines]
+
+    def load(self, M: Matrix) -> list[list[Any]]:
+        return [[M.load(place) for place in line] for line in self.addresses(M)]
+
+    def store(self, M: Matrix, values: list[list[Any]]) -> None:
+        for line, entries in zip(self.addresses(M), values):
+            for place, value in zip(line, entries):
+                M.store(value, place)
+
+    def map(self, function: Callable[..., Any], *values: list[list[Any]]) -> list[list[Any]]:
+        return [[function(*entries) for entries in zip(*lines)] for lines in zip(*values)]
+
+    def zeros(self, M: Matrix) -> list[list[Any]]:
+        return [[ir.Constant(M.vector, None)] * self.n_columns for _ in range(self.n_rows)]
+
+    def along(self, r: Matrix) -> list[list[Any]]:
+        """The entries of a row (1 x columns), the same in every row of the tile."""
+        places = [r.address(INT(0), self.builder.add(self.column, INT(j))) for j in range(self.n_columns)]
+        return [[r.load(place) for place in places]] * self.n_rows
+
+    def product(self, A: Matrix, B: Matrix, start: list[list[Any]], transposed: bool) -> list[list[Any]]:
+        """``start + A B``, or ``start + A^T B`` if transposed, where the rows of A must be contiguous."""
+        builder = self.builder
+        if transposed:
+            a, inner, step = A.address(INT(0), self.row), A.rows, A.down
+            offsets = [INT(i * A.kind.lanes.itemsize) for i in range(self.n_rows)]
+        else:
+            a, inner, step = A.address(self.row, INT(0)), A.columns, A.right
+            offsets = self.steps(A.down, self.n_rows)
+        right = self.steps(B.right, self.n_columns)
+        sums = self.map(lambda value: _variable(builder, value), start)
+        left, above = _variable(builder, a), _variable(builder, B.address(INT(0), self.column))
+        with cgutils.for_range(builder, inner):
+            a, b = builder.load(left), builder.load(above)
+            xs = [B.load(builder.gep(b, [offset])) for offset in right]
+            for offset, line in zip(offsets, sums):
+                y = A.load(builder.gep(a, [offset]))
+                for x, total in zip(xs, line):
+                    builder.store(vector_fma(builder, y, x, builder.load(total)), total)
+            builder.store(builder.gep(a, [step]), left)
+            builder.store(builder.gep(b, [B.down]), above)
+        return self.map(builder.load, sums)
+
+
+def _variable(builder: Any, value: Any) -> Any:
+    """A place for a value that changes; LLVM makes a register of it."""
+    place = cgutils.alloca_once(builder, value.type)
+    builder.store(value, place)
+    return place
+
+
+def _in_tiles(builder: Any, C: Matrix, body: Callable[[_Tile], None]) -> None:
+    _tiles(
+        builder,
+        C.rows,
+        TILE_ROWS,
+        lambda i, n_rows: _tiles(
+            builder, C.columns, TILE_COLUMNS, lambda j, n_columns: body(_Tile(builder, i, j, n_rows, n_columns))
+        ),
+    )
+
+
+def _procedure(write: Callable[..., None]) -> Any:
+    """A function of matrices without a result, from one that writes its code: numba's name and place for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        matrices = [Matrix.read(context, builder, *given) for given in zip(signature.args, args)]
+        _shared_code(builder, write.__name__, matrices, write)
+        return context.get_dummy_value()
+
+    def one(typingctx: Any, A: Any) -> Any:
+        return types.none(A), generate
+
+    def two(typingctx: Any, A: Any, B: Any) -> Any:
+        return types.none(A, B), generate
+
+    def three(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
+        return types.none(A, B, C), generate
+
+    def four(typingctx: Any, A: Any, B: Any, C: Any, D: Any) -> Any:
+        return types.none(A, B, C, D), generate
+
+    function = (one, two, three, four)[len(inspect.signature(write).parameters) - 2]
+    function.__name__, function.__doc__ = write.__name__, write.__doc__
+    return intrinsic(function)
+
+
+@_procedure
+def zero(builder: Any, A: Matrix) -> None:
+    """``A = 0``."""
+    with cgutils.for_range(builder, A.rows) as row, cgutils.for_range(builder, A.columns) as column:
+        A.store(ir.Constant(A.vector, None), A.address(row.index, column.index))
+
+
+@_procedure
+def product(builder: Any, C: Matrix, A: Matrix, B: Matrix) -> None:
+    """``C = A^T B`` with A of numbers and B of registers."""
+    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A, B, tile.zeros(C), transposed=True)))
+
+
+@_procedure
+def add_product(builder: Any, C: Matrix, A: Matrix, B: Matrix) -> None:
+    """``C += A^T B`` with A of numbers and B of registers."""
+    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A, B, tile.load(C), transposed=True)))
+
+
+@_procedure
+def scaled_product(builder: Any, C: Matrix, A: Matrix, B: Matrix, r: Matrix) -> None:
+    """``C_i = r_i (A^T B)_i`` for every column i, with a row r (1 x columns)."""
+
+    def body(tile: _Tile) -> None:
+        sums = tile.product(A, B, tile.zeros(C), transposed=True)
+        tile.store(C, tile.map(builder.fmul, sums, tile.along(r)))
+
+    _in_tiles(builder, C, body)
+
+
+@_procedure
+def times_product(builder: Any, C: Matrix, A: Matrix, B: Matrix, k: Matrix) -> None:
+    """``C <- C o (A^T B - k)`` with a row k (1 x columns)."""
+
+    def body(tile: _Tile) -> None:
+        sums = tile.product(A, B, tile.map(builder.fneg, tile.along(k)), transposed=True)
+        tile.store(C, tile.map(builder.fmul, sums, tile.load(C)))
+
+    _in_tiles(builder, C, body)
+
+
+@_procedure
+def add_scaled_product(builder: Any, C: Matrix, a: Matrix, A: Matrix, B: Matrix) -> None:
+    """``C += a A B`` of registers, with one register a (1 x 1)."""
+    scale = a.load(a.start)
+
+    def body(tile: _Tile) -> None:
+        sums = tile.product(A, B, tile.zeros(C), transposed=False)
+        tile.store(C, tile.map(lambda s, c: vector_fma(builder, scale, s, c), sums, tile.load(C)))
+
+    _in_tiles(builder, C, body)
+
+
+@_procedure
+def scale(builder: Any, G: Matrix, r: Matrix, Z: Matrix, k: Matrix) -> None:
+    """``G_i <- r_i G_i`` and ``k_i = <Z_i, G_i>`` of what results, for every column i; r and k (1 x columns)."""
+
+    def body(column: Any, count: int) -> None:
+        here = [builder.add(column, INT(j)) for j in range(count)]
+        scales = [r.load(r.address(INT(0), i)) for i in here]
+        totals = [_variable(builder, ir.Constant(Z.vector, None)) for _ in here]
+        with cgutils.for_range(builder, G.rows) as loop:
+            for i, factor, total in zip(here, scales, totals):
+                place = G.address(loop.index, i)
+                g = builder.fmul(factor, G.load(place))
+                z = Z.load(Z.address(loop.index, i))
+                G.store(g, place)
+                builder.store(vector_fma(builder, g, z, builder.load(total)), total)
+        for i, total in zip(here, totals):
+            k.store(builder.load(total), k.address(INT(0), i))
+
+    _tiles(builder, G.columns, TILE_COLUMNS, body)
+
+
+@_procedure
+def softmax_weights(builder: Any, S: Matrix, inverse: Matrix) -> None:
+    """``S <- exp(S - max of the column)``, and the inverse of every column's sum (1 x columns): the softmax of a column
+    is their product."""
+
+    def body(column: Any, count: int) -> None:
+        places = [S.address(INT(0), builder.add(column, INT(j))) for j in range(count)]
+        tops = [_variable(builder, S.load(place)) for place in places]
+        totals = [_variable(builder, ir.Constant(S.vector, None)) for _ in places]
+        with cgutils.for_range(builder, builder.sub(S.rows, INT(1))) as loop:
+            offset = builder.mul(builder.add(loop.index, INT(1)), S.down)
+            for place, top in zip(places, tops):
+                value = S.load(builder.gep(place, [offset]))
+                builder.store(vector_max(builder, value, builder.load(top)), top)
+        with cgutils.for_range(builder, S.rows) as loop:
+            offset = builder.mul(loop.index, S.down)
+            for place, top, total in zip(places, tops, totals):
+                here = builder.gep(place, [offset])
+                value = vector_exp(builder, builder.fsub(S.load(here), builder.load(top)))
+                S.store(value, here)
+                builder.store(builder.fadd(builder.load(total), value), total)
+        one = ir.Constant(S.vector, [1.0] * S.vector.count)
+        for j, total in enumerate(totals):
+            value = builder.fdiv(one, builder.load(total))
+            inverse.store(value, inverse.address(INT(0), builder.add(column, INT(j))))
+
+    _tiles(builder, S.columns, TILE_COLUMNS, body)
+
+
+#: Kernels release the interpreter's lock: several threads may run them.
+kernel: Any = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False, nogil=True)
+
+
+@kernel
+def number_registers(count, lanes):
+    """How many registers of space so many numbers take."""
+    return -(-count // lanes)
+
+
+@kernel
+def side_by_side(tokens, chosen, memory, first):
+    """The chosen columns of all prompts (B, D, n) as one matrix of numbers (D, B q), and its transpose (B q, D)."""
+    B, D, q = tokens.shape[0], tokens.shape[1], chosen.size
+    matrix = number_space(memory, first, D, B * q)
+    transpose = number_space(memory, first + number_registers(D * B * q, memory.shape[1]), B * q, D)
+    for b in range(B):
+        for d in range(D):
+            for i in range(q):
+                value = tokens[b, d, chosen[i]]
+                write(matrix, d, b * q + i, value)
+                write(transpose, b * q + i, d, value)
+    return matrix, transpose
+
+
+@kernel
+def sum_lanes(total, out, first, q):
+    """``out_b = sum over lanes`` of the prompts ``first, ...`` in a matrix (D, prompts x q)."""
+    D, width = extent(total)
+    for b in range(width // q):
+        for d in range(D):
+            for i in range(q):
+                out[first + b, d, i] = lane_sum(at(total, d, b * q + i))
