@@ -17,6 +17,7 @@ from scipy.special import erf as erf_
 
 import wflow
 from wflow.depth import DEPTH_RULES, Cut
+from wflow.encoders.layout import aligned_empty
 from wflow.kernels.lanes import erf, exp, n_lanes, tanh
 from wflow.kernels.matrices import at, put, registers
 
@@ -168,6 +169,32 @@ def test_tokens_that_nothing_reads_may_be_left_out(depth: str, blocks: str, colu
     assert short.value == pytest.approx(long.value, rel=1e-14)
     for block in rho.blocks:
         np.testing.assert_allclose(short.velocity[block], long.velocity[block], rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [(1, 1, 1), (3, 2, 5), (2, 6, 11), (5, 1, 40), (40, 3, 2), (2, 17, 23)])
+def test_kernels_stay_in_their_workspace(size: tuple[int, int, int], dtype: Any, monkeypatch: Any) -> None:
+    """The registers after those that were asked for keep what they held."""
+    given = []
+
+    def guarded(registers: int, lanes: int, dtype: Any) -> Any:
+        memory = aligned_empty((registers + 50, lanes), dtype)
+        memory[registers:] = 7
+        given.append(memory[registers:])
+        return memory[:registers]
+
+    for module in (wflow.encoders.attention, wflow.encoders.feedforward):
+        monkeypatch.setattr(module, "workspace", guarded)
+    rng = np.random.default_rng(0)
+    D, n = size[1:]
+    tokens = rng.standard_normal(size).astype(dtype)
+    for encoder in (wflow.SoftmaxAttention(), wflow.FeedForward("relu"), wflow.FeedForward("relu", 2, bias=True)):
+        theta = rng.standard_normal((1, 19, encoder.n_parameters(D))).astype(dtype)
+        particles = encoder.packed(theta, np.full((1, 19), 1 / 19), D)
+        for columns in (None, np.arange(n)[::2]):
+            out = particles.mean(0, tokens, columns)
+            particles.vjp(0, tokens, out, particles.zeros(), columns)
+    assert len(given) == 12 and all((guard == 7).all() for guard in given)
 
 
 def test_large_scores_do_not_overflow() -> None:

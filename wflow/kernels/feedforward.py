@@ -34,7 +34,7 @@ def feedforward_space(B, D, n, lanes):
     """Prompts at a time, and the registers of space for sums and matrices, and in all."""
     prompts = min(B, max(1, TOKENS // n))
     here = B * D * n + 3 * BLOCK * prompts * n + 1
-    return prompts, here, here + 2 * (number_registers(B * (D + 1) * n, lanes) + number_registers(B * D * n, lanes))
+    return prompts, here, here + 4 * number_registers(B * (D + 1) * n, lanes)
 
 
 @kernel
