@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
+import answers
 import numpy as np
 
 
@@ -29,16 +30,4 @@ def initial(x: np.ndarray, y: np.ndarray, p: SimpleNamespace) -> np.ndarray:
 
 def serve(solve: Callable[[], np.ndarray], began: float) -> None:
     """Solve once, so that all is compiled, and answer."""
-    density = solve()
-    print("ready", time.perf_counter() - began, flush=True)
-    for line in sys.stdin:
-        command, _, path = line.strip().partition(" ")
-        if command == "run":
-            start = time.perf_counter()
-            density = solve()
-            print(time.perf_counter() - start, flush=True)
-        elif command == "save":
-            np.save(path, density)
-            print("saved", flush=True)
-        else:
-            return
+    answers.serve(solve, np.save, lambda: f"ready {time.perf_counter() - began}")

@@ -16,12 +16,11 @@ the velocities are ``-M L dQ/d(particle)``.
 """
 
 import argparse
-import sys
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import answers
 import numpy as np
 
 Answer = tuple[Any, Any, Any]
@@ -69,17 +68,9 @@ def finish(p: SimpleNamespace, risk: Any, theta_bar: Any, w_bar: Any, theta: Any
 
 def serve(evaluate: Callable[[], Answer]) -> None:
     """Evaluate once, so that all is compiled, and answer."""
-    answer = evaluate()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        command, _, path = line.strip().partition(" ")
-        if command == "run":
-            start = time.perf_counter()
-            answer = evaluate()
-            print(time.perf_counter() - start, flush=True)
-        elif command == "save":
-            value, v_theta, v_w = (np.asarray(array) for array in answer)
-            np.savez(path, value=value, v_theta=v_theta, v_w=v_w)
-            print("saved", flush=True)
-        else:
-            return
+
+    def save(path: str, answer: Answer) -> None:
+        value, v_theta, v_w = (np.asarray(array) for array in answer)
+        np.savez(path, value=value, v_theta=v_theta, v_w=v_w)
+
+    answers.serve(evaluate, save, lambda: "ready")
