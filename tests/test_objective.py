@@ -194,3 +194,23 @@ def test_user_encoders_keep_the_protocol(encoder: Any, dtype: type) -> None:
         one[j] = d_beta[j]
         change = along(beta, one, lambda x, j=j: encoder.pairing(tokens, x, cotangent)[j])
         assert_allclose(np.sum(beta_bar * one), change, rtol=0, atol=1e-11)
+
+
+def test_a_subclass_of_a_built_in_encoder_does_what_it_says() -> None:
+    """Not what its parent would do, whose packed form it inherits."""
+
+    class Doubled(FeedForward):
+        def mean(self, tokens: Any, parameters: Any, weights: Any) -> Any:
+            return 2 * super().mean(tokens, parameters, weights)
+
+        def vjp(self, tokens: Any, parameters: Any, weights: Any, cotangent: Any) -> Any:
+            return super().vjp(tokens, parameters, weights, 2 * cotangent)
+
+    rng = np.random.default_rng(4)
+    data = Dataset(rng.standard_normal((5, 2, 3)), rng.standard_normal(5))
+    w = rng.standard_normal((2, 4, 4))
+    doubled = w * np.repeat([1.0, 2.0], 2)  # h is linear in W_2
+    own = TransformerObjective(data, feedforward=Doubled("tanh"), layers=2).evaluate(Particles(w=w))
+    plain = TransformerObjective(data, feedforward=FeedForward("tanh"), layers=2).evaluate(Particles(w=doubled))
+    assert own.value == pytest.approx(plain.value, rel=1e-14)
+    assert_allclose(own.velocity.w, plain.velocity.w * np.repeat([1.0, 2.0], 2), rtol=1e-12, atol=1e-14)

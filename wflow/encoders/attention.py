@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.encoders.layout import aligned_zeros, from_lanes, plain, to_lanes, workspace
-from wflow.encoders.protocol import pair, pull
+from wflow.encoders.protocol import ByPacking
 from wflow.errors import InputError
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class SoftmaxAttention:
+class SoftmaxAttention(ByPacking):
     """Attention heads ``f(Z, theta) = V Z softmax_col(Z^T W Z)`` (Gao et al. 2024, section 2).
 
     Parameters
@@ -103,19 +103,6 @@ class SoftmaxAttention:
         else:
             parts = (V_bar, W_bar)
         return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis=-1)
-
-    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
-        """``sum_j a_j f(T_b, theta_j)``, shape (B, D, n)."""
-        heads = self.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
-        return heads.mean(0, tokens)
-
-    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        return pull(self, tokens, parameters, weights, cotangent)
-
-    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-        """``sum_b <f(T_b, theta_j), cotangent_b>``, shape (M,): f is linear in V."""
-        return pair(self, tokens, parameters, cotangent)
 
 
 @dataclass(frozen=True, eq=False)

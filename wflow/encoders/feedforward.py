@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.encoders.layout import aligned_zeros, from_lanes, plain, to_lanes, workspace
-from wflow.encoders.protocol import pair, pull
+from wflow.encoders.protocol import ByPacking, widened
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -21,7 +21,7 @@ ACTIVATIONS = ("identity", "relu", "huberized-relu", "tanh", "gelu")
 
 
 @dataclass(frozen=True)
-class FeedForward:
+class FeedForward(ByPacking):
     """Feed-forward particles ``h(Z, w) = W_2 act(W_1 Z)`` with m hidden units (Gao et al. 2024, section 2).
 
     ``w = (W_1 (m x D), W_2 (D x m))``, row-major in this order. With ``bias``, W_1 is m x (D + 1) and its last column
@@ -84,19 +84,6 @@ class FeedForward:
         a = np.repeat(weights.astype(parameters.dtype), self.hidden, axis=1)[..., None]
         return PackedNeurons(self, parameters, *(to_lanes(x, n_lanes(parameters.dtype)) for x in (A, C, a)))
 
-    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
-        """``sum_j a_j h(T_b, w_j)``, shape (B, D, n)."""
-        neurons = self.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
-        return neurons.mean(0, tokens)
-
-    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        return pull(self, tokens, parameters, weights, cotangent)
-
-    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-        """``sum_b <h(T_b, w_j), cotangent_b>``, shape (M,): h is linear in W_2."""
-        return pair(self, tokens, parameters, cotangent)
-
 
 @dataclass(frozen=True, eq=False)
 class PackedNeurons:
@@ -147,9 +134,7 @@ class PackedNeurons:
         feedforward_vjp(asked, *self._given(l), cotangent, self._workspace(asked), bar, *own)
         if not wanted or columns is None:
             return bar if wanted else None
-        whole = np.zeros(tokens.shape, tokens.dtype)
-        whole[:, :, columns] = bar
-        return whole
+        return widened(bar, columns, tokens.shape[2])
 
     def zeros(self) -> tuple[Array, ...]:
         return aligned_zeros(self.A.shape, self.A.dtype), aligned_zeros(self.C.shape, self.C.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Encoder", "Packed", "pack", "pair", "pairing", "pull"]
+__all__ = ["ByPacking", "Encoder", "Packed", "pack", "packs", "pairing", "widened"]
 
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -90,6 +90,13 @@ class Packed(Protocol):
         ...
 
 
+def widened(array: Array, columns: Array, n_tokens: int) -> Array:
+    """Some columns of tokens as all of them: zero elsewhere."""
+    whole = np.zeros((*array.shape[:2], n_tokens), array.dtype)
+    whole[:, :, columns] = array
+    return whole
+
+
 @dataclass(frozen=True, eq=False)
 class _Plain:
     """Particles of an encoder that has no layout of its own."""
@@ -113,9 +120,7 @@ class _Plain:
         wanted: bool = True,
     ) -> Array | None:
         if columns is not None:
-            whole = np.zeros_like(tokens)
-            whole[:, :, columns] = cotangent
-            cotangent = whole
+            cotangent = widened(cotangent, columns, tokens.shape[2])
         tokens_bar, slope = self.encoder.vjp(tokens, self.parameters[l], self.weights[l], cotangent)
         sums[0][l] += slope
         if self.pairs:
@@ -132,28 +137,48 @@ class _Plain:
         return sums[1]
 
 
-def pack(encoder: Encoder, parameters: Array, weights: Array, dimension: int, pairs: bool = False) -> Packed:
+def packs(encoder: Encoder) -> bool:
+    """Whether an encoder packs its particles itself. A subclass may have changed what they do: it does not."""
+    return "packed" in vars(type(encoder))
+
+
+def pack(encoder: Any, parameters: Array, weights: Array, dimension: int, pairs: bool = False) -> Packed:
     """Particles (S, M, p) with weights (S, M), ready for evaluations, and for ``paired`` if that is asked for."""
-    own = getattr(encoder, "packed", None)
-    return _Plain(encoder, parameters, weights, pairs) if own is None else own(parameters, weights, dimension)
+    if packs(encoder):
+        own: Packed = encoder.packed(parameters, weights, dimension)
+        return own
+    return _Plain(encoder, parameters, weights, pairs)
 
 
-def pull(encoder: Any, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-    """The pair that :meth:`Encoder.vjp` returns, by particles that are packed."""
-    particles = encoder.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
-    sums = particles.zeros()
-    tokens_bar = particles.vjp(0, tokens, cotangent, sums)
-    return tokens_bar, particles.slope(sums)[0]
+class ByPacking:
+    """The methods of :class:`Encoder`, for encoders that pack their particles."""
 
+    def packed(self, parameters: Array, weights: Array, dimension: int) -> Packed:
+        """Particles (S, M, p) with weights (S, M), ready for evaluations."""
+        raise NotImplementedError
 
-def pair(encoder: Any, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-    """What :func:`pairing` returns, by particles that are packed."""
-    massless = np.zeros((1, len(parameters)))
-    particles = encoder.packed(parameters[None].astype(tokens.dtype, copy=False), massless, tokens.shape[1])
-    sums = particles.zeros()
-    particles.vjp(0, tokens, cotangent, sums, wanted=False)
-    out: Array = particles.paired(sums)[0]
-    return out
+    def _one_slice(self, tokens: Array, parameters: Array, weights: Array) -> Packed:
+        return self.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
+
+    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
+        """``sum_j a_j f(T_b, beta_j)``, shape (B, D, n)."""
+        return self._one_slice(tokens, parameters, weights).mean(0, tokens)
+
+    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
+        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
+        particles = self._one_slice(tokens, parameters, weights)
+        sums = particles.zeros()
+        tokens_bar = particles.vjp(0, tokens, cotangent, sums)
+        assert tokens_bar is not None
+        return tokens_bar, particles.slope(sums)[0]
+
+    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
+        """``sum_b <f(T_b, beta_j), cotangent_b>``, shape (M,)."""
+        particles = self._one_slice(tokens, parameters, np.zeros(len(parameters)))
+        sums = particles.zeros()
+        particles.vjp(0, tokens, cotangent, sums, wanted=False)
+        out: Array = particles.paired(sums)[0]
+        return out
 
 
 def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:

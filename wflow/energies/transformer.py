@@ -15,7 +15,7 @@ from wflow.datasets.dataset import Dataset
 from wflow.depth import Cut, DepthRule, depth_rule
 from wflow.depth import Evaluation as Stage
 from wflow.encoders import Encoder, FeedForward, SoftmaxAttention
-from wflow.encoders.protocol import Packed, pack
+from wflow.encoders.protocol import Packed, pack, packs
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
 from wflow.energies.internal import Entropy
 from wflow.errors import InputError, check_array, check_nonnegative
@@ -101,7 +101,7 @@ class TransformerObjective(Energy):
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
         read = np.flatnonzero(dataset.readout.any(axis=(0, 1)))
-        self._built_in = all(type(e) in (SoftmaxAttention, FeedForward) for e in self.encoders.values())
+        self._built_in = all(packs(encoder) for encoder in self.encoders.values())
         token_wise = {b for b in ("theta", "w") if type(self.encoders.get(b)) in (FeedForward, type(None))}
         narrow = self.rule.narrow(token_wise) if len(read) < dataset.n_tokens else (False,) * len(self.rule.base)
         self._cut = Cut(narrow, read, dataset.n_tokens)

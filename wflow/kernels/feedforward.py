@@ -11,7 +11,7 @@ __all__ = ["ACTIVATIONS", "feedforward_mean", "feedforward_space", "feedforward_
 import math
 
 from wflow.kernels.lanes import erf, exp, fma, mul, splat, sub, tanh, where_negative
-from wflow.kernels.matrices import at, columns, extent, flipped, number_space, put, registers, rows, space, write
+from wflow.kernels.matrices import at, columns, extent, flipped, number_space, put, registers, rows, space
 from wflow.kernels.products import (
     add_product,
     add_scaled_product,
@@ -47,8 +47,8 @@ def _inputs(tokens, bias, memory, first):
         for i in range(n):
             for d in range(D + bias):
                 value = tokens[b, d, i] if d < D else tokens.dtype.type(1)
-                write(matrix, d, b * n + i, value)
-                write(transpose, b * n + i, d, value)
+                put(matrix, d, b * n + i, value)
+                put(transpose, b * n + i, d, value)
     return matrix, transpose
 
 

@@ -1,7 +1,7 @@
 """Small matrices of registers or numbers as numba values.
 
 ``at(A, i, j)`` reads the register at (i, j) of a matrix and ``put`` writes it; of a matrix of numbers ``at`` reads one
-that all lanes share, and ``write`` writes one. Matrices are places in arrays: they own nothing, and the arrays must
+that all lanes share, and ``put`` writes one. Matrices are places in arrays: they own nothing, and the arrays must
 outlive them.
 """
 
@@ -20,7 +20,6 @@ __all__ = [
     "registers",
     "rows",
     "space",
-    "write",
 ]
 
 from collections.abc import Callable
@@ -156,26 +155,14 @@ def at(typingctx: Any, A: Any, row: Any, column: Any) -> Any:
 
 @intrinsic
 def put(typingctx: Any, A: Any, row: Any, column: Any, value: Any) -> Any:
-    """Write a register."""
+    """Write a register, or a number to a matrix of numbers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         matrix = Matrix.read(context, builder, A, args[0])
         matrix.store(args[3], matrix.address(*args[1:3]))
         return context.get_dummy_value()
 
-    return types.none(A, types.intp, types.intp, value), generate
-
-
-@intrinsic
-def write(typingctx: Any, A: Any, row: Any, column: Any, value: Any) -> Any:
-    """Write a number to a matrix of numbers."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        matrix = Matrix.read(context, builder, A, args[0])
-        matrix.store(args[3], matrix.address(*args[1:3]))
-        return context.get_dummy_value()
-
-    return types.none(A, types.intp, types.intp, A.lanes.element), generate
+    return types.none(A, types.intp, types.intp, A.lanes.element if A.shared else A.lanes), generate
 
 
 @intrinsic

@@ -31,7 +31,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from wflow.kernels.lanes import FAST, WIDE, lane_sum, vector_exp, vector_fma, vector_max
-from wflow.kernels.matrices import BYTES, INT, Matrix, at, extent, number_space, write
+from wflow.kernels.matrices import BYTES, INT, Matrix, at, extent, number_space, put
 
 #: The largest tile of a product. Its sums, the entries of one factor and one of the other fill the registers.
 TILE_ROWS, TILE_COLUMNS = (6, 4) if WIDE else (6, 2)
@@ -300,8 +300,8 @@ def side_by_side(tokens, chosen, memory, first):
         for d in range(D):
             for i in range(q):
                 value = tokens[b, d, chosen[i]]
-                write(matrix, d, b * q + i, value)
-                write(transpose, b * q + i, d, value)
+                put(matrix, d, b * q + i, value)
+                put(transpose, b * q + i, d, value)
     return matrix, transpose
 
 
