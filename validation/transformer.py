@@ -17,10 +17,10 @@ and training follows the gradient flow ``d theta_{l,j} / d tau = -G(theta_{l,j})
 gradient ``G = (a_j / L)^{-1} dQ/d theta_{l,j}``, which is ``M L dQ/d theta_{l,j}`` for equal weights (the
 same for ``w``). There is no layer norm and no mask.
 
-Everything here is float64 or float32 numpy (the dtype of the particles decides), it loops over layers and
-heads, and it prefers being readable to being fast: the states of all layers are stored, what happens
-inside a block is computed again on the way back. The shapes are ``theta`` (L, M, p), ``w`` (L, M', q),
-tokens (B, D, n), labels (B,) or (B, K), readout (K, D, n).
+Everything here is float64 or float32 numpy (the dtype of the particles decides), it loops over layers and,
+some heads at a time, over heads, and it prefers being readable to being fast: the states of all layers are
+stored, what happens inside a block is computed again on the way back. The shapes are ``theta`` (L, M, p),
+``w`` (L, M', q), tokens (B, D, n), labels (B,) or (B, K), readout (K, D, n).
 
 References
 ----------
@@ -33,7 +33,7 @@ from __future__ import annotations
 __all__ = ["ACTIVATIONS", "FiniteTransformer", "History", "Prompts", "softmax_columns"]
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
@@ -42,6 +42,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
 Array = NDArray[np.floating[Any]]
+
+#: Heads are treated together as long as the tokens of all prompts, once a head, are about so many numbers.
+HEAD_NUMBERS: Final = 2**16
 
 
 class Prompts(Protocol):
@@ -140,8 +143,8 @@ _METHODS: Final[dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]
 
 
 def _sum_of_outer(left: Array, right: Array) -> Array:
-    """``sum_b left_b right_b^T`` for left (B, r, n) and right (B, c, n): shape (r, c)."""
-    return np.asarray(np.tensordot(left, right, axes=([0, 2], [0, 2])))
+    """``sum_b left_b right_b^T`` for left (..., B, r, n) and right (..., B, c, n): shape (..., r, c)."""
+    return np.asarray((left @ _transposed(right)).sum(axis=-3))
 
 
 def _transposed(x: Array) -> Array:
@@ -165,10 +168,10 @@ def _full_head_vjp(Z: Array, p: Array, V: Array, W: Array) -> tuple[Array, list[
     With ``Y = Z P`` and ``S_{ji} = z_j^T W z_i``: a token enters as a value, as a key (j) and as a query (i).
     """
     P = softmax_columns(_transposed(Z) @ W @ Z)
-    Y_bar = V.T @ p
+    Y_bar = _transposed(V) @ p
     S_bar = _scores_bar(P, _transposed(Z) @ Y_bar)
     WZ_bar = Z @ S_bar
-    Z_bar = Y_bar @ _transposed(P) + W @ Z @ _transposed(S_bar) + W.T @ WZ_bar
+    Z_bar = Y_bar @ _transposed(P) + W @ Z @ _transposed(S_bar) + _transposed(W) @ WZ_bar
     return Z_bar, [_sum_of_outer(p, Z @ P), _sum_of_outer(WZ_bar, Z)]
 
 
@@ -182,12 +185,12 @@ def _factored_head_vjp(Z: Array, p: Array, W_V: Array, W_O: Array, W_K: Array, W
     """Derivatives of ``<f, p>``, f as in :func:`_factored_head`; in the matrices summed over prompts."""
     values, keys, queries = W_V @ Z, W_K @ Z, W_Q @ Z
     P = softmax_columns(_transposed(keys) @ queries)
-    mixed_bar = W_O.T @ p  # of values @ P
+    mixed_bar = _transposed(W_O) @ p  # of values @ P
     values_bar = mixed_bar @ _transposed(P)
     S_bar = _scores_bar(P, _transposed(values) @ mixed_bar)
     keys_bar = queries @ _transposed(S_bar)
     queries_bar = keys @ S_bar
-    Z_bar = W_V.T @ values_bar + W_K.T @ keys_bar + W_Q.T @ queries_bar
+    Z_bar = _transposed(W_V) @ values_bar + _transposed(W_K) @ keys_bar + _transposed(W_Q) @ queries_bar
     matrices_bar = [
         _sum_of_outer(values_bar, Z),
         _sum_of_outer(p, values @ P),
@@ -591,22 +594,29 @@ class FiniteTransformer:
         second_moment = _squared_norm(layers.theta, layers.a) + _squared_norm(layers.w, layers.b)
         return risk + 0.5 * self.weight_decay * second_moment, risk
 
+    def _heads(self, Z: Array, theta: Array) -> Iterator[tuple[slice, list[Array]]]:
+        """Some heads at a time: which, and their matrices, each (m, 1, rows, columns), to go with Z (B, D, n)."""
+        B, D, n = Z.shape
+        m = max(1, HEAD_NUMBERS // (B * n * max(D, n)))
+        for j in range(0, len(theta), m):
+            yield slice(j, j + m), [x[:, None] for x in self.attention_matrices(theta[j : j + m], D)]
+
     def _attention_mean(self, Z: Array, theta: Array, a: Array) -> Array:
         """``sum_j a_j f(Z, theta_j)``, shape (B, D, n)."""
         head = _full_head if self.attention == "full" else _factored_head
         mean = np.zeros_like(Z)
-        for theta_j, a_j in zip(theta, a):
-            mean += a_j * head(Z, *self.attention_matrices(theta_j, Z.shape[1]))
+        for some, matrices in self._heads(Z, theta):
+            mean += np.tensordot(a[some], head(Z, *matrices), axes=1)
         return mean
 
     def _attention_vjp(self, Z: Array, p: Array, theta: Array, a: Array) -> tuple[Array, Array]:
         """``sum_j a_j D_Z f(Z, theta_j)^* [p]`` and, without a_j, ``sum_b grad <f(Z_b, theta_j), p_b>``."""
         head_vjp = _full_head_vjp if self.attention == "full" else _factored_head_vjp
         Z_bar, theta_bar = np.zeros_like(Z), np.empty_like(theta)
-        for j in range(len(theta)):
-            Z_bar_j, matrices_bar = head_vjp(Z, p, *self.attention_matrices(theta[j], Z.shape[1]))
-            theta_bar[j] = np.concatenate([matrix.ravel() for matrix in matrices_bar])
-            Z_bar += a[j] * Z_bar_j
+        for some, matrices in self._heads(Z, theta):
+            Z_bar_j, matrices_bar = head_vjp(Z, p, *matrices)
+            theta_bar[some] = np.concatenate([x.reshape(len(x), -1) for x in matrices_bar], axis=1)
+            Z_bar += np.tensordot(a[some], Z_bar_j, axes=1)
         return Z_bar, theta_bar
 
     def _stacked_neurons(self, Z: Array, w: Array) -> tuple[Array, Array, Array]:

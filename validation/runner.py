@@ -1,0 +1,196 @@
+"""Compute the jobs of studies, keep every answer, and go on where an earlier call was stopped.
+
+Answers are files in a folder, one a job, written whole or not at all. A file says which function, arguments and code it
+is the answer of: one of other code is computed again, unless it is asked for.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Failure", "Interrupted", "answer_all", "code_hash", "local_executor"]
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from validation.study import Job
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: A process computes with one thread: the others are for other jobs.
+ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Interrupted(Exception):
+    """A signal asked to stop; what was answered is kept."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The traceback of a job that raised."""
+
+    text: str
+
+
+def code_hash(module: str) -> str:
+    """A digest of the code on which the answers of a study depend: the package, what studies share, and its module."""
+    own = Path(sys.modules[module].__file__ or "")
+    digest = hashlib.sha256()
+    for path in sorted({*(ROOT / "wflow").rglob("*.py"), *(ROOT / "validation").glob("*.py"), own}):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def local_executor(workers: int) -> ProcessPoolExecutor:
+    """Processes of one thread each."""
+    with _environment(ONE_THREAD):  # the processes inherit it when they start, on the first submit
+        executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
+        for started in [executor.submit(time.sleep, 0.2) for _ in range(workers)]:
+            started.result()
+    return executor
+
+
+def answer_all(
+    jobs: Sequence[Job], folder: Path, executor: Executor, reuse: bool = False, progress: bool = True
+) -> list[Mapping[str, Any] | Failure]:
+    """The answers of all jobs, from the folder or by the executor.
+
+    Parameters
+    ----------
+    folder
+        Where answers are kept; made if it does not exist.
+    executor
+        Any executor of :mod:`concurrent.futures`. Its workers need the same checkout and should have one thread each.
+    reuse
+        Take answers of other code too.
+    progress
+        Show what is done and about how long the rest takes.
+
+    Raises
+    ------
+    Interrupted
+        On SIGINT or SIGTERM. The jobs that run are lost, answers are not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    codes = {module: code_hash(module) for module in {job.function.__module__ for job in jobs}}
+    answers: dict[int, Mapping[str, Any] | Failure] = {}
+    waiting: dict[Future[Any], int] = {}
+    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].cost)  # the longest first: the ends meet
+    with (
+        _stop_signals(),
+        tqdm(
+            total=sum(job.cost for job in jobs),
+            smoothing=0,
+            mininterval=0.5,
+            disable=None if progress else True,
+            bar_format="{desc} {percentage:3.0f} % |{bar:30}| {elapsed} so far, {remaining} to go",
+        ) as bar,
+    ):
+        try:
+            for i in order:
+                kept = _read(_path(folder, jobs[i]), None if reuse else codes[jobs[i].function.__module__])
+                if kept is not None:
+                    answers[i] = kept
+                    bar.total -= jobs[i].cost
+                else:
+                    waiting[executor.submit(_call, jobs[i])] = i
+            bar.refresh()
+            for future in as_completed(waiting):
+                i = waiting[future]
+                answers[i] = future.result()
+                if not isinstance(answers[i], Failure):
+                    _write(_path(folder, jobs[i]), jobs[i], answers[i], codes[jobs[i].function.__module__])
+                bar.set_description_str(f"{len(answers)} of {len(jobs)} jobs", refresh=False)
+                bar.update(jobs[i].cost)
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    return [answers[i] for i in range(len(jobs))]
+
+
+def _call(job: Job) -> Mapping[str, Any] | Failure:
+    began = time.perf_counter()
+    try:
+        answer = dict(job.function(**job.arguments))
+    except Exception:
+        return Failure(traceback.format_exc())
+    return answer | {"seconds": time.perf_counter() - began}
+
+
+def _name(job: Job) -> str:
+    return f"{job.function.__module__}.{job.function.__qualname__}"
+
+
+def _path(folder: Path, job: Job) -> Path:
+    text = json.dumps([_name(job), dict(job.arguments)], sort_keys=True)
+    return folder / f"{_name(job).split('.', 1)[1]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+
+
+def _write(path: Path, job: Job, answer: Mapping[str, Any], code: str) -> None:
+    about = json.dumps({"function": _name(job), "arguments": dict(job.arguments), "code": code})
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, __about__=about, **answer)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _read(path: Path, code: str | None) -> Mapping[str, Any] | None:
+    """The answer in a file, None if there is none or one of other code."""
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        about = json.loads(str(file["__about__"]))
+        if code is not None and about["code"] != code:
+            return None
+        return {name: file[name] if file[name].ndim else file[name].item() for name in file.files if name[0] != "_"}
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole group of processes; it is for the one that keeps the answers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Any:
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _stop_signals() -> Any:
+    def stop(number: int, frame: Any) -> None:
+        raise Interrupted(signal.Signals(number).name)
+
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
