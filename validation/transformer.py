@@ -69,13 +69,15 @@ class History:
 
     ``tau``, ``energy`` (Q), ``risk`` (R) and ``dissipation`` (the squared norm of the velocity,
     ``1/L sum_l sum_j a_j |G_{l,j}|^2`` over both kinds of particles) have one entry before every step and one
-    after the last, shape (steps + 1,). ``theta`` and ``w`` are the final particles.
+    after the last, shape (steps + 1,), and ``predictions`` have shape (steps + 1, B, K). ``theta`` and ``w`` are
+    the final particles.
     """
 
     tau: Array
     energy: Array
     risk: Array
     dissipation: Array
+    predictions: Array
     theta: Array | None
     w: Array | None
 
@@ -470,23 +472,7 @@ class FiniteTransformer:
         (1.25, 0.0, array([[[0.5, 1. ]]]), None)
         """
         layers = self._check(theta, w, data.tokens.shape[1], theta_weights, w_weights)
-        states = self._states(layers, np.asarray(data.tokens, dtype=layers.dtype))
-        residual = _residual(states[-1], data)
-        energy, risk = self._objective(layers, residual)
-
-        G_theta = None if layers.theta is None else np.empty_like(layers.theta)
-        G_w = None if layers.w is None else np.empty_like(layers.w)
-        half_step, half_mean = 0.5 / layers.L, 0.5 / len(residual)
-        p = np.einsum("bk,kdi->bdi", residual, np.asarray(data.readout, dtype=layers.dtype))
-        for l in reversed(range(layers.L)):
-            if layers.w is not None and G_w is not None:
-                T_bar, w_bar = self._feedforward_vjp(states[2 * l + 1], p, layers.w[l], layers.b[l])
-                G_w[l] = half_mean * w_bar + self.weight_decay * layers.w[l]
-                p = p + half_step * T_bar
-            if layers.theta is not None and G_theta is not None:
-                T_bar, theta_bar = self._attention_vjp(states[2 * l], p, layers.theta[l], layers.a[l])
-                G_theta[l] = half_mean * theta_bar + self.weight_decay * layers.theta[l]
-                p = p + half_step * T_bar
+        energy, risk, G_theta, G_w, _ = self._sweep(layers, data)
         return energy, risk, G_theta, G_w
 
     # Training
@@ -541,10 +527,12 @@ class FiniteTransformer:
         layers = self._check(theta, w, data.tokens.shape[1], theta_weights, w_weights)
         a, b = layers.a, layers.b
         state: _State = (layers.theta, layers.w)
-        records = []
+        records, predictions = [], []
         for step in range(steps + 1):
-            energy, risk, *first = self.value_and_gradient(*state, data, a, b)
+            here = self._check(*state, data.tokens.shape[1], a, b)
+            energy, risk, *first, prediction = self._sweep(here, data)
             records.append((energy, risk, _squared_norm(first[0], a) + _squared_norm(first[1], b)))
+            predictions.append(prediction)
             if step == steps:
                 break
             gradients: list[_State] = [(first[0], first[1])]
@@ -552,7 +540,7 @@ class FiniteTransformer:
                 gradients.append(self.gradient(*_moved(state, gradients, row, dtau), data, a, b))
             state = _moved(state, gradients, step_row, dtau)
         energies, risks, dissipations = np.array(records).T
-        return History(dtau * np.arange(steps + 1), energies, risks, dissipations, *state)
+        return History(dtau * np.arange(steps + 1), energies, risks, dissipations, np.array(predictions), *state)
 
     # The pieces
 
@@ -588,6 +576,28 @@ class FiniteTransformer:
                 T = T + half_step * self._feedforward_mean(T, layers.w[l], layers.b[l])
             states.append(T)
         return states
+
+    def _sweep(self, layers: _Layers, data: Prompts) -> tuple[float, float, Array | None, Array | None, Array]:
+        """Q, R, the gradients, and the predictions (B, K): one pass forwards and one backwards."""
+        states = self._states(layers, np.asarray(data.tokens, dtype=layers.dtype))
+        prediction = _read(states[-1], data)
+        residual = _residual(states[-1], data)
+        energy, risk = self._objective(layers, residual)
+
+        G_theta = None if layers.theta is None else np.empty_like(layers.theta)
+        G_w = None if layers.w is None else np.empty_like(layers.w)
+        half_step, half_mean = 0.5 / layers.L, 0.5 / len(residual)
+        p = np.einsum("bk,kdi->bdi", residual, np.asarray(data.readout, dtype=layers.dtype))
+        for l in reversed(range(layers.L)):
+            if layers.w is not None and G_w is not None:
+                T_bar, w_bar = self._feedforward_vjp(states[2 * l + 1], p, layers.w[l], layers.b[l])
+                G_w[l] = half_mean * w_bar + self.weight_decay * layers.w[l]
+                p = p + half_step * T_bar
+            if layers.theta is not None and G_theta is not None:
+                T_bar, theta_bar = self._attention_vjp(states[2 * l], p, layers.theta[l], layers.a[l])
+                G_theta[l] = half_mean * theta_bar + self.weight_decay * layers.theta[l]
+                p = p + half_step * T_bar
+        return energy, risk, G_theta, G_w, prediction
 
     def _objective(self, layers: _Layers, residual: Array) -> tuple[float, float]:
         risk = 0.5 * float((residual**2).sum()) / len(residual)

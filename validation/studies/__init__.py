@@ -4,4 +4,6 @@ from __future__ import annotations
 
 __all__ = ["STUDIES"]
 
-STUDIES: dict[str, str] = {}
+STUDIES = {
+    "limit": "limit",
+}
