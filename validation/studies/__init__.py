@@ -6,4 +6,5 @@ __all__ = ["STUDIES"]
 
 STUDIES = {
     "limit": "limit",
+    "width-depth": "width_depth",
 }
