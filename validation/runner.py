@@ -87,40 +87,40 @@ def answer_all(
     """
     folder.mkdir(parents=True, exist_ok=True)
     codes = {module: code_hash(module) for module in {job.function.__module__ for job in jobs}}
-    answers: dict[int, Mapping[str, Any] | Failure] = {}
-    waiting: dict[Future[Any], int] = {}
-    order = sorted(range(len(jobs)), key=lambda i: -jobs[i].cost)  # the longest first: the ends meet
+    once = {_path(folder, job): job for job in jobs}  # studies may ask for the same
+    answers: dict[Path, Mapping[str, Any] | Failure] = {}
+    for path, job in once.items():
+        kept = _read(path, None if reuse else codes[job.function.__module__])
+        if kept is not None:
+            answers[path] = kept
+    left = sorted((path for path in once if path not in answers), key=lambda path: -once[path].cost)
+    waiting: dict[Future[Any], Path] = {}
     with (
         _stop_signals(),
         tqdm(
-            total=sum(job.cost for job in jobs),
+            total=sum(once[path].cost for path in left),
             smoothing=0,
-            mininterval=0.5,
-            disable=None if progress else True,
+            mininterval=0.5 if sys.stderr.isatty() else 30,
+            disable=not progress,
             bar_format="{desc} {percentage:3.0f} % |{bar:30}| {elapsed} so far, {remaining} to go",
         ) as bar,
     ):
         try:
-            for i in order:
-                kept = _read(_path(folder, jobs[i]), None if reuse else codes[jobs[i].function.__module__])
-                if kept is not None:
-                    answers[i] = kept
-                    bar.total -= jobs[i].cost
-                else:
-                    waiting[executor.submit(_call, jobs[i])] = i
-            bar.refresh()
+            for path in left:  # the longest first, so that all workers end together
+                waiting[executor.submit(_call, once[path])] = path
             for future in as_completed(waiting):
-                i = waiting[future]
-                answers[i] = future.result()
-                if not isinstance(answers[i], Failure):
-                    _write(_path(folder, jobs[i]), jobs[i], answers[i], codes[jobs[i].function.__module__])
-                bar.set_description_str(f"{len(answers)} of {len(jobs)} jobs", refresh=False)
-                bar.update(jobs[i].cost)
+                path = waiting[future]
+                job, answer = once[path], future.result()
+                answers[path] = answer
+                if not isinstance(answer, Failure):
+                    _write(path, job, answer, codes[job.function.__module__])
+                bar.set_description_str(f"{len(answers)} of {len(once)} jobs", refresh=False)
+                bar.update(job.cost)
         except BaseException:
             for future in waiting:
                 future.cancel()
             raise
-    return [answers[i] for i in range(len(jobs))]
+    return [answers[_path(folder, job)] for job in jobs]
 
 
 def _call(job: Job) -> Mapping[str, Any] | Failure:

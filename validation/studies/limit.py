@@ -347,9 +347,9 @@ def _findings(total: Errors, answers: Answers) -> list[str]:
 def _figure(depth: Mapping[int, Mapping[str, Array]], width: Errors, total: Errors) -> Figure:
     figure = Figure(figsize=(6.9, 2.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    for (name, label), colour in zip((("Q", "$Q$"), ("R", "$R$"), ("predictions", "predictions")), PALETTE):
+    for name, label, colour, line in zip(NAMES, ("$Q$", "$R$", "predictions"), PALETTE, ("o-", "s:", "^-")):
         y = [_largest(errors, name) for errors in depth.values()]
-        left.plot(list(depth), y, "o-", color=colour, label=label)
+        left.plot(list(depth), y, line, color=colour, label=label)
     x = np.array([min(depth), max(depth)])
     left.plot(x, 1.6 * y[0] * x[0] / x, "k:", linewidth=0.8, label="$1/L$")
     log_log(left, list(depth), [_largest(errors, name) for errors in depth.values() for name in NAMES])
@@ -361,7 +361,7 @@ def _figure(depth: Mapping[int, Mapping[str, Array]], width: Errors, total: Erro
         middle.plot([M * L for M in some], list(some.values()), "o", color=colour, label=f"$L={L}$")
     scale = np.exp(np.mean([np.log(_largest(e, "predictions") * np.sqrt(M * L)) for (M, L), e in width.items()]))
     middle.plot(x, scale / np.sqrt(x), "k:", linewidth=0.8, label="$(ML)^{-1/2}$")
-    log_log(middle, [10, 100, 1000], [_largest(errors, "predictions") for errors in width.values()])
+    log_log(middle, [20, 50, 100, 200, 500, 1000], [_largest(errors, "predictions") for errors in width.values()])
     middle.set(xlabel="$M L$", ylabel="noise of the width")
     middle.legend()
     M, L = np.array(list(total), float).T
