@@ -15,8 +15,8 @@ For every encoder g(T, beta), beta = (c, a), the assumptions of the theorem are 
 Growth: |g| <= K (1 + |T|)(1 + |beta|^2), and at fixed T |D_T g| <= K (1 + |beta|^2), |grad_beta g| <= K (1 + |beta|).
 Local Lipschitz continuity: E |grad <g(T, beta), k> - grad <g(T, beta'), k>| <= K |beta - beta'| with a normal cotangent
 k, at ever smaller distances and at the worst places (hyperplanes through a token, outer weights near 0). Partial
-homogeneity. Of universality, the rank of the features Read g(T, beta), beta normal, on finitely many prompts: a rank can show that
-their span is not dense, but no computation can show that it is.
+homogeneity. Of universality, the rank of the features Read g(T, beta), beta normal, on finitely many prompts: a rank
+can show that their span is not dense, but no computation can show that it is.
 """
 
 from __future__ import annotations
@@ -408,7 +408,7 @@ def _claims_on_assumptions(measured: Mapping[str, Mapping[str, Any]], shown: int
         at_most("defect of f(T, s c, a) = s f(T, c, a), linear outer weights", largest("partial", is_linear), 1e-13),
         at_least("the same, other outer weights: the least", least("partial", lambda n: not is_linear(n)), 0.1),
         at_most(
-            "defect of f(T, s beta) = s^2 f(T, beta), linear attention and relu", largest("whole", of_degree_two), 1e-13
+            "defect of f(T, s beta) = s^2 f(T, beta): linear attention, relu", largest("whole", of_degree_two), 1e-13
         ),
         at_least("the same, all others: the least", least("whole", lambda n: not of_degree_two(n)), 0.1),
         at_most(f"|g| / ({bound}): the largest", largest("share of the bound"), 1),
@@ -464,8 +464,8 @@ def _findings(runs: Mapping[str, list[Mapping[str, Any]]], measured: Mapping[str
     best = {name: 100 * _mean(ratios(runs[name])) for name in (*HOMOGENEOUS, *SIZES)}
     first, *_, last = sorted(HOMOGENEOUS, key=lambda name: best[name])
     out = [
-        f"After tau = {tau:g} the homogeneous encoders have brought the risk to between {best[first]:.2g} % ({first}) and "
-        f"{best[last]:.2g} % ({last}) of its start."
+        f"After tau = {tau:g} the homogeneous encoders have brought the risk to between {best[first]:.2g} % ({first}) "
+        f"and {best[last]:.2g} % ({last}) of its start."
     ]
     falling, stuck = [], []
     for name in SIZES:
@@ -478,17 +478,15 @@ def _findings(runs: Mapping[str, list[Mapping[str, Any]]], measured: Mapping[str
     answer = "Do encoders without homogeneity converge globally? "
     if stuck:
         answer += f"Not here with outer weights {' or '.join(stuck)}: "
-        answer += (
-            f"the risk comes to rest at {times:.2g} times the bound by their reach or more, which is no sharp one. "
-        )
+        answer += f"the risk comes to rest at {times:.2g} times the bound by their reach or more, which is not sharp. "
     if falling:
         answer += f"With {' or '.join(falling)} no obstacle shows in this time"
         answer += f", but {' and '.join(behind)} are slower than every homogeneous encoder. " if behind else ". "
     out.append(answer + "Without a bound on the outer weights there is no bound of the risk by reach.")
     if measured["linear attention"]["growth in T"] > 1.05 and best["linear attention"] <= 2:
         out.append(
-            "Linear attention violates the assumption on growth, since it is cubic in T, and reaches the floor all the "
-            "same: on bounded prompts and with these parameters its tokens stay bounded."
+            "Linear attention violates the assumption on growth, since it is cubic in T, and goes down all the same "
+            "on these bounded prompts."
         )
     rank = measured["linear attention"]["rank 96"]
     out.append(
@@ -539,7 +537,7 @@ def _figure(
         if name in named:
             i = named.index(name)
             label = f"softmax, {name}" if name in ("tanh", "relu") else name
-            left.loglog(tau, R, color=PALETTE[i % len(PALETTE)], ls=DASHES[i % len(DASHES)], label=label)
+            left.loglog(tau, R, color=(*PALETTE, "0.5")[i], ls=(*DASHES, "--")[i], label=label)
         else:
             left.loglog(tau, R, color="0.75", lw=0.7, zorder=0)
     left.set(xlabel=r"training time $\tau$", ylabel=r"$R(\tau)\,/\,R(0)$")
