@@ -6,4 +6,5 @@ __all__ = ["STUDIES"]
 
 STUDIES: dict[str, str] = {
     "homogeneity": "homogeneity",
+    "capacity": "capacity",
 }
