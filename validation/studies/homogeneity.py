@@ -485,7 +485,7 @@ def _findings(runs: Mapping[str, list[Mapping[str, Any]]], measured: Mapping[str
     answer = "Do encoders without homogeneity converge globally? "
     if stuck:
         answer += f"Not in this time with outer weights {' or '.join(stuck)}: "
-        answer += f"the risk hardly falls any more at {times:.2g} times the bound by their reach or more, which is not sharp. "
+        answer += f"the risk hardly falls any more at {times:.2g} times the bound by their reach or more. "
     if falling:
         answer += f"With {' or '.join(falling)} no obstacle shows in this time"
         answer += f", but {' and '.join(behind)} are slower than every homogeneous encoder. " if behind else ". "
