@@ -60,7 +60,7 @@ ARCHITECTURES = [
     ("full", "huberized-relu", 3, False, None),
     ("factored", "tanh", 2, True, None),
     ("factored", "gelu", 1, True, 2),
-    (None, "identity", 2, False, None),
+    *((None, name, 2, False, None) for name in wflow.encoders.ACTIVATIONS),
 ]
 
 

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 import validation.transformer
-from validation.transformer import FiniteTransformer, softmax_columns
+from validation.transformer import ACTIVATIONS, FiniteTransformer, softmax_columns
 
 Array = NDArray[np.float64]
 
@@ -83,6 +83,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "tanh, bias": lambda: make_case(None, "tanh", bias=True),
     "gelu, two hidden units": lambda: make_case(None, "gelu", hidden=2),
     "identity, two labels": lambda: make_case(None, "identity", K=2),
+    "sigmoid, bias": lambda: make_case(None, "sigmoid", bias=True),
+    "silu": lambda: make_case(None, "silu"),
+    "elu, weights": lambda: make_case(None, "elu", weighted=True),
+    "softplus, two hidden units": lambda: make_case(None, "softplus", hidden=2),
     "full + relu, bias, two hidden units": lambda: make_case("full", "relu", hidden=2, bias=True),
     "full + gelu, weights, two labels": lambda: make_case("full", "gelu", weighted=True, K=2),
     "factored + huberized-relu, everything": lambda: make_case(
@@ -98,6 +102,10 @@ SCALAR_ACTIVATIONS: dict[str, Callable[[float], float]] = {
     "huberized-relu": lambda x: 0.0 if x <= 0 else x * x / 2 if x <= 1 else x - 0.5,
     "tanh": math.tanh,
     "gelu": lambda x: x * math.erfc(-x / math.sqrt(2)) / 2,
+    "sigmoid": lambda x: (1 + math.tanh(x / 2)) / 2,
+    "silu": lambda x: x / (1 + math.exp(-x)),
+    "elu": lambda x: x if x > 0 else math.exp(x) - 1,
+    "softplus": lambda x: math.log(1 + math.exp(x)),
     "identity": lambda x: x,
 }
 
@@ -345,7 +353,7 @@ def test_invariant_of_homogeneous_feed_forward(activation: str, decay: float) ->
 # Exact solutions
 
 
-@pytest.mark.parametrize("feedforward", ["relu", "huberized-relu", "tanh", "gelu", "identity"])
+@pytest.mark.parametrize("feedforward", [name for name in ACTIVATIONS if ACTIVATIONS[name][0](np.zeros(1)) == 0])
 def test_zero_prompts_leave_the_pure_decay(feedforward: str) -> None:
     """H = 0: ``beta(tau) = e^{-lambda tau} beta_0`` although the residuals do not vanish."""
     case = make_case("factored", feedforward, decay=0.7, weighted=True)

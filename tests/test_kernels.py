@@ -16,9 +16,10 @@ from conftest import random_data, random_measure
 from scipy.special import erf as erf_
 
 import wflow
+from validation.transformer import ACTIVATIONS
 from wflow.depth import DEPTH_RULES, Cut
 from wflow.encoders.layout import aligned_empty
-from wflow.kernels.lanes import erf, exp, n_lanes, tanh
+from wflow.kernels.lanes import erf, exp, expm1, log1p, n_lanes, tanh
 from wflow.kernels.matrices import at, put, registers
 
 
@@ -43,6 +44,16 @@ def hyperbolic_tangent(x: Any) -> Any:
 @numba.njit
 def error_function(x: Any) -> Any:
     return erf(x)
+
+
+@numba.njit
+def exponential_less_one(x: Any) -> Any:
+    return expm1(x)
+
+
+@numba.njit
+def logarithm_of_one_more(x: Any) -> Any:
+    return log1p(x)
 
 
 def of_lanes(function: Any, x: Any) -> Any:
@@ -75,6 +86,61 @@ def test_odd_functions_within_a_few_ulp(function: Any, exact: Any, ulp: float, d
     assert (np.abs(of_lanes(function, x) - values) / np.abs(values)).max() < ulp * np.finfo(dtype).eps
     edges = of_lanes(function, np.array([np.nan, np.inf, -np.inf, -0.0, 0.0], dtype))
     np.testing.assert_array_equal(edges, [np.nan, 1, -1, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_expm1_and_log1p_within_a_few_ulp(dtype: Any) -> None:
+    small = np.logspace(-30, 0, 4000)
+    below = -np.concatenate([np.linspace(1e-4, 60, 200_000), np.linspace(1e-4, 1, 50_000), small]).astype(dtype)
+    above = np.concatenate([np.linspace(1e-6, 1, 200_000), small]).astype(dtype)
+    for function, exact, x in ((exponential_less_one, np.expm1, below), (logarithm_of_one_more, np.log1p, above)):
+        values = exact(x.astype(np.longdouble))
+        assert (np.abs(of_lanes(function, x) - values) / np.abs(values)).max() < 2.5 * np.finfo(dtype).eps
+    edges = of_lanes(exponential_less_one, np.array([np.nan, -np.inf, -0.0, 0.0], dtype))
+    np.testing.assert_array_equal(edges, [np.nan, -1, 0, 0])
+    np.testing.assert_array_equal(of_lanes(logarithm_of_one_more, np.array([np.nan, 0.0], dtype)), [np.nan, 0])
+
+
+def activated(activation: str, x: Any) -> tuple[Any, Any]:
+    """``act(x)`` and ``act'(x)`` by the kernels: one neuron of weights one, and one prompt a number."""
+    neuron, tokens = wflow.FeedForward(activation), x[:, None, None]
+    one = np.ones(1, x.dtype)
+    values = neuron.mean(tokens, np.ones((1, 2), x.dtype), one)
+    slopes, _ = neuron.vjp(tokens, np.ones((1, 2), x.dtype), one, np.ones_like(tokens))
+    return values.ravel(), slopes.ravel()
+
+
+@pytest.mark.parametrize("activation", wflow.encoders.ACTIVATIONS)
+@pytest.mark.parametrize(("dtype", "large"), [(np.float64, 1e300), (np.float32, 1e37)])
+def test_activations_over_the_whole_range(activation: str, dtype: Any, large: float) -> None:
+    """To a few ulp of the value or, where that is small, of one; no overflow at any size; infinities give the limit or
+    NaN, as the empty lanes of a register do."""
+    size = np.concatenate([np.logspace(-20, 2, 4000), np.linspace(0, 40, 4001)])
+    x = np.concatenate([size, -size]).astype(dtype)
+    wide = np.float64 if activation == "gelu" else np.longdouble  # erf has no more
+    exact = [function(x.astype(wide)) for function in ACTIVATIONS[activation]]
+    for ours, theirs in zip(activated(activation, x), exact):
+        assert (np.abs(ours - theirs) / np.maximum(1, np.abs(theirs))).max() < 6 * np.finfo(dtype).eps
+    far = np.array([large, -large], dtype)
+    values, slopes = activated(activation, far)
+    bounded, low = activation in ("tanh", "sigmoid"), {"tanh": -1, "elu": -1, "identity": -np.inf}.get(activation, 0)
+    limits = np.array([1 if bounded else np.inf, low])
+    expected = np.where(np.isinf(limits), far, limits)
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(slopes, [0 if bounded else 1, activation == "identity"], rtol=1e-6, atol=1e-6)
+    values, _ = activated(activation, np.array([np.inf, -np.inf], dtype))
+    none = np.isnan(values)
+    np.testing.assert_allclose(values[~none], limits[~none], atol=1e-30)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_vanishing_activations_keep_their_digits(dtype: Any) -> None:
+    """Where sigmoid, silu, softplus and their derivatives are small, their relative error is a few ulp too."""
+    x = -np.linspace(3, 80 if dtype == np.float32 else 700, 20_001).astype(dtype)
+    for activation in ("sigmoid", "silu", "softplus"):
+        exact = [function(x.astype(np.longdouble)) for function in ACTIVATIONS[activation]]
+        for ours, theirs in zip(activated(activation, x), exact):
+            assert (np.abs(ours - theirs) / np.abs(theirs)).max() < 6 * np.finfo(dtype).eps
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
@@ -135,6 +201,8 @@ def test_nan_is_never_hidden(activation: str, dtype: Any) -> None:
         parameters = np.ones((5, encoder.n_parameters(3)), dtype)
         out = encoder.mean(tokens, parameters, np.full(5, 0.2))
         assert np.isfinite(out[0]).all() and np.isnan(out[1]).any()
+        tokens_bar, parameters_bar = encoder.vjp(tokens, parameters, np.full(5, 0.2), np.ones_like(tokens))
+        assert np.isfinite(tokens_bar[0]).all() and np.isnan(parameters_bar).any(axis=1).all()
 
 
 def test_an_overflow_names_its_place() -> None:

@@ -328,8 +328,8 @@ heldout = ["rsik"]
     assert problems(tmp_path, text) == [
         "unknown key 'sede'; did you mean 'seed'?",
         "unknown section [objectve]; did you mean [objective]?",
-        "activation must be one of 'identity', 'relu', 'huberized-relu', 'tanh', 'gelu', got 'tahn' in [feedforward]; "
-        "did you mean 'tanh'?",
+        "activation must be one of 'identity', 'relu', 'huberized-relu', 'tanh', 'gelu', 'sigmoid', 'silu', 'elu', "
+        "'softplus', got 'tahn' in [feedforward]; did you mean 'tanh'?",
         "hidden must be a positive integer, got 0 in [feedforward]",
         "M must be a positive integer, or one for each block such as { theta = 32, w = 64 }, got -1 in [initial]",
         "missing key 'radius', a positive finite number, in [initial]",

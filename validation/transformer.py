@@ -39,7 +39,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erf
+from scipy.special import erf, expit
 
 Array = NDArray[np.floating[Any]]
 
@@ -127,12 +127,17 @@ ACTIVATIONS: Final[dict[str, tuple[Callable[[Array], Array], Callable[[Array], A
     "huberized-relu": (_huberized_relu, lambda x: np.clip(x, 0.0, 1.0)),
     "tanh": (np.tanh, lambda x: 1.0 - np.tanh(x) ** 2),
     "gelu": (lambda x: x * _normal_cdf(x), _gelu_derivative),
+    "sigmoid": (expit, lambda x: expit(x) * expit(-x)),
+    "silu": (lambda x: x * expit(x), lambda x: expit(x) * (1.0 + x * expit(-x))),
+    "elu": (lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))), lambda x: np.exp(np.minimum(x, 0.0))),
+    "softplus": (lambda x: np.logaddexp(x, 0.0), expit),
     "identity": (lambda x: x, np.ones_like),
 }
 """The activations by name, each with its derivative.
 
 ``"huberized-relu"`` is 0 for x <= 0, x^2/2 for 0 <= x <= 1 and x - 1/2 for x >= 1; ``"gelu"`` is x Phi(x)
-with the distribution function Phi of the standard normal law.
+with the distribution function Phi of the standard normal law; ``"silu"`` is x sigmoid(x), ``"elu"`` e^x - 1 for
+x <= 0 and x beyond, ``"softplus"`` log(1 + e^x).
 """
 
 # Explicit one-step methods: for each further stage the coefficients of the earlier ones, then those of
@@ -269,7 +274,7 @@ class FiniteTransformer:
     """
 
     attention: Literal["full", "factored"] | None = "full"
-    feedforward: Literal["relu", "huberized-relu", "tanh", "gelu", "identity"] | None = None
+    feedforward: str | None = None
     hidden: int = 1
     bias: bool = False
     rank: int | None = None

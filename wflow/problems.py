@@ -234,7 +234,7 @@ def pure_decay(
     rho0
         Any measure with blocks theta (S, M, 8), w (S, M', 4); left out, ``width`` particles of law N(0, I).
     layers, depth, weight_decay, activation
-        As in :class:`wflow.TransformerObjective` and :class:`wflow.FeedForward`.
+        As in :class:`wflow.TransformerObjective` and :class:`wflow.FeedForward`; the activation must vanish at zero.
     rng
         Generator or seed of the particles and labels.
 
@@ -252,9 +252,10 @@ def pure_decay(
     """
     rng = np.random.default_rng(rng)
     data = Dataset(np.zeros((3, 2, 3)), rng.standard_normal(3), name="zero prompts")
-    energy = TransformerObjective(
-        data, SoftmaxAttention(), FeedForward(activation), weight_decay, depth=depth, layers=layers
-    )
+    neurons = FeedForward(activation)
+    if neurons.mean(np.zeros((1, 1, 1)), np.ones((1, 2)), np.ones(1)).any():
+        raise InputError(f"activation must vanish at zero, which {activation!r} does not")
+    energy = TransformerObjective(data, SoftmaxAttention(), neurons, weight_decay, depth=depth, layers=layers)
     start = energy.prepare(_sample(energy, width, rng) if rho0 is None else rho0)
 
     def measure(tau: float) -> Particles:

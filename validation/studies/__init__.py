@@ -5,6 +5,12 @@ from __future__ import annotations
 __all__ = ["STUDIES"]
 
 STUDIES = {
+    "exact": "exact",
     "limit": "limit",
     "width-depth": "width_depth",
+    "weight-decay": "weight_decay",
+    "homogeneity": "homogeneity",
+    "rates": "rates",
+    "capacity": "capacity",
+    "schemes": "schemes",
 }

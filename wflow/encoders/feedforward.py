@@ -16,8 +16,10 @@ from wflow.errors import InputError
 
 Array = NDArray[Any]
 
-#: The activations, by name; ``huberized-relu`` is 0, x^2/2, x - 1/2 on x <= 0, 0 <= x <= 1, x >= 1.
-ACTIVATIONS = ("identity", "relu", "huberized-relu", "tanh", "gelu")
+#: The activations, by name. ``huberized-relu`` is 0, x^2/2, x - 1/2 on x <= 0, 0 <= x <= 1, x >= 1; ``gelu`` is
+#: x Phi(x) with the normal distribution function, ``silu`` x sigmoid(x), ``elu`` e^x - 1 for x <= 0 and x beyond,
+#: ``softplus`` log(1 + e^x).
+ACTIVATIONS = ("identity", "relu", "huberized-relu", "tanh", "gelu", "sigmoid", "silu", "elu", "softplus")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class FeedForward(ByPacking):
     Parameters
     ----------
     activation
-        One of identity, relu, huberized-relu, tanh, gelu (``x Phi(x)``, exact).
+        One of identity, relu, huberized-relu, tanh, gelu (``x Phi(x)``, exact), sigmoid, silu (``x sigmoid(x)``),
+        elu (``e^x - 1`` for ``x <= 0``, x beyond), softplus (``log(1 + e^x)``).
     hidden
         m, the number of hidden units of one particle.
     bias

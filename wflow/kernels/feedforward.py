@@ -10,7 +10,7 @@ __all__ = ["ACTIVATIONS", "feedforward_mean", "feedforward_space", "feedforward_
 
 import math
 
-from wflow.kernels.lanes import erf, exp, fma, mul, splat, sub, tanh, where_negative
+from wflow.kernels.lanes import add, div, erf, exp, expm1, fma, log1p, mul, splat, sub, tanh, vmax, where_negative
 from wflow.kernels.matrices import at, columns, extent, flipped, number_space, put, registers, rows, space
 from wflow.kernels.products import (
     add_product,
@@ -23,7 +23,17 @@ from wflow.kernels.products import (
 )
 
 #: The activations, by the number under which the kernels know them.
-ACTIVATIONS = {"identity": 0, "relu": 1, "huberized-relu": 2, "tanh": 3, "gelu": 4}
+ACTIVATIONS = {
+    "identity": 0,
+    "relu": 1,
+    "huberized-relu": 2,
+    "tanh": 3,
+    "gelu": 4,
+    "sigmoid": 5,
+    "silu": 6,
+    "elu": 7,
+    "softplus": 8,
+}
 
 #: What is done at a time: so many registers of neurons, and about so many tokens.
 BLOCK, TOKENS = 6, 32
@@ -57,6 +67,8 @@ def _activate(U, Y, Q, activation, number):
     """``Y = act(U)`` and ``Q = act'(U)``; ``number`` converts to their precision. NaN stays NaN."""
     height, width = extent(U)
     nothing, half, one = splat(number(0.0)), splat(number(0.5)), splat(number(1.0))
+    minus_quarter = splat(number(-0.25))
+    beyond_exp = splat(number(-708.0))  # e^x is no normal number there
     root, density = splat(number(math.sqrt(0.5))), splat(number(1 / math.sqrt(2 * math.pi)))
     for i in range(height):
         for j in range(width):
@@ -74,7 +86,24 @@ def _activate(U, Y, Q, activation, number):
             elif activation == 4:
                 cumulative = fma(half, erf(mul(root, x)), half)
                 y = mul(x, cumulative)
-                q = fma(mul(x, density), exp(mul(sub(nothing, half), mul(x, x))), cumulative)
+                root_of_bell = exp(mul(minus_quarter, mul(x, x)))  # twice a factor: zero for the largest x too
+                q = fma(mul(mul(x, density), root_of_bell), root_of_bell, cumulative)
+            elif activation >= 5:
+                m = vmax(beyond_exp, where_negative(x, x, sub(nothing, x)))  # -|x|
+                e = exp(m)
+                larger = div(one, add(one, e))
+                smaller = mul(e, larger)
+                sigmoid = where_negative(x, smaller, larger)
+                if activation == 5:
+                    y, q = sigmoid, mul(smaller, larger)
+                elif activation == 6:
+                    y = mul(where_negative(x, m, x), sigmoid)
+                    rest = where_negative(x, larger, smaller)
+                    q = fma(mul(where_negative(x, m, sub(nothing, m)), sigmoid), rest, sigmoid)
+                elif activation == 7:
+                    y, q = where_negative(x, expm1(m), x), where_negative(x, e, one)
+                else:
+                    y, q = add(where_negative(x, nothing, x), log1p(e)), sigmoid
             put(Y, i, j, y)
             put(Q, i, j, q)
 

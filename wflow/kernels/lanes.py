@@ -16,8 +16,10 @@ __all__ = [
     "div",
     "erf",
     "exp",
+    "expm1",
     "fma",
     "lane_sum",
+    "log1p",
     "mul",
     "n_lanes",
     "splat",
@@ -180,10 +182,23 @@ def vector_exp(builder: Any, x: Any) -> Any:
     return builder.fmul(power, vector_fma(builder, r, h, _constant(1.0, x.type)))
 
 
+def _vector_expm1(builder: Any, x: Any) -> Any:
+    r, h, power = _exponential(builder, x)
+    return vector_fma(builder, builder.fmul(r, h), power, builder.fsub(power, _constant(1.0, x.type)))
+
+
+def _vector_log1p(builder: Any, x: Any) -> Any:
+    """``log(1 + x) = 2 artanh(s)`` with ``s = x/(2 + x) <= 1/3``, and ``artanh(s) = s + s^3 (1/3 + s^2/5 + ...)``."""
+    degree = 13 if x.type.element == ir.DoubleType() else 5
+    tail = _nearest(lambda t: sum(t**k / (2 * k + 3) for k in range(20)), -1 / 9, 1 / 9, degree)
+    s = builder.fdiv(x, builder.fadd(_constant(2.0, x.type), x))
+    square, twice = builder.fmul(s, s), builder.fadd(s, s)
+    return vector_fma(builder, builder.fmul(twice, square), _polynomial(builder, tail, square), twice)
+
+
 def _vector_tanh(builder: Any, x: Any) -> Any:
     size = builder.call(_declared(builder, "fabs", x.type, 1), [x])
-    r, h, power = _exponential(builder, builder.fmul(_constant(-2.0, x.type), size))
-    e = vector_fma(builder, builder.fmul(r, h), power, builder.fsub(power, _constant(1.0, x.type)))
+    e = _vector_expm1(builder, builder.fmul(_constant(-2.0, x.type), size))
     ratio = builder.fdiv(e, builder.fadd(_constant(2.0, x.type), e))
     return builder.call(_declared(builder, "copysign", x.type, 2), [ratio, x])
 
@@ -245,6 +260,8 @@ exp = _lanewise(
     1,
     vector_exp,
 )
+expm1 = _lanewise("expm1", "``e^a - 1`` for a <= 0, to a few ulp; NaN stays NaN.", 1, _vector_expm1)
+log1p = _lanewise("log1p", "``log(1 + a)`` for 0 <= a <= 1, to a few ulp; NaN stays NaN.", 1, _vector_log1p)
 tanh = _lanewise(
     "tanh", "``tanh(a) = -sign(a) e/(2 + e)`` with ``e = exp(-2 |a|) - 1``, to a few ulp.", 1, _vector_tanh
 )
