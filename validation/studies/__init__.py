@@ -4,4 +4,6 @@ from __future__ import annotations
 
 __all__ = ["STUDIES"]
 
-STUDIES: dict[str, str] = {}
+STUDIES: dict[str, str] = {
+    "weight-decay": "weight_decay",
+}
