@@ -5,5 +5,6 @@ from __future__ import annotations
 __all__ = ["STUDIES"]
 
 STUDIES: dict[str, str] = {
+    "rates": "rates",
     "weight-decay": "weight_decay",
 }
