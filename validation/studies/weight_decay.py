@@ -38,7 +38,7 @@ from wflow.figures.style import DASHES, PALETTE
 from wflow.problems import constant_encoders, two_layer
 from wflow.schemes import BDF2
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 CLOSED = {"constant-encoders": constant_encoders, "two-layer": two_layer}
 #: Runs end at lambda tau = END.
@@ -134,7 +134,7 @@ def neurons(weight_decay: float, seed: int, merged: bool) -> Mapping[str, Any]:
         single if merged else data, None, wflow.FeedForward("tanh"), weight_decay, layers=2
     )
     rho0 = initial.gaussian(std=1.0).sample(objective, 16, rng=seed)
-    return _to_rest(objective, rho0, single) | {"floor": 0.0 if merged else floor}
+    return {**_to_rest(objective, rho0, single), "floor": 0.0 if merged else floor}
 
 
 def kindling(share: float, seed: int) -> Mapping[str, Any]:
