@@ -1,0 +1,80 @@
+"""The neural tangent kernel and the Hessian of a finite Transformer, from the backpropagation of the numpy one.
+
+With particles as one vector x whose entries carry the mass of their particle, the gradients ``J_b`` of the predictions
+in the metric of the flow make the kernel ``K_{ik} = <J_i, J_k> = int int <grad <q_i, g>, grad <q_k, g>> d rho dt``. For
+one label a prompt the residuals of the flow without weight decay obey ``dr/d tau = -K r/B``.
+
+>>> from types import SimpleNamespace
+>>> data = SimpleNamespace(tokens=np.array([[[1.0]], [[2.0]]]), labels=np.zeros(2), readout=np.ones((1, 1, 1)))
+>>> state = (None, np.array([[[1.0, 1.0]]]))
+>>> J = prediction_gradients(FiniteTransformer(None, "identity"), state, data)  # predictions (1 + w_1 w_2/2) H
+>>> J @ J.T
+array([[0.5, 1. ],
+       [1. , 2. ]])
+"""
+
+from __future__ import annotations
+
+__all__ = ["flatten", "hessian", "prediction_gradients", "residual_at_rest"]
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from validation.transformer import FiniteTransformer, Prompts
+
+Array = NDArray[np.floating[Any]]
+State = tuple[Array | None, Array | None]
+
+
+def flatten(state: State) -> Array:
+    """theta and w (L, M, p) as one vector whose norm is the label norm: times the root of the mass of each particle."""
+    return np.concatenate([x.ravel() / np.sqrt(x.shape[0] * x.shape[1]) for x in state if x is not None])
+
+
+def unflatten(x: Array, like: State) -> State:
+    """The inverse of :func:`flatten`."""
+    out, at = [], 0
+    for block in like:
+        if block is None:
+            out.append(None)
+            continue
+        out.append(x[at : at + block.size].reshape(block.shape) * np.sqrt(block.shape[0] * block.shape[1]))
+        at += block.size
+    return out[0], out[1]
+
+
+def prediction_gradients(transformer: FiniteTransformer, state: State, data: Prompts) -> Array:
+    """Row b is the gradient of the prediction of prompt b in the metric of the flow, flattened.
+
+    It is the gradient of the risk of that prompt alone, with a label one below the prediction: a residual of 1.
+    """
+    free = replace(transformer, weight_decay=0.0)
+    predictions = free.predict(*state, data)
+    rows = []
+    for b in range(len(predictions)):
+        one = SimpleNamespace(tokens=data.tokens[b : b + 1], labels=predictions[b] - 1.0, readout=data.readout)
+        rows.append(flatten(free.gradient(*state, one)))
+    return np.stack(rows)
+
+
+def residual_at_rest(gradients: Array, state: State, weight_decay: float) -> Array:
+    """The residuals ``-lambda B K^{-1} J x`` that a state at rest must have: there ``lambda x = -J^T r/B``."""
+    projected = gradients @ flatten(state)
+    return -weight_decay * len(gradients) * np.linalg.solve(gradients @ gradients.T, projected)
+
+
+def hessian(transformer: FiniteTransformer, state: State, data: Prompts, step: float = 1e-5) -> Array:
+    """The second derivatives of Q in the metric of the flow, by central differences of the gradient."""
+    x = flatten(state)
+    columns = []
+    for k in range(x.size):
+        e = np.zeros_like(x)
+        e[k] = step
+        up, down = (flatten(transformer.gradient(*unflatten(y, state), data)) for y in (x + e, x - e))
+        columns.append((up - down) / (2 * step))
+    matrix = np.stack(columns)
+    return 0.5 * (matrix + matrix.T)
