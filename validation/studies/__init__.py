@@ -4,4 +4,7 @@ from __future__ import annotations
 
 __all__ = ["STUDIES"]
 
-STUDIES: dict[str, str] = {}
+STUDIES: dict[str, str] = {
+    "model": "model",
+    "exact": "exact",
+}
