@@ -7,4 +7,5 @@ __all__ = ["STUDIES"]
 STUDIES: dict[str, str] = {
     "model": "model",
     "exact": "exact",
+    "schemes": "schemes",
 }
