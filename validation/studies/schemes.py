@@ -306,9 +306,10 @@ def _density_figure(answers: Answers) -> Figure:
             apart = [_distance(a[quantity], base[quantity]) for _, a in others]
             axes.plot(places, apart, "o", color=PALETTE[k], markersize=4, label=quantity)
         axes.set_yscale("log")
-        axes.set_ylim(1e-7, 1)
+        axes.set_ylim(1e-6, 1)
         axes.set_xticks(range(len(others)), [name.replace(", ", ",\n") for name, _ in others])
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(rf"$\sigma={sigma:g}$: distance from {first}")
-    figure.axes[1].legend(ncols=2)
+    handles, labels = figure.axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
