@@ -247,7 +247,7 @@ def jobs(full: bool) -> list[Job]:
         first = 12 if order > 1 else 24
         first *= 2 if scheme == "bdf2" else 1
         steps = [first * 2**k for k in range(5 if full else 3)]
-        out.append(Job(fixed_steps, {"flow": flow, "scheme": scheme, "steps": steps}, 0.4))
+        out.append(Job(fixed_steps, {"flow": flow, "scheme": scheme, "steps": steps}, 0.2))
     for flow in ("single-token", "double well"):
         arguments = {"flow": flow, "scheme": "bdf2", "steps": [24 * 2**k for k in range(4)], "ratio": 2.0}
         out.append(Job(fixed_steps, arguments, 1.0))
