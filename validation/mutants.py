@@ -1,0 +1,291 @@
+"""Deliberately broken solvers, and which study notices.
+
+    python -m validation.mutants                      all mutants
+    python -m validation.mutants jko-half-step ...    some
+
+A mutant is one small change of the code: a wrong sign, a lost factor, a transposed matrix. It is made in a temporary
+copy of the checkout, where the quick studies run in the order of their cost until a claim fails. Before a study judges
+the first mutant it must pass without any. The table says which claim caught each mutant; the exit code is 1 if one
+survived all studies, 2 if a study fails without mutants or a text to be changed is not there exactly once.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MUTANTS", "Mutant", "apply", "main"]
+
+import argparse
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from validation.runner import ROOT
+from validation.studies import STUDIES
+
+#: A study that takes longer than this counts as failed: what is broken may never end.
+SECONDS = 1800
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In ``file``, ``old`` becomes ``new``; ``old`` must be there exactly once."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+OBJECTIVE, DEPTH, PROXIMAL = "wflow/energies/transformer.py", "wflow/depth.py", "wflow/schemes/proximal.py"
+HEADS, ATTENTION, NEURONS = "wflow/encoders/attention.py", "wflow/kernels/attention.py", "wflow/kernels/feedforward.py"
+
+MUTANTS = (
+    # Encoders and their adjoints
+    Mutant("w-gradient-sign", HEADS, "parts = (V_bar, W_bar)", "parts = (V_bar, -W_bar)"),
+    Mutant("w-transposed", HEADS, "for x in (V, W, a))", "for x in (V, W.swapaxes(-1, -2), a))"),
+    Mutant(
+        "head-weights-ignored",
+        HEADS,
+        "a = weights.astype(parameters.dtype)[..., None, None]",
+        "a = (0 * weights + 1 / weights.shape[-1]).astype(parameters.dtype)[..., None, None]",
+    ),
+    Mutant(
+        "token-adjoint-transposed",
+        ATTENTION,
+        "add_scaled_product(X_total, a, flipped(registers(W, h)), Y)",
+        "add_scaled_product(X_total, a, registers(W, h), Y)",
+    ),
+    Mutant(
+        "token-adjoint-without-keys",
+        ATTENTION,
+        "if wanted:\n                        add_scaled_product(own, a, u, flipped(P))",
+        "if wanted and h < 0:\n                        add_scaled_product(own, a, u, flipped(P))",
+    ),
+    Mutant("tanh-derivative", NEURONS, "q = sub(one, mul(y, y))", "q = sub(one, y)"),
+    Mutant(
+        "huberized-relu-derivative",
+        NEURONS,
+        "q = where_negative(x, nothing, where_negative(beyond, one, x))",
+        "q = where_negative(x, nothing, where_negative(beyond, one, mul(half, x)))",
+    ),
+    Mutant(
+        "token-adjoint-of-neurons-without-weights",
+        NEURONS,
+        "if wanted:\n                _multiply_rows(Q, rows(weights, h, h + height))\n",
+        "if wanted:\n",
+    ),
+    # The objective and its depth rules
+    Mutant("half-step-without-half", DEPTH, "half = 0.5 / layers", "half = 1.0 / layers"),
+    Mutant("g-without-half", DEPTH, "(target, 0.5 * coefficient)", "(target, coefficient)"),
+    Mutant("one-target-in-the-adjoint", DEPTH, "k = _add(k, coefficient * bar)", "k = coefficient * bar"),
+    Mutant(
+        "rk4-nodes-as-trapezoids",
+        DEPTH,
+        "layers + 1, 2.0)\n    weights[1::2] = 4.0\n    weights[[0, -1]] = 1.0",
+        "layers + 1, 3.0)\n    weights[[0, -1]] = 1.5",
+    ),
+    Mutant(
+        "rk4-stage-weights",
+        DEPTH,
+        "_pair(2 * l, (start + 1, step / 2), (end, step / 6))",
+        "_pair(2 * l, (start + 1, step / 2), (end, step / 5))",
+    ),
+    Mutant(
+        "velocity-without-depth-weights",
+        OBJECTIVE,
+        "scale = (-1 / self.rule.weights)",
+        "scale = (0 * self.rule.weights - self.rule.n_slices)",
+    ),
+    Mutant(
+        "velocity-without-weight-decay",
+        OBJECTIVE,
+        "_total(sums, block)) - self.weight_decay * rho.points(block)",
+        "_total(sums, block))",
+    ),
+    Mutant(
+        "energy-without-regulariser",
+        OBJECTIVE,
+        "return Evaluation(risk + self._regulariser(rho), ",
+        "return Evaluation(risk, ",
+    ),
+    Mutant("a-group-of-prompts-lost", OBJECTIVE, "for other in others:", "for other in others[1:]:"),
+    Mutant(
+        "first-variation-without-depth-weights",
+        OBJECTIVE,
+        "_total(sums, block)) / self.rule.weights[:, None] + decay",
+        "_total(sums, block)) + decay",
+    ),
+    # Steps of particles
+    Mutant("dopri5-coefficient", "wflow/schemes/dopri5.py", "9017 / 3168", "9107 / 3168"),
+    Mutant(
+        "jko-frozen",
+        PROXIMAL,
+        "return self._prox(flow, point, point, point.x, h, 1)",
+        "return flow.evaluate(point.x + h * point.velocity)",
+    ),
+    Mutant(
+        "jko-half-step",
+        PROXIMAL,
+        "return self._prox(flow, point, point, point.x, h, 1)",
+        "return self._prox(flow, point, point, point.x, h / 2, 1)",
+    ),
+    Mutant("midpoint-not-extrapolated", PROXIMAL, "flow.evaluate(2 * middle.x - point.x)", "flow.evaluate(middle.x)"),
+    Mutant("bdf2-base", PROXIMAL, "base = point.x + ratio**2 /", "base = point.x + ratio /"),
+    Mutant(
+        "discrete-gradient-uncorrected",
+        "wflow/schemes/discrete_gradient.py",
+        "velocity = velocity - excess / flow.norm2(D) * D",
+        "velocity = velocity - 0.5 * excess / flow.norm2(D) * D",
+    ),
+    Mutant(
+        "avf-at-the-ends",
+        "wflow/schemes/avf.py",
+        "zip(0.5 * (1 + nodes), 0.5 * weights)",
+        "zip(1 + 0 * nodes, 0.5 * weights)",
+    ),
+    Mutant(
+        "quantile-ends-ignored",
+        "wflow/schemes/quantile_jko.py",
+        "np.add.at(self.k, ends - 2, 0.5)",
+        "np.add.at(self.k, ends - 2, 0.0)",
+    ),
+    # Diffusion
+    Mutant("noise-sqrt-sigma", "wflow/schemes/langevin.py", "math.sqrt(2 * sigma * h)", "math.sqrt(sigma * h)"),
+    Mutant("first-noise", "wflow/schemes/langevin.py", "first = math.sqrt(0.75) *", "first = 0.5 *"),
+    Mutant("blob-half-of-the-force", "wflow/energies/blob.py", "-gradient - quadrature.own", "-gradient"),
+    Mutant(
+        "kernel-diffusion",
+        "wflow/schemes/kernel.py",
+        "gaussian_matrix(n, dx, 2 * sigma * h, half)",
+        "gaussian_matrix(n, dx, sigma * h, half)",
+    ),
+    Mutant(
+        "finite-volume-diffusion",
+        "wflow/schemes/finite_volume.py",
+        'getattr(flow.energy.internal, "sigma", 0.0)',
+        '0.5 * getattr(flow.energy.internal, "sigma", 0.0)',
+    ),
+    Mutant(
+        "entropic-jko-bias",
+        "wflow/schemes/entropic_jko.py",
+        "max(sigma - 0.5 * gamma, 0.0)",
+        "max(sigma - 0.25 * gamma, 0.0)",
+    ),
+    Mutant("muscl-slopes", "wflow/schemes/muscl.py", "0.25 * np.abs(left + right)", "0.5 * np.abs(left + right)"),
+    # Distances
+    Mutant(
+        "distance-without-depth-weights",
+        "wflow/distances.py",
+        "total += sum(om * squared(a, b, block, l)",
+        "total += sum(om / om * squared(a, b, block, l)",
+    ),
+)
+
+
+def apply(mutant: Mutant, root: Path) -> None:
+    """Change the checkout at root.
+
+    Raises
+    ------
+    ValueError
+        Unless the old text is there exactly once.
+    """
+    path = root / mutant.file
+    text = path.read_text(encoding="utf-8")
+    if (count := text.count(mutant.old)) != 1:
+        raise ValueError(f"mutant {mutant.name}: the old text is {count} times in {mutant.file}, not once")
+    path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+
+
+@contextmanager
+def copied(mutant: Mutant | None, template: Path = ROOT) -> Iterator[Path]:
+    """A temporary copy of what the studies need, with a mutant in it."""
+    # Compiled kernels notice changes of their own file alone: those of a changed kernel start anew.
+    compiled = ("*.nbi", "*.nbc") if mutant and mutant.file.startswith("wflow/kernels/") else ()
+    with tempfile.TemporaryDirectory(prefix="wflow-mutant-") as folder:
+        for part in ("wflow", "validation"):
+            shutil.copytree(template / part, Path(folder, part), ignore=shutil.ignore_patterns("*.pyc", *compiled))
+        if mutant:
+            apply(mutant, Path(folder))
+        yield Path(folder)
+
+
+def run(study: str, root: Path, workers: int) -> str:
+    """Run a quick study in a checkout: the first claim that failed, empty if all passed."""
+    command = [sys.executable, "-m", "validation", study, "--workers", str(workers), "-o", str(root / "output")]
+    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]
+    try:
+        out, error = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"did not end in {SECONDS} seconds"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode == 0:
+        return ""
+    lines = [line.strip() for line in out.splitlines()]
+    failed = [line.removeprefix("FAIL").strip() for line in lines if line.startswith("FAIL  ")]
+    if process.returncode == 1 and failed:
+        return f"{failed[0]}" + (f", and {len(failed) - 1} more" if failed[1:] else "")
+    raised = [line for line in lines if "Error: " in line]
+    if process.returncode == 1 and raised:
+        return f"did not run: {raised[0]}"
+    return "did not run: " + " ".join(error.split())[-300:]
+
+
+def by_cost() -> list[str]:
+    """The studies, the cheapest first."""
+    modules = {name: importlib.import_module(f"validation.studies.{STUDIES[name]}") for name in STUDIES}
+    return sorted(STUDIES, key=lambda name: sum(job.cost for job in modules[name].jobs(False)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser("python -m validation.mutants", description="Which study notices a broken solver.")
+    parser.add_argument("mutants", nargs="*", metavar="mutant", help=", ".join(m.name for m in MUTANTS))
+    parser.add_argument("--studies", nargs="+", choices=list(STUDIES), help="these alone, in this order")
+    parser.add_argument("--workers", type=int, default=1, help="processes of a study (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.mutants) - {m.name for m in MUTANTS}:
+        parser.error(f"no mutant {sorted(unknown)[0]!r}; there are {', '.join(m.name for m in MUTANTS)}")
+    chosen = [m for m in MUTANTS if not options.mutants or m.name in options.mutants]
+    studies, good, survived = options.studies or by_cost(), set(), []
+    try:
+        with copied(None) as control:  # it keeps the kernels that are compiled on the way
+            for mutant in chosen:
+                began, caught = time.perf_counter(), ""
+                with copied(mutant, control) as root:
+                    for study in studies:
+                        if study not in good and (claim := run(study, control, options.workers)):
+                            print(f"{study} fails without a mutant: {claim}", file=sys.stderr)
+                            return 2
+                        good.add(study)
+                        if claim := run(study, root, options.workers):
+                            caught = f"{study}: {claim}"
+                            break
+                survived += [] if caught else [mutant.name]
+                seconds = time.perf_counter() - began
+                print(f"{mutant.name:42} {seconds:5.0f} s  {caught or 'SURVIVED'}", flush=True)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(
+        f"\n{len(chosen) - len(survived)} of {len(chosen)} mutants caught"
+        + "".join(f"; {n} survived" for n in survived)
+    )
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
