@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["STUDIES"]
 
 STUDIES = {
+    "model": "model",
     "exact": "exact",
     "limit": "limit",
     "width-depth": "width_depth",
