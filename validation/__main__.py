@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         executor.shutdown(wait=False, cancel_futures=True)
     path = options.output / "report.html"
     page.write(sections, path, _facts(options))
+    if options.docs:
+        page.write_docs(sections, options.docs, _facts(options))
     failed = [section.name for section in sections if not section.passed]
     print(f"\n{path}: " + (f"FAIL in {', '.join(failed)}" if failed else "all claims passed"))
     return 1 if failed else 0
@@ -67,6 +69,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=cores, help="processes of one thread each (default: %(default)s)"
     )
+    parser.add_argument("--docs", type=Path, metavar="FOLDER", help="write the report as Markdown pages, too")
     parser.add_argument("--reuse", action="store_true", help="take kept answers even if the code has changed since")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.studies if name not in STUDIES]

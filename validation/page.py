@@ -1,13 +1,14 @@
-"""The report of studies: one HTML page with everything in it, and its figures as PDF beside it."""
+"""The report of studies: one HTML page with everything in it, and its figures as PDF beside it; or pages of the docs."""
 
 from __future__ import annotations
 
-__all__ = ["Section", "write"]
+__all__ = ["Section", "write", "write_docs"]
 
 import base64
 import html
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ figure { margin: 1.5rem 0 } figure img { max-width: 100% } figcaption { font-siz
 .mark { font-weight: 600 } .pass { color: #007a4d } .fail { color: #c02000 }
 pre { background: #f5f5f5; padding: .6rem; overflow-x: auto; font-size: .82rem }
 """
+
+
+CLAIM_HEAD = ("claim", "measured", "95 % interval", "expected", "asked", "")
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,22 @@ def _section(section: Section, figures: Path) -> str:
     return "\n".join(parts)
 
 
-def _claims(claims: Sequence[Claim]) -> str:
-    head = ["claim", "measured", "95 % interval", "expected", "asked", ""]
+def _claim_rows(claims: Sequence[Claim]) -> list[list[str]]:
+    """Statement, measured, interval, expected, asked."""
     rows = []
     for c in claims:
         interval = "" if c.interval is None else f"{number(c.interval[0])} to {number(c.interval[1])}"
         measured = "" if math.isnan(c.measured) and c.criterion == "holds" else number(c.measured)
-        expected = "" if c.expected is None else number(c.expected)
-        cells = "".join(f'<td class="number">{x}</td>' for x in (measured, interval, expected, c.criterion))
-        rows.append(f"<tr><td>{_escape(c.statement)}</td>{cells}<td>{_mark(c.passed)}</td></tr>")
-    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr>{''.join(rows)}</table>"
+        rows.append([c.statement, measured, interval, "" if c.expected is None else number(c.expected), c.criterion])
+    return rows
+
+
+def _claims(claims: Sequence[Claim]) -> str:
+    rows = []
+    for c, (statement, *cells) in zip(claims, _claim_rows(claims)):
+        numbers = "".join(f'<td class="number">{x}</td>' for x in cells)
+        rows.append(f"<tr><td>{_escape(statement)}</td>{numbers}<td>{_mark(c.passed)}</td></tr>")
+    return f"<table><tr>{''.join(f'<th>{h}</th>' for h in CLAIM_HEAD)}</tr>{''.join(rows)}</table>"
 
 
 def _table(table: Table) -> str:
@@ -113,13 +123,16 @@ def _cell(value: Any) -> str:
 def _figure(figure: Any, caption: str, path: Path) -> str:
     path.parent.mkdir(exist_ok=True)
     save(figure, path)
+    image = f'<img alt="" src="data:image/png;base64,{base64.b64encode(_picture(figure)).decode()}">'
+    return f"<figure>{image}<figcaption>{_escape(caption)}</figcaption></figure>"
+
+
+def _picture(figure: Any) -> bytes:
+    """A figure as PNG for screens."""
     picture = io.BytesIO()
     with style():
         figure.savefig(picture, format="png", dpi=130, metadata={"Software": None})
-    data = base64.b64encode(picture.getvalue()).decode()
-    return (
-        f'<figure><img alt="" src="data:image/png;base64,{data}"><figcaption>{_escape(caption)}</figcaption></figure>'
-    )
+    return picture.getvalue()
 
 
 def _mark(passed: bool) -> str:
@@ -137,3 +150,55 @@ def number(value: float) -> str:
 
 def _escape(text: str) -> str:
     return html.escape(text, quote=False)
+
+
+# Pages of the documentation: the same as Markdown
+
+
+def write_docs(sections: Sequence[Section], folder: Path, facts: Mapping[str, str]) -> None:
+    """Write a page for every study, its figures as PNG, and ``index.md`` with facts and the list of studies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for s in sections:
+        claims = s.outcome.claims if isinstance(s.outcome, Outcome) else ()
+        count = f"{sum(c.passed for c in claims)} of {len(claims)} claims"
+        rows.append([f"[{_plain(s.title)}]({s.name}.md)", count, f"{s.seconds:.0f} s"])
+        (folder / f"{s.name}.md").write_text(_page(s, folder), encoding="utf-8")
+    tree = "\n".join(["```{toctree}", ":hidden:", "", *(s.name for s in sections), "```"])
+    known = "\n".join(f"* {key}: {_plain(value)}" for key, value in facts.items())
+    table = _grid(["study", "passed", "one core"], rows)
+    text = f"# Results of the validation studies\n\n{known}\n\n{table}\n\n{tree}\n"
+    (folder / "index.md").write_text(text, encoding="utf-8")
+
+
+def _page(section: Section, folder: Path) -> str:
+    parts = [f"# {_plain(section.title)}", *(_plain(x) for x in section.text.split("\n\n"))]
+    outcome = section.outcome
+    if isinstance(outcome, str):
+        return "\n\n".join([*parts, "It did not run.", f"```text\n{outcome}\n```"]) + "\n"
+    claims = [
+        [*map(_plain, row), "pass" if c.passed else "**FAIL**"]
+        for c, row in zip(outcome.claims, _claim_rows(outcome.claims))
+    ]
+    parts += ["## Claims", _grid(CLAIM_HEAD, claims)]
+    if outcome.findings:
+        parts += ["## Findings", *map(_plain, outcome.findings)]
+    for name, (figure, caption) in outcome.figures.items():
+        path = folder / f"{section.name}-{name}.png"
+        path.write_bytes(_picture(figure))
+        parts += [f"![{section.name}, {name}]({path.name})", f"*{_plain(caption)}*"]
+    for table in outcome.tables:
+        cells = [[number(x) if isinstance(x, float) else _plain(str(x)) for x in row] for row in table.rows]
+        parts += [f"*{_plain(table.title)}*", _grid([_plain(h) for h in table.head], cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [list(head), ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    escaped = "".join("\\" + c if c in "\\`*_{}[]<>#|$~" else c for c in text)
+    return re.sub(r"\s+", " ", escaped).strip()
