@@ -1,4 +1,4 @@
-"""The report of studies: one HTML page with everything in it, and its figures as PDF beside it; or pages of the docs."""
+"""The report of studies: one HTML page with all that follows, its figures as PDF beside it; or pages of the docs."""
 
 from __future__ import annotations
 
@@ -176,10 +176,8 @@ def _page(section: Section, folder: Path) -> str:
     outcome = section.outcome
     if isinstance(outcome, str):
         return "\n\n".join([*parts, "It did not run.", f"```text\n{outcome}\n```"]) + "\n"
-    claims = [
-        [*map(_plain, row), "pass" if c.passed else "**FAIL**"]
-        for c, row in zip(outcome.claims, _claim_rows(outcome.claims))
-    ]
+    marks = ["pass" if c.passed else "**FAIL**" for c in outcome.claims]
+    claims = [[*map(_plain, row), mark] for row, mark in zip(_claim_rows(outcome.claims), marks)]
     parts += ["## Claims", _grid(CLAIM_HEAD, claims)]
     if outcome.findings:
         parts += ["## Findings", *map(_plain, outcome.findings)]

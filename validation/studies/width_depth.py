@@ -9,8 +9,8 @@ than independent draws.
 The error of the predictions is measured over a map of M and L, at the start and for Transformers drawn from the law
 after training (with the task and the 16 atoms of the study "limit"), and for smaller ones along training. The noise is
 the difference from the Transformer with all atoms and as many layers. Exponents alpha and gamma of noise ~ M^-alpha
-L^-gamma are fitted, and the shapes 1/sqrt(M L), sqrt(log(L + 1)/M) and 1/sqrt(M) compete with one constant each: which
-leaves the least scatter, and by how much (the difference of their Akaike information criteria, N ln of the ratio of the
+L^-gamma are fitted, and the shapes 1/sqrt(M L), sqrt(log(L + 1)/M), 1/sqrt(M) and 1/(M L) compete with one constant each:
+which leaves the least scatter, and by how much (the difference of their Akaike information criteria, N ln of the ratio of the
 squared residuals in the logarithms).
 """
 
@@ -39,6 +39,7 @@ SHAPES: dict[str, Callable[[Array, Array], Array]] = {
     "1/sqrt(M L)": lambda M, L: 1 / np.sqrt(M * L),
     "sqrt(log(L + 1)/M)": lambda M, L: np.sqrt(np.log(L + 1) / M),
     "1/sqrt(M)": lambda M, L: 1 / np.sqrt(M),
+    "1/(M L)": lambda M, L: 1 / (M * L),
 }
 
 #: The exponents of 1/M and 1/L that the central limit theorem predicts, and the shape.
@@ -108,6 +109,8 @@ def report(answers: Answers, full: bool) -> Outcome:
             claims.append(at_most(f"{KINDS[kind]}, {when}: noise over that of independent layers, largest", worst, 1.0))
         if kind == "iid":
             findings += _verdict(when, criteria, gamma, intervals[1])
+    for frame in size["frames"]:
+        claims.append(_predicted(answers, frame))
     findings.append(_training(noise))
     tables = [
         Table(
@@ -125,6 +128,19 @@ def report(answers: Answers, full: bool) -> Outcome:
         "Right: the error from the limit, with the bias of the depth, for independent layers, and its predicted law."
     )
     return Outcome(claims, findings, tables, {"map": (_figure(at_start, constants, answers), caption)})
+
+
+def _predicted(answers: Answers, frame: int) -> Claim:
+    """The error from the limit of independent layers, depth and width together, against its law without any fit."""
+    constants = answers.one(atoms.constants, frame=frame)
+    ratios = []
+    for a, x in answers.of(atoms.redrawn, kind="iid", frame=frame):
+        M, L = a["M"], a["L"]
+        law = np.sqrt(np.mean(constants["depth"] ** 2) / L**2 + np.mean(constants["width"]) / (M * L))
+        if L >= 8:  # the constants are those of the first order
+            ratios.append(np.log(_rms(x["predictions"] - constants["prediction"]) / law))
+    text = f"independent layers, tau = {DTAU * frame:g}, L >= 8: rms of ln(error from the limit / predicted law)"
+    return at_most(text, _rms(np.array(ratios)), 0.1)
 
 
 def _errors(apart: Array) -> Array:
