@@ -7,11 +7,11 @@ do. Clouds that all layers share have b/sqrt(M), and a net in depth, which deals
 than independent draws.
 
 The error of the predictions is measured over a map of M and L, at the start and for Transformers drawn from the law
-after training (with the task and the 16 atoms of the study "limit"), and for smaller ones along training. The noise is
+after training (with the task and the 13 atoms of the study "limit"), and for smaller ones along training. The noise is
 the difference from the Transformer with all atoms and as many layers. Exponents alpha and gamma of noise ~ M^-alpha
-L^-gamma are fitted, and the shapes 1/sqrt(M L), sqrt(log(L + 1)/M), 1/sqrt(M) and 1/(M L) compete with one constant each:
-which leaves the least scatter, and by how much (the difference of their Akaike information criteria, N ln of the ratio of the
-squared residuals in the logarithms).
+L^-gamma are fitted, and the shapes 1/sqrt(M L), sqrt(log(L + 1)/M), 1/sqrt(M) and 1/(M L) compete with one constant
+each: which leaves the least scatter, and by how much (the difference of their Akaike information criteria, N ln of the
+ratio of the squared residuals in the logarithms).
 """
 
 from __future__ import annotations
