@@ -30,6 +30,9 @@ from pathlib import Path
 from validation.runner import ROOT
 from validation.studies import STUDIES
 
+#: The files of wflow/kernels that cached kernels of other files have in them.
+SHARED = ("lanes", "matrices", "products")
+
 #: A study that takes longer than this counts as failed: what is broken may never end.
 SECONDS = 1800
 
@@ -208,8 +211,10 @@ def apply(mutant: Mutant, root: Path) -> None:
 @contextmanager
 def copied(mutant: Mutant | None, template: Path = ROOT) -> Iterator[Path]:
     """A temporary copy of what the studies need, with a mutant in it."""
-    # Compiled kernels notice changes of their own file alone: those of a changed kernel start anew.
-    compiled = ("*.nbi", "*.nbc") if mutant and mutant.file.startswith("wflow/kernels/") else ()
+    # Compiled kernels notice changes of their own file, and call others in the shared files alone.
+    changed = Path(mutant.file) if mutant else Path()
+    stem = "*" if changed.stem in SHARED else changed.stem
+    compiled = (f"{stem}.*nbi", f"{stem}.*nbc") if changed.parent.name == "kernels" else ()
     with tempfile.TemporaryDirectory(prefix="wflow-mutant-") as folder:
         for part in ("wflow", "validation"):
             shutil.copytree(template / part, Path(folder, part), ignore=shutil.ignore_patterns("*.pyc", *compiled))
