@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print(section)
             sections.append(section)
     except Interrupted as signal:
-        for process in list((executor._processes or {}).values()):  # what they compute is lost anyway
+        for process in list((executor._processes or {}).values()):  # what they compute is lost
             process.terminate()
         print(f"\n{signal}: stopped; the answers so far are kept, and the same command goes on", file=sys.stderr)
         return 75
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        executor.shutdown(wait=False)
     path = options.output / "report.html"
     page.write(sections, path, _facts(options))
     if options.docs:

@@ -83,7 +83,7 @@ def answer_all(
     Raises
     ------
     Interrupted
-        On SIGINT or SIGTERM. The jobs that run are lost, answers are not.
+        On SIGINT or SIGTERM. Answers are kept; to stop the jobs is left to the owner of the executor.
     """
     folder.mkdir(parents=True, exist_ok=True)
     codes = {module: code_hash(module) for module in {job.function.__module__ for job in jobs}}
@@ -105,21 +105,16 @@ def answer_all(
             bar_format="{desc} {percentage:3.0f} % |{bar:30}| {elapsed} so far, {remaining} to go",
         ) as bar,
     ):
-        try:
-            for path in left:  # the longest first, so that all workers end together
-                waiting[executor.submit(_call, once[path])] = path
-            for future in as_completed(waiting):
-                path = waiting[future]
-                job, answer = once[path], future.result()
-                answers[path] = answer
-                if not isinstance(answer, Failure):
-                    _write(path, job, answer, codes[job.function.__module__])
-                bar.set_description_str(f"{len(answers)} of {len(once)} jobs", refresh=False)
-                bar.update(job.cost)
-        except BaseException:
-            for future in waiting:
-                future.cancel()
-            raise
+        for path in left:  # the longest first, so that all workers end together
+            waiting[executor.submit(_call, once[path])] = path
+        for future in as_completed(waiting):
+            path = waiting[future]
+            job, answer = once[path], future.result()
+            answers[path] = answer
+            if not isinstance(answer, Failure):
+                _write(path, job, answer, codes[job.function.__module__])
+            bar.set_description_str(f"{len(answers)} of {len(once)} jobs", refresh=False)
+            bar.update(job.cost)
     return [answers[_path(folder, job)] for job in jobs]
 
 
