@@ -37,7 +37,8 @@ def flatten(state: State) -> Array:
 
 def unflatten(x: Array, like: State) -> State:
     """The inverse of :func:`flatten`."""
-    out, at = [], 0
+    out: list[Array | None] = []
+    at = 0
     for block in like:
         if block is None:
             out.append(None)

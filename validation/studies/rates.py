@@ -78,7 +78,7 @@ def jobs(full: bool) -> list[Job]:
         *(Job(first_kernels, {"task": "linear", "B": b, "width": 8, "draws": draws}, 2) for b in numbers),
         *(Job(first_kernels, {"task": t, "B": 8, "width": 8, "draws": draws}, 2) for t in TASKS if t != "linear"),
         *(Job(kernel_noise, {"width": m, "draws": 2 * draws}, 3) for m in widths),
-        Job(many_prompts, {**base, "B": 64 if full else 32, "end": 3000.0 if full else 500.0}, 60 if full else 25),
+        Job(many_prompts, {**base, "B": 64 if full else 32, "end": 500.0}, 90 if full else 25),
     ]
 
 
@@ -482,7 +482,7 @@ def _decay_figure(answers: Answers) -> Figure:
     for k, (a, r) in enumerate(list(answers.of(to_rest))[:3]):
         decay, line = a["weight_decay"], {"color": PALETTE[k % len(PALETTE)], "ls": DASHES[k % len(DASHES)]}
         tau, speed = np.append(r["tau"], r["tail_tau"]), np.append(r["speed"], r["tail_speed"])
-        label = f"{decay:g}, {a['B']}"
+        label = f"$\\lambda={decay:g}$, $B={a['B']}$"
         middle.semilogy(decay * tau, speed, **line, label=label)
         slope = np.exp(-r["smallest"] * (r["tail_tau"] - r["tail_tau"][-1]))
         middle.semilogy(decay * r["tail_tau"], slope * r["tail_speed"][-1], color="k", lw=0.6)
