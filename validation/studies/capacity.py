@@ -41,7 +41,7 @@ TITLES = {"digits": "digits", "cifar": "CIFAR-10"}
 def sizes(full: bool) -> tuple[tuple[int, ...], tuple[int, ...], int, float]:
     """Heads, layers, images and the training time."""
     if full:
-        return (4, 8, 16, 24, 40), (2, 4, 6, 8, 12, 20), 200, 120.0
+        return (4, 8, 16, 24, 40), (2, 4, 6, 8, 12, 20), 200, 80.0
     return (4, 16, 40), (2, 6, 16), 100, 60.0
 
 
