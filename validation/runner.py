@@ -46,11 +46,15 @@ class Failure:
     text: str
 
 
+#: Modules on which no answer depends.
+PRESENTATION = {"__main__.py", "drawing.py", "mutants.py", "page.py", "report.py"}
+
+
 def code_hash(module: str) -> str:
     """A digest of the code on which the answers of a study depend: the package, what studies share, and its module."""
-    own = Path(sys.modules[module].__file__ or "")
+    shared = {path for path in (ROOT / "validation").glob("*.py") if path.name not in PRESENTATION}
     digest = hashlib.sha256()
-    for path in sorted({*(ROOT / "wflow").rglob("*.py"), *(ROOT / "validation").glob("*.py"), own}):
+    for path in sorted({*(ROOT / "wflow").rglob("*.py"), *shared, Path(sys.modules[module].__file__ or "")}):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
