@@ -4,11 +4,12 @@ PYTHON ?= python3
 RUNS ?= data/runs
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all lint docs bench wheel clean
+.PHONY: help demo test test-all lint validation docs bench wheel clean
 
 help:
 	@echo "make demo      train a mean-field Transformer on digits: trajectory and figures in $(RUNS)"
 	@echo "make test      lint, types, tests (make test-all: the slow ones too)"
+	@echo "make validation  the quick studies and their report (STUDIES=... for some of them)"
 	@echo "make docs      the documentation, in docs/_build/html"
 	@echo "make bench     one velocity evaluation against JAX, PyTorch, numpy and the machine (in $(VENV)-bench)"
 	@echo "make wheel     build the wheel and try it outside the checkout"
@@ -49,6 +50,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -q
+
+validation: $(VENV)/.run
+	$(BIN)/python -m validation $(STUDIES) -o $(RUNS)/validation-quick
 
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
