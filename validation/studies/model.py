@@ -288,6 +288,28 @@ def laws(M: int, seed: int) -> dict[str, Any]:
     return {"worst": max(worst, float(np.max(np.abs(counts - mass) / np.sqrt(mass * (1 - mass) / drawn.size))))}
 
 
+def laws_on_grids() -> dict[str, Any]:
+    """Means and variances of normal laws on grids, different for every parameter, block and depth."""
+    Q = wflow.TransformerObjective(
+        random_data(np.random.default_rng(0), 2, 1, 3), wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), layers=2
+    )
+    means, spreads = {"V": 0.5, "W": -0.4, "W_1": 0.2, "W_2": -0.7}, {"V": 0.3, "W": 0.5, "W_1": 0.4, "W_2": 0.6}
+
+    def normal(name: str) -> wflow.initial.Law:
+        return wflow.initial.gaussian(spreads[name], mean=lambda t: means[name] * (1 + t))
+
+    law = wflow.initial.product(**{name: normal(name) for name in means})
+    box = {"theta": ((-3, 4), (-5, 4)), "w": ((-4, 4), (-6, 4))}
+    rho, worst = law.on_grid(Q, box, {"theta": (64, 72), "w": (60, 56)}), 0.0
+    for block, names in (("theta", ("V", "W")), ("w", ("W_1", "W_2"))):
+        first, second = getattr(rho.moment(1), block), getattr(rho.moment(2), block)  # (depth, parameter)
+        for k, name in enumerate(names):
+            mean = means[name] * (1 + rho.t)
+            gaps = np.abs(first[:, k] - mean), np.abs(second[:, k] - mean**2 - spreads[name] ** 2)
+            worst = max(worst, float(np.max(gaps)))
+    return {"worst": worst}
+
+
 def displaced(depth: str) -> dict[str, Any]:
     """The distance of clouds that are shifted by t^2 at depth t, heads by once and neurons by twice that, shuffled; and
     the sum over slices with the weights that the rule is known to have."""
@@ -331,7 +353,7 @@ def jobs(full: bool) -> list[Job]:
     out += [Job(bounds, {"scheme": s}, 0.4) for s in ("dopri5", "jko")]
     out.append(Job(tangent_kernel, {"tau": [0.0, 0.5, 2.0]}, 0.4))
     out += [Job(displaced, {"depth": depth}, 0.2) for depth in DEPTH_ORDERS]
-    out.append(Job(laws, {"M": 4000, "seed": 3}, 0.5))
+    out += [Job(laws, {"M": 4000, "seed": 3}, 0.5), Job(laws_on_grids, {}, 0.2)]
     return out
 
 
@@ -394,6 +416,8 @@ def _invariant_claims(answers: Answers, claims: list[Claim]) -> list[str]:
         claims.append(at_most(f"{given['depth']}: distance of shifted clouds, relative error", a["difference"], 1e-12))
     text = "initial laws: spreads of matrices and balls, frequencies of atoms, largest error in standard errors"
     claims.append(at_most(text, answers.one(laws)["worst"], 4.0))
+    text = "normal laws on grids: means and variances of all parameters, largest error"
+    claims.append(at_most(text, answers.one(laws_on_grids)["worst"], 1e-6))
     claims.append(at_most("lambda = 0: dr/dtau and -K r/B, relative", answers.one(tangent_kernel)["difference"], 1e-8))
     flow, jko = (answers.one(bounds, scheme=s)["distance"] for s in ("dopri5", "jko"))
     needs = "needs" if jko > 1 else "does not need"
