@@ -9,6 +9,7 @@ __all__ = [
     "SIGMA",
     "Case",
     "normal_grid",
+    "oblong_grid",
     "ornstein_uhlenbeck",
     "quantiles_of",
     "random_data",
@@ -16,7 +17,7 @@ __all__ = [
     "relaxation",
 ]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,6 +117,17 @@ def normal_grid(cells: int, mean: float, variance: float, half: float, p: int = 
     )
 
 
+def oblong_grid(cells: int, mean: Sequence[float], variance: Sequence[float]) -> wflow.Grid:
+    """A Gaussian in the plane whose axes differ in everything: box, cells, their width, mean and variance."""
+    halves, counts = (6.0, 5.0), (cells, 5 * cells // 8)
+    x, y = (np.exp(-((c - m) ** 2) / (2 * v)) for c, m, v in zip(_centres(halves, counts), mean, variance))
+    return wflow.Grid(x=np.outer(x, y), box={"x": tuple((-half, half) for half in halves)})
+
+
+def _centres(halves: Sequence[float], counts: Sequence[int]) -> list[Array]:
+    return [(np.arange(n) + 0.5) * 2 * half / n - half for half, n in zip(halves, counts)]
+
+
 def relaxation(rate: float, variance: float, sigma: float, tau: float) -> float:
     """The variance under a linear drift and noise."""
     rest = sigma / rate
@@ -131,6 +143,15 @@ def _ou(cells: int, p: int = 1) -> tuple[Any, wflow.Grid, wflow.Grid, float]:
     Q = ornstein_uhlenbeck()
     end = normal_grid(cells, np.exp(-1.0), relaxation(1.0, 0.2, SIGMA, 1.0), 6.0, p)
     return Q, normal_grid(cells, 1.0, 0.2, 6.0, p), end, 1.0
+
+
+def _oblong(cells: int, sigma: float = SIGMA) -> tuple[Any, wflow.Grid, wflow.Grid, float]:
+    """The plane with a potential that is stiffer along the second axis, with noise or without."""
+    rates, means, variances, tau = np.array([1.0, 1.5]), (1.0, -0.8), (0.3, 0.6), 0.5
+    Q: Any = wflow.PotentialEnergy(lambda x: 0.5 * np.sum(rates * x**2, axis=1), lambda x: rates * x)
+    end = [relaxation(r, v, sigma, tau) for r, v in zip(rates, variances)]
+    grids = oblong_grid(cells, means, variances), oblong_grid(cells, means * np.exp(-rates * tau), end)
+    return Q + wflow.Entropy(sigma) if sigma else Q, *grids, tau
 
 
 def _heat(cells: int) -> tuple[Any, wflow.Grid, wflow.Grid, float]:
@@ -174,6 +195,8 @@ def _barenblatt(cells: int) -> tuple[Any, wflow.Grid, wflow.Grid, float]:
 DENSITIES: dict[str, Callable[..., tuple[Any, wflow.Grid, wflow.Grid, float]]] = {
     "Ornstein-Uhlenbeck": _ou,
     "Ornstein-Uhlenbeck, 2-D": lambda cells: _ou(cells, 2),
+    "oblong plane, noise": _oblong,
+    "oblong plane": lambda cells: _oblong(cells, 0.0),
     "heat kernel": _heat,
     "constant encoders, noise": _constant,
     "constant encoders": lambda cells: _constant(cells, 0.0),

@@ -27,7 +27,7 @@ import wflow
 from validation.flows import random_data, random_measure
 from validation.study import Answers, Claim, Job, Outcome, at_least, at_most, within
 from validation.trajectory import finite_transformer
-from validation.transformer import softmax_columns
+from validation.transformer import FiniteTransformer, softmax_columns
 from wflow.controllers import Fixed
 from wflow.distances import conditional_w2
 from wflow.figures.style import DASHES, PALETTE
@@ -254,6 +254,86 @@ def tangent_kernel(tau: Sequence[float]) -> dict[str, Any]:
     return {"difference": worst}
 
 
+# Measures
+
+
+def laws(M: int, seed: int) -> dict[str, Any]:
+    """Spreads of the matrices of sampled particles over those of their law, and frequencies of atoms, in standard
+    errors; where matrices are among the parameters, and how many columns they have, is known from numpy."""
+    rng, D, worst = np.random.default_rng(seed), 6, 0.0
+    data = random_data(rng, 2, D, 3)
+    model = FiniteTransformer("factored", "tanh", hidden=3, bias=True, rank=2)
+    Q = wflow.TransformerObjective(data, wflow.SoftmaxAttention(True, 2), wflow.FeedForward("tanh", 3, True), layers=2)
+    for name, gain in (("lecun", 1.0), ("he", 2.0)):
+        rho = wflow.initial.gaussian(name).sample(Q, M, rng)
+        for x in (*model.attention_matrices(rho.theta, D), *model.feedforward_matrices(rho.w, D)):
+            spread = float(np.mean(x**2)) * x.shape[-1] / gain
+            worst = max(worst, abs(spread - 1) * np.sqrt(x.size / 2))
+    groups = {"W_V": 0.1, "W_O": 0.2, "W_K": 0.3, "W_Q": 0.4, "W_1": 0.5, "W_2": 0.6}
+    law = wflow.initial.product(**{name: wflow.initial.gaussian(s) for name, s in groups.items()})
+    rho = law.sample(Q, M, rng)
+    matrices = (*model.attention_matrices(rho.theta, D), *model.feedforward_matrices(rho.w, D))
+    for x, s in zip(matrices, groups.values()):
+        worst = max(worst, abs(float(np.mean(x**2)) / s**2 - 1) * np.sqrt(x.size / 2))
+    one = wflow.TransformerObjective(data, None, wflow.FeedForward("tanh"), layers=2)
+    p, mass = one.n_parameters["w"], np.array([0.5, 0.3, 0.2])
+    radii = (
+        np.sum(wflow.initial.ball(2.0).sample(one, M, rng).w ** 2, axis=2) / 4
+    )  # E r^2 = p/(p + 2), E r^4 = p/(p + 4)
+    spread = np.sqrt(p / (p + 4) - (p / (p + 2)) ** 2)
+    worst = max(worst, abs(radii.mean() - p / (p + 2)) / spread * np.sqrt(radii.size))
+    points = np.arange(3)[:, None] * np.ones(p)
+    drawn = wflow.initial.atoms(points, mass).sample(one, M, rng).w[..., 0]
+    counts = np.array([np.mean(drawn == k) for k in range(3)])
+    return {"worst": max(worst, float(np.max(np.abs(counts - mass) / np.sqrt(mass * (1 - mass) / drawn.size))))}
+
+
+def laws_on_grids() -> dict[str, Any]:
+    """Means and variances of normal laws on grids, different for every parameter, block and depth."""
+    Q = wflow.TransformerObjective(
+        random_data(np.random.default_rng(0), 2, 1, 3), wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), layers=2
+    )
+    means, spreads = {"V": 0.5, "W": -0.4, "W_1": 0.2, "W_2": -0.7}, {"V": 0.3, "W": 0.5, "W_1": 0.4, "W_2": 0.6}
+
+    def normal(name: str) -> wflow.initial.Law:
+        return wflow.initial.gaussian(spreads[name], mean=lambda t: means[name] * (1 + t))
+
+    law = wflow.initial.product(**{name: normal(name) for name in means})
+    box = {"theta": ((-3, 4), (-5, 4)), "w": ((-4, 4), (-6, 4))}
+    rho, worst = law.on_grid(Q, box, {"theta": (64, 72), "w": (60, 56)}), 0.0
+    for block, names in (("theta", ("V", "W")), ("w", ("W_1", "W_2"))):
+        first, second = getattr(rho.moment(1), block), getattr(rho.moment(2), block)  # (depth, parameter)
+        for k, name in enumerate(names):
+            mean = means[name] * (1 + rho.t)
+            gaps = np.abs(first[:, k] - mean), np.abs(second[:, k] - mean**2 - spreads[name] ** 2)
+            worst = max(worst, float(np.max(gaps)))
+    return {"worst": worst}
+
+
+def displaced(depth: str) -> dict[str, Any]:
+    """The distance of clouds that are shifted by t^2 at depth t, heads by once and neurons by twice that, shuffled; and
+    the sum over slices with the weights that the rule is known to have."""
+    rng, L = np.random.default_rng(5), 3
+    Q = wflow.TransformerObjective(
+        random_data(rng, 2, 2, 3), wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), depth=depth, layers=L
+    )
+    nodes, weights = {
+        "split-euler": (np.arange(L) / L, np.full(L, 1 / L)),
+        "midpoint": ((np.arange(L) + 0.5) / L, np.full(L, 1 / L)),
+        "rk4-nodes": (np.arange(2 * L + 1) / (2 * L), np.array([1, 4, 2, 4, 2, 4, 1]) / (6 * L)),
+    }[depth]
+    start = Q.prepare(
+        wflow.Particles(**{b: rng.standard_normal((len(nodes), 6, p)) for b, p in Q.n_parameters.items()})
+    )
+    shift, expected, moved = nodes**2, 0.0, {}
+    for size, (name, x) in enumerate(start.blocks.items(), start=1):
+        direction = rng.standard_normal(x.shape[2])
+        direction *= size / np.linalg.norm(direction)
+        moved[name] = x[:, rng.permutation(6)] + shift[:, None, None] * direction
+        expected += float(weights @ (size * shift) ** 2)
+    return {"difference": abs(conditional_w2(start, start.replace(**moved)) / np.sqrt(expected) - 1)}
+
+
 # The study
 
 
@@ -272,6 +352,8 @@ def jobs(full: bool) -> list[Job]:
     out += [Job(balances, {"kind": kind, "decay": 0.3}, 0.4) for kind in ("relu", "identity", "huberized-relu")]
     out += [Job(bounds, {"scheme": s}, 0.4) for s in ("dopri5", "jko")]
     out.append(Job(tangent_kernel, {"tau": [0.0, 0.5, 2.0]}, 0.4))
+    out += [Job(displaced, {"depth": depth}, 0.2) for depth in DEPTH_ORDERS]
+    out += [Job(laws, {"M": 4000, "seed": 3}, 0.5), Job(laws_on_grids, {}, 0.2)]
     return out
 
 
@@ -330,6 +412,12 @@ def _invariant_claims(answers: Answers, claims: list[Claim]) -> list[str]:
         claims.append(at_most(f"{scheme}: second moment as a share of 2 Q(0)/lambda", a["moment"], 1.0))
         claims.append(at_most(f"{scheme}: mass of a slice off one", a["mass"], 1e-13))
         claims.append(at_most(f"{scheme}: largest change of Q between saved times, by numpy", a["rise"], 0.0))
+    for given, a in answers.of(displaced):
+        claims.append(at_most(f"{given['depth']}: distance of shifted clouds, relative error", a["difference"], 1e-12))
+    text = "initial laws: spreads of matrices and balls, frequencies of atoms, largest error in standard errors"
+    claims.append(at_most(text, answers.one(laws)["worst"], 4.0))
+    text = "normal laws on grids: means and variances of all parameters, largest error"
+    claims.append(at_most(text, answers.one(laws_on_grids)["worst"], 1e-6))
     claims.append(at_most("lambda = 0: dr/dtau and -K r/B, relative", answers.one(tangent_kernel)["difference"], 1e-8))
     flow, jko = (answers.one(bounds, scheme=s)["distance"] for s in ("dopri5", "jko"))
     needs = "needs" if jko > 1 else "does not need"
