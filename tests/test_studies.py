@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -68,14 +69,24 @@ def test_a_job_that_fails_is_not_kept(tmp_path: Path, executor: ThreadPoolExecut
 
 
 def test_code_hash_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("wflow", "validation"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "wflow" / "a.py").write_text("a = 1")
+    """A change of the package, of the study or of what it imports changes the hash; that of another study does not."""
+    texts = {
+        "wflow/a.py": "",
+        "validation/shared.py": "",
+        "validation/indirect.py": "from validation import shared",
+        "validation/one.py": "from validation.indirect import x",
+        "validation/other.py": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     monkeypatch.setattr(runner, "ROOT", tmp_path)
-    before = runner.code_hash(__name__)
-    assert runner.code_hash(__name__) == before
-    (tmp_path / "wflow" / "a.py").write_text("a = 2")
-    assert runner.code_hash(__name__) != before
+    monkeypatch.setitem(sys.modules, "one", SimpleNamespace(__file__=str(tmp_path / "validation/one.py")))  # type: ignore[arg-type]
+    for name in texts:
+        before = runner.code_hash("one")
+        assert runner.code_hash("one") == before
+        (tmp_path / name).write_text(texts[name] + "\n")
+        assert (runner.code_hash("one") == before) == (name == "validation/other.py"), name
 
 
 def test_interrupt_and_resume(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = ["Failure", "Interrupted", "answer_all", "code_hash", "local_executor"]
 
+import ast
 import hashlib
 import json
 import multiprocessing
@@ -46,17 +47,27 @@ class Failure:
     text: str
 
 
-#: Modules on which no answer depends.
-PRESENTATION = {"__main__.py", "drawing.py", "mutants.py", "page.py", "report.py"}
-
-
 def code_hash(module: str) -> str:
-    """A digest of the code on which the answers of a study depend: the package, what studies share, and its module."""
-    shared = {path for path in (ROOT / "validation").glob("*.py") if path.name not in PRESENTATION}
+    """A digest of the code on which the answers of a study depend: the package, its module and what that imports."""
+    files = {*(ROOT / "wflow").rglob("*.py"), *_imported(Path(sys.modules[module].__file__ or ""))}
     digest = hashlib.sha256()
-    for path in sorted({*(ROOT / "wflow").rglob("*.py"), *shared, Path(sys.modules[module].__file__ or "")}):
+    for path in sorted(files):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _imported(path: Path) -> set[Path]:
+    """A file and all files of the validation that it imports, and those import."""
+    found, left = set(), {path}
+    while left:
+        path = left.pop()
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "validation":
+                parts = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+                files = {ROOT.joinpath(*part.split(".")).with_suffix(".py") for part in parts}
+                left |= {file for file in files if file.exists() and file.name != "drawing.py"} - found
+    return found
 
 
 def local_executor(workers: int) -> ProcessPoolExecutor:
