@@ -145,10 +145,6 @@ DENSITY_RUNS: list[tuple[str, str, dict[str, Any], list[tuple[int, int]], float,
 ]
 
 
-#: Flows that are not solved more finely at the full size: kinks, or a resolution that steps must not fall below.
-COARSE = {"Barenblatt", "oblong plane, noise"}
-
-
 def densities(flow: str, scheme: str, options: Mapping[str, Any], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """The errors in L1, summed over blocks and averaged over depth, for numbers of cells and steps."""
     errors, evaluations, seconds, masses = [], [], [], 0.0
@@ -272,8 +268,10 @@ def jobs(full: bool) -> list[Job]:
     for flow, scheme, options, sizes, order, _ in DENSITY_RUNS:
         (cells, steps), (finer, more_steps) = sizes[-2:]
         finest = [(finer * finer // cells, more_steps * more_steps // steps)]
-        # At orders 3 and 4 the error of the steps soon reaches that of the grid.
-        more = sizes + finest if full and order < 3 and flow not in COARSE else sizes
+        # At orders 3 and 4 the error of the steps soon reaches that of the grid; entropic-jko wants cells below
+        # sqrt(h gamma).
+        further = full and order < 3 and flow != "Barenblatt" and scheme != "entropic-jko"
+        more = sizes + finest if further else sizes
         out.append(Job(densities, {"flow": flow, "scheme": scheme, "options": options, "sizes": more}, 0.8))
     out.append(
         Job(densities, {"flow": "heat kernel", "scheme": "kernel", "options": {}, "sizes": [(160, 1), (160, 2)]})

@@ -172,7 +172,7 @@ def depth_errors(depth: str, layers: Sequence[int]) -> dict[str, Any]:
         out["predictions"].append(float(np.abs(Q.predict(rho) - exact[:, 0]).max()))
         out["Q"].append(abs(Q.value(rho) - Q_exact))
         problem = single_token(layers=L, depth=depth, width=1)
-        rho = wflow.solve(problem.energy, problem.rho0, (0, 1.0), rtol=1e-9).measure(-1)
+        rho = wflow.solve(problem.energy, problem.rho0, (0, 1.0), rtol=1e-12, atol=1e-14).measure(-1)
         out["token"].append(float(np.abs(problem.energy.predict(rho) - problem.predictions(1.0)).max()))
     return {name: np.array(errors) for name, errors in out.items()}
 
