@@ -24,7 +24,8 @@ from validation.studies import STUDIES
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     options = _options(arguments)
-    command = ["python", "-m", "validation", *options.studies, *(["--full"] if options.full else [])]
+    command = ["python", "-m", "validation", *options.studies]
+    command += [f"--{name}" for name in ("full", "reuse") if getattr(options, name)]
     executor = local_executor(options.workers)
     try:
         sections = validate(

@@ -415,8 +415,8 @@ def _threshold(name: str, runs: Mapping[float, Mapping[str, Any]]) -> tuple[list
     cost, ratio = 0.5 * float(free["second_moment"][-1]), [_excess(runs[x], "Q") / x for x in decays]
     findings = [
         f"{name}: without weight decay R falls to {left:.1g} of R(0) by tau = {free['tau'][-1]:g}; with it R_inf is "
-        f"{constant:.3g} lambda^2 for the smallest lambda, at most 1 % of R(0) for lambda <= {measured:.2g} (the law of "
-        f"the smallest lambda says {expected:.2g}), and "
+        f"{constant:.3g} lambda^2 for the smallest lambda, at most 1 % of R(0) for lambda <= {measured:.2g} (the law "
+        f"of the smallest lambda says {expected:.2g}), and "
         f"{100 * risks[-1] / float(first['R'][0]):.2g} % of it at lambda = {decays[-1]:g}.",
         f"{name}: Q_inf/lambda is {ratio[0]:.4g} at lambda = {decays[0]:g}; half the second moment of what the flow "
         f"without weight decay ends at is {cost:.4g}. "
