@@ -187,6 +187,7 @@ def test_claims() -> None:
     assert isinstance(within("", 1, 1, 0), Claim)
 
 
+@pytest.mark.slow
 def test_first_order_constants_of_transformers() -> None:
     """The depth constant against two depths extrapolated, the width constant against 400 draws, after training."""
     constant = atoms.constants(8)
