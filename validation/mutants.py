@@ -120,6 +120,7 @@ MUTANTS = (
         "return Evaluation(risk + self._regulariser(rho), ",
         "return Evaluation(risk, ",
     ),
+    Mutant("residual-averaged-over-labels", OBJECTIVE, "(residual / len(tokens))", "(residual / labels.size)"),
     Mutant("a-group-of-prompts-lost", OBJECTIVE, "for other in others:", "for other in others[1:]:"),
     Mutant(
         "first-variation-without-depth-weights",
@@ -155,6 +156,13 @@ MUTANTS = (
         "zip(0.5 * (1 + nodes), 0.5 * weights)",
         "zip(1 + 0 * nodes, 0.5 * weights)",
     ),
+    Mutant("bdf2-step-of-equal-steps", PROXIMAL, "h * (1 + ratio) / (1 + 2 * ratio), 2)", "2 * h / 3, 2)"),
+    Mutant(
+        "quantile-ends-lopsided",
+        "wflow/schemes/quantile_jko.py",
+        "np.add.at(self.k, ends - widths, 0.5)",
+        "np.add.at(self.k, ends - 2, 0.5)",
+    ),
     Mutant(
         "quantile-ends-ignored",
         "wflow/schemes/quantile_jko.py",
@@ -184,7 +192,46 @@ MUTANTS = (
         "max(sigma - 0.25 * gamma, 0.0)",
     ),
     Mutant("muscl-slopes", "wflow/schemes/muscl.py", "0.25 * np.abs(left + right)", "0.5 * np.abs(left + right)"),
-    # Distances
+    Mutant(
+        "muscl-lagged-potential", "wflow/schemes/muscl.py", "euler.x, euler.potential)", "euler.x, point.potential)"
+    ),
+    Mutant(
+        "finite-volume-cells-of-the-first-axis",
+        "wflow/schemes/finite_volume.py",
+        "h / dx**2",
+        "h / widths[0] ** 2",
+    ),
+    Mutant(
+        "finite-volume-extrapolated-as-order-2",
+        "wflow/schemes/finite_volume.py",
+        "unless_negative(2 * halves - x, halves)",
+        "unless_negative((4 * halves - x) / 3, halves)",
+    ),
+    # Measures, laws and distances
+    Mutant(
+        "langevin-overlapping-streams",
+        "wflow/schemes/scheme.py",
+        "counter=[0, 0, 0, index]",
+        "counter=[index, 0, 0, 0]",
+    ),
+    Mutant(
+        "groups-exchanged",
+        HEADS,
+        'names = ("W_V", "W_O", "W_K", "W_Q") if self.factored',
+        'names = ("W_O", "W_V", "W_K", "W_Q") if self.factored',
+    ),
+    Mutant(
+        "axes-exchanged",
+        "wflow/initial.py",
+        'np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, p)',
+        "np.meshgrid(*axes), axis=-1).reshape(-1, p)",
+    ),
+    Mutant(
+        "distance-of-equal-slices",
+        "wflow/distances.py",
+        "total += sum(om * squared(a, b, block, l) for l, om in enumerate(a.depth_weights))",
+        "total += sum(squared(a, b, block, l) for l in range(a.n_slices)) / a.n_slices",
+    ),
     Mutant(
         "distance-without-depth-weights",
         "wflow/distances.py",
@@ -268,6 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [m for m in MUTANTS if not options.mutants or m.name in options.mutants]
     studies, survived = options.studies or by_cost(), []
     patience: dict[str, float] = {}
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))  # so that studies that run are ended, too
     try:
         with copied(None) as control:  # it keeps the kernels that are compiled on the way
             for mutant in chosen:
