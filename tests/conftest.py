@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import wflow
+from validation.flows import random_data
+
+__all__ = ["random_data", "random_measure", "slope", "small"]
 
 
 def slope(f: Callable[[float], Any], h: float) -> Any:
@@ -34,13 +37,6 @@ def random_measure(
         mass = rng.random((slices, widths[block])) + 0.1
         weights[block] = mass / mass.sum(axis=1, keepdims=True)
     return wflow.Particles(**blocks, weights=weights if weighted else None)
-
-
-def random_data(rng: np.random.Generator, B: int, D: int, n: int, K: int = 0) -> wflow.Dataset:
-    """Gaussian prompts with K labels (0: one label, flat)."""
-    labels = rng.standard_normal((B, K)) if K else rng.standard_normal(B)
-    readout = [(k, n - 1) for k in range(K)] if K else (0, n - 1)
-    return wflow.Dataset(rng.standard_normal((B, D, n)), labels, readout)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PowerLaw", "bootstrap", "least_squares", "power_law"]
+__all__ = ["PowerLaw", "bootstrap", "least_squares", "power_law", "rms"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +28,17 @@ class PowerLaw:
     exponent: float
     constant: float
     interval: Interval
+
+
+def rms(x: ArrayLike) -> float:
+    """The root of the mean square of all entries.
+
+    Examples
+    --------
+    >>> rms([[1.0, 7.0], [5.0, 5.0]])
+    5.0
+    """
+    return float(np.sqrt(np.mean(np.square(x))))
 
 
 def least_squares(columns: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:

@@ -30,7 +30,7 @@ import wflow
 from validation import atoms
 from validation.atoms import DTAU, FRAMES, STEPS
 from validation.drawing import log_log
-from validation.statistics import bootstrap, power_law
+from validation.statistics import bootstrap, power_law, rms
 from validation.study import Answers, Claim, Job, Outcome, Table, at_most, within
 from validation.transformer import FiniteTransformer
 from wflow.figures.style import PALETTE
@@ -184,13 +184,9 @@ def _errors(runs: Sequence[Mapping[str, Any]], other: Mapping[str, Any]) -> dict
     return out | {"predictions": np.sqrt(np.mean(apart**2, axis=2))}
 
 
-def _rms(x: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(x))))
-
-
 def _largest(errors: Mapping[str, Array], name: str) -> float:
     """The rms over runs of the largest error along training."""
-    return _rms(errors[name].max(axis=1))
+    return rms(errors[name].max(axis=1))
 
 
 def _reference(answers: Answers, depth: Mapping[int, Mapping[str, Array]]) -> list[Claim]:
@@ -230,9 +226,9 @@ def _constants(answers: Answers) -> list[Claim]:
             return 128 * (deep[name] - of) - 32 * (half[name] - of)
 
         depth = bias("all_atoms", expected["prediction"])
-        apart = _rms(depth - expected["depth"]) / _rms(expected["depth"])
+        apart = rms(depth - expected["depth"]) / rms(expected["depth"])
         text = f"L times the error of the depth in predictions, rms over prompts, {at}"
-        claims.append(within(text, _rms(depth), _rms(expected["depth"]), 0.02, relative=True))
+        claims.append(within(text, rms(depth), rms(expected["depth"]), 0.02, relative=True))
         claims.append(at_most(f"the same, prompt by prompt: relative difference from its constant, {at}", apart, 0.02))
         slope = float(np.mean((expected["prediction"] - labels) * expected["depth"]))
         text = f"L (R^ - R), all atoms, {at}"
@@ -244,8 +240,8 @@ def _constants(answers: Answers) -> list[Claim]:
         drawn = answers.one(atoms.redrawn, frame=frame, M=32, L=32)
         noise, width = 32 * (drawn["predictions"] - drawn["all_atoms"]), float(np.sqrt(np.mean(expected["width"])))
         text = f"sqrt(M L) times the noise of the width, rms over prompts, {at}"
-        interval = bootstrap(_rms, noise, seed=frame)
-        claims.append(within(text, _rms(noise), width, 0.1, relative=True, interval=interval))
+        interval = bootstrap(rms, noise, seed=frame)
+        claims.append(within(text, rms(noise), width, 0.1, relative=True, interval=interval))
     return claims
 
 
@@ -280,14 +276,14 @@ def _law(total: Errors) -> tuple[list[Claim], Table]:
     return claims, Table("rms^2 = (a/L)^2 + b^2/(M L), fitted", head, rows)
 
 
-def _fit(M: Array, L: Array, rms: Array) -> Array:
+def _fit(M: Array, L: Array, y: Array) -> Array:
     """a and b, by least squares in the logarithms."""
 
     def residual(logs: Array) -> Array:
         a, b = np.exp(logs)
-        return np.asarray(0.5 * np.log((a / L) ** 2 + b**2 / (M * L)) - np.log(rms))
+        return np.asarray(0.5 * np.log((a / L) ** 2 + b**2 / (M * L)) - np.log(y))
 
-    start = np.log([np.median(rms * L), np.median(rms * np.sqrt(M * L))])
+    start = np.log([np.median(y * L), np.median(y * np.sqrt(M * L))])
     return np.exp(optimize.least_squares(residual, start, bounds=(start - 12, start + 12)).x)
 
 
@@ -299,13 +295,13 @@ def _single(answers: Answers) -> list[Claim]:
     claims = [at_most(text, apart, 0.1)]
     start, noise = _noise(answers, 0)[:, 0], _noise(answers, TIMES)
     text = "single token: sqrt(M L) times the noise of the width at tau = 0"
-    interval = bootstrap(_rms, start, seed=0)
-    claims.append(within(text, _rms(start), 0.5 * RADIUS / np.sqrt(3), 0.1, relative=True, interval=interval))
+    interval = bootstrap(rms, start, seed=0)
+    claims.append(within(text, rms(start), 0.5 * RADIUS / np.sqrt(3), 0.1, relative=True, interval=interval))
     left = _left(noise)
     text = "single token: the part of it that is left at the end"
     interval = bootstrap(_left, noise, seed=1)
     claims.append(within(text, left, exact["left"][-1], 0.1, relative=True, interval=interval))
-    far = {(a["M"], a["L"]): _rms(x["distances"]) for a, x in answers.of(single_token) if a["M"] and "times" not in a}
+    far = {(a["M"], a["L"]): rms(x["distances"]) for a, x in answers.of(single_token) if a["M"] and "times" not in a}
     fit = power_law(*zip(*((M, y) for (M, L), y in far.items() if L == 16)))
     text = "single token: conditional W_2 of the values from their law at the end (p = 1), exponent of 1/M at L = 16"
     claims.append(within(text, -fit.exponent, 0.5, 0.1, interval=(-fit.interval[1], -fit.interval[0])))
@@ -325,11 +321,11 @@ def _noise(answers: Answers, times: int) -> Array:
 
 def _left(noise: Array) -> float:
     """The noise at the end over that at the start."""
-    return _rms(noise[:, -1]) / _rms(noise[:, 0])
+    return rms(noise[:, -1]) / rms(noise[:, 0])
 
 
 def _findings(total: Errors, answers: Answers) -> list[str]:
-    start, end = (np.mean([_rms(x["predictions"][:, i]) for x in total.values()]) for i in (0, STEPS))
+    start, end = (np.mean([rms(x["predictions"][:, i]) for x in total.values()]) for i in (0, STEPS))
     out = [
         f"Along training to tau = {TAU[-1]:g} the rms error of the predictions changes from {start:.3g} to {end:.3g} "
         f"(mean over all sizes), a factor of {end / start:.2f}."

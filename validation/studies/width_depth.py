@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from validation import atoms
 from validation.atoms import DTAU, STEPS
 from validation.drawing import log_log
-from validation.statistics import least_squares
+from validation.statistics import least_squares, rms
 from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_most, within
 from wflow.figures.style import PALETTE
 
@@ -105,7 +105,7 @@ def report(answers: Answers, full: bool) -> Outcome:
             text = f"{KINDS[kind]}, {when}: evidence for {shape} over the other shapes (difference of criteria)"
             claims.append(at_least(text, margin, 10.0))
         else:
-            worst = max(_rms(x) / _rms(noise["iid", when][key]) for key, x in some.items())
+            worst = max(rms(x) / rms(noise["iid", when][key]) for key, x in some.items())
             claims.append(at_most(f"{KINDS[kind]}, {when}: noise over that of independent layers, largest", worst, 1.0))
         if kind == "iid":
             findings += _verdict(when, criteria, gamma, intervals[1])
@@ -138,18 +138,14 @@ def _predicted(answers: Answers, frame: int) -> Claim:
         M, L = a["M"], a["L"]
         law = np.sqrt(np.mean(constants["depth"] ** 2) / L**2 + np.mean(constants["width"]) / (M * L))
         if L >= 8:  # the constants are those of the first order
-            ratios.append(np.log(_rms(x["predictions"] - constants["prediction"]) / law))
+            ratios.append(np.log(rms(x["predictions"] - constants["prediction"]) / law))
     text = f"independent layers, tau = {DTAU * frame:g}, L >= 8: rms of ln(error from the limit / predicted law)"
-    return at_most(text, _rms(np.array(ratios)), 0.1)
+    return at_most(text, rms(np.array(ratios)), 0.1)
 
 
 def _errors(apart: Array) -> Array:
     """The rms error of every draw, over prompts."""
     return np.asarray(np.sqrt(np.mean(apart**2, axis=-1)))
-
-
-def _rms(x: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(x))))
 
 
 def _trained(answers: Answers, kind: str, trained: Sequence[Sequence[int]]) -> Map:
@@ -169,7 +165,7 @@ def _exponents(noise: Map) -> tuple[Array, list[tuple[float, float]]]:
     columns = np.stack([np.ones_like(M), -M, -L], axis=1)
 
     def fit(choose: Callable[[Array], Array]) -> Array:
-        return least_squares(columns, [np.log(_rms(choose(x))) for x in noise.values()])[0][1:]
+        return least_squares(columns, [np.log(rms(choose(x))) for x in noise.values()])[0][1:]
 
     rng = np.random.default_rng(0)
     again = np.array([fit(lambda x: x[rng.integers(len(x), size=len(x))]) for _ in range(300)])
@@ -180,7 +176,7 @@ def _exponents(noise: Map) -> tuple[Array, list[tuple[float, float]]]:
 def _criteria(noise: Map) -> dict[str, float]:
     """Akaike's criterion of every shape with one constant: N ln of the mean squared residual in the logarithm."""
     M, L = np.array(list(noise), float).T
-    logs = np.log([_rms(x) for x in noise.values()])
+    logs = np.log([rms(x) for x in noise.values()])
     return {name: float(len(M) * np.log(np.var(logs - np.log(shape(M, L))))) for name, shape in SHAPES.items()}
 
 
@@ -215,7 +211,7 @@ def _words(interval: Sequence[float]) -> str:
 
 def _map(noise: Map, title: str) -> Table:
     widths, depths = (sorted(set(x)) for x in zip(*noise))
-    rows = [[f"M = {M}", *(_rms(noise[M, L]) for L in depths)] for M in widths]
+    rows = [[f"M = {M}", *(rms(noise[M, L]) for L in depths)] for M in widths]
     return Table(title, ["", *(f"L = {L}" for L in depths)], rows)
 
 
@@ -224,21 +220,21 @@ def _figure(noise: Mapping[str, Map], constants: Mapping[str, Any], answers: Ans
     left, middle, right = figure.subplots(1, 3)
     widths, depths = (sorted(set(x)) for x in zip(*noise["iid"]))
     for (kind, some), colour, marker in zip(noise.items(), PALETTE, "os^"):
-        left.plot([M * L for M, L in some], [_rms(x) for x in some.values()], marker, color=colour, label=KINDS[kind])
-        middle.plot(depths, [_rms(some[widths[-1], L]) for L in depths], marker, color=colour)
+        left.plot([M * L for M, L in some], [rms(x) for x in some.values()], marker, color=colour, label=KINDS[kind])
+        middle.plot(depths, [rms(some[widths[-1], L]) for L in depths], marker, color=colour)
     product = np.geomspace(widths[0] * depths[0], widths[-1] * depths[-1])
     left.plot(product, np.sqrt(np.mean(constants["width"]) / product), "k-", linewidth=0.8)
     L = np.geomspace(depths[0], depths[-1])
     for shape, dash in zip(list(SHAPES)[:2], ("-", "--")):
         y = SHAPES[shape](widths[-1], L)
-        middle.plot(L, _rms(noise["iid"][widths[-1], depths[0]]) * y / y[0], "k" + dash, linewidth=0.8)
+        middle.plot(L, rms(noise["iid"][widths[-1], depths[0]]) * y / y[0], "k" + dash, linewidth=0.8)
     for M, colour in zip(widths[:: max(1, len(widths) // 4)], PALETTE):
         drawn = answers.of(atoms.redrawn, kind="iid", frame=0, M=M)
         errors = {a["L"]: x["predictions"] - constants["prediction"] for a, x in drawn}
-        right.plot(depths, [_rms(errors[L]) for L in depths], "o", color=colour, label=f"$M={M}$")
+        right.plot(depths, [rms(errors[L]) for L in depths], "o", color=colour, label=f"$M={M}$")
         law = np.sqrt(np.mean(constants["depth"] ** 2) / L**2 + np.mean(constants["width"]) / (M * L))
         right.plot(L, law, color=colour, linewidth=0.8)
-    every = [_rms(x) for some in noise.values() for x in some.values()]
+    every = [rms(x) for some in noise.values() for x in some.values()]
     log_log(left, [10, 100, 1000, 10000][: 3 if product[-1] < 1e4 else 4], every)
     log_log(middle, depths, every)
     log_log(right, depths, every)
