@@ -6,11 +6,13 @@ one label a prompt the residuals of the flow without weight decay obey ``dr/d ta
 
 >>> from types import SimpleNamespace
 >>> data = SimpleNamespace(tokens=np.array([[[1.0]], [[2.0]]]), labels=np.zeros(2), readout=np.ones((1, 1, 1)))
->>> state = (None, np.array([[[1.0, 1.0]]]))
+>>> state = (None, np.ones((1, 2, 2)))  # two neurons of half the mass
 >>> J = prediction_gradients(FiniteTransformer(None, "identity"), state, data)  # predictions (1 + w_1 w_2/2) H
 >>> J @ J.T
 array([[0.5, 1. ],
        [1. , 2. ]])
+>>> bool((J > 0).all())  # larger weights, larger predictions
+True
 """
 
 from __future__ import annotations
