@@ -151,39 +151,72 @@ def _nearest(function: Callable[[Any], Any], low: float, high: float, degree: in
     return [float(c) / scale**k for k, c in enumerate(powers)]
 
 
-def _exponential(builder: Any, x: Any) -> tuple[Any, Any, Any]:
+#: 2^(j/16), whose 16 values two registers of float64 hold, or one of float32.
+FRACTIONS = 16 if WIDE else 1
+
+
+def _power(builder: Any, rounded: Any, fractions: int) -> Any:
+    """``2^(i/fractions)`` for the integer i in the low bits of a number."""
+    vector = rounded.type
+    double = vector.element == ir.DoubleType()
+    mantissa, integer = (52, ir.IntType(64)) if double else (23, ir.IntType(32))
+    integers = ir.VectorType(integer, vector.count)
+    shift = mantissa - fractions.bit_length() + 1
+    # Shifted, i adds the whole powers to the exponent, and what the table is short of, its remainder to the mantissa.
+    powers = (2.0 ** (np.arange(fractions) / fractions)).astype(np.float64 if double else np.float32)
+    bits = [int(n) - (j << shift) for j, n in enumerate(powers.view(np.int64 if double else np.int32))]
+    i = builder.bitcast(rounded, integers)
+    if fractions == 1:
+        table = _constant(bits[0], integers)
+    else:
+        parts = [ir.Constant(integers, bits[k : k + vector.count]) for k in range(0, fractions, vector.count)]
+        if double:
+            name, arguments = "vpermi2var.q.512", [parts[0], i, parts[1]]
+        else:
+            name, arguments = "permvar.si.512", [parts[0], i]
+        kind = ir.FunctionType(integers, [integers] * len(arguments))
+        look_up = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.{name}")
+        table = builder.call(look_up, arguments)
+    return builder.bitcast(builder.add(builder.shl(i, _constant(shift, integers)), table), vector)
+
+
+def _exponential(builder: Any, x: Any, fractions: int, split: bool) -> tuple[Any, Any, Any]:
     """``r, h, 2^k`` with ``e^x = 2^k (1 + r h)``, for -708 (-87) <= x <= 0; x below is taken as that; NaN stays NaN.
 
-    ``k = round(x / ln 2)``, ``|r| <= ln(2) / 2``, ``h = 1 + r (e^r - 1 - r)/r^2``: interpolated, that is two terms
-    shorter than Taylor's polynomial for the same accuracy.
+    k is ``x / ln 2`` rounded to a multiple of 1/fractions, and h interpolates ``(e^(c r) - 1)/r``: that is two terms
+    shorter than Taylor's polynomial for the same accuracy. Split, ``r = x - k ln 2`` in two parts, and c = 1; otherwise
+    ``r = x / ln 2 - k``, c = ln 2, one operation less, with a relative error of ``|x| eps``.
     """
     vector = x.type
     double = vector.element == ir.DoubleType()
-    integers = ir.VectorType(ir.IntType(64 if double else 32), vector.count)
-    # Adding 1.5 * 2^mantissa rounds x / ln 2 to an integer and leaves it in the low bits, the exponent's bias added.
-    # ln 2 = high + rest, where k * high is exact.
-    mantissa, bias, low, degree = (52, 1023, -708.0, 9) if double else (23, 127, -87.0, 4)
-    high, rest = (6.93147180369123816490e-01, 1.90821492927058770002e-10) if double else (0.693359375, -2.12194440e-4)
-    magic = _constant(1.5 * 2.0**mantissa + bias, vector)
+    # Adding 1.5 * 2^mantissa rounds x / ln 2 to an integer and leaves it in the low bits.
+    mantissa, low = (52, -708.0) if double else (23, -87.0)
+    magic = _constant(1.5 * 2.0**mantissa / fractions, vector)
+    per_ln_2 = _constant(1 / math.log(2), vector)
     x = vector_max(builder, _constant(low, vector), x)
-    shifted = vector_fma(builder, x, _constant(1 / math.log(2), vector), magic)
-    k = builder.fsub(shifted, magic)
-    r = vector_fma(builder, k, _constant(-rest, vector), vector_fma(builder, k, _constant(-high, vector), x))
-    half = math.log(2) / 2
-    tail = _nearest(lambda s: sum(s**j / math.factorial(j + 2) for j in range(20)), -half, half, degree)
-    h = _polynomial(builder, [1.0, *tail], r)
-    power = builder.shl(builder.bitcast(shifted, integers), _constant(mantissa, integers))
-    return r, h, builder.bitcast(power, vector)
+    rounded = vector_fma(builder, x, per_ln_2, magic)
+    k = builder.fsub(rounded, magic)
+    if split:  # ln 2 = high + rest, where k * high is exact
+        high, rest = (6.93147180369123816490e-01, 1.90821492927058770002e-10) if double else (0.693359375, -2.12194440e-4)
+        r = vector_fma(builder, k, _constant(-rest, vector), vector_fma(builder, k, _constant(-high, vector), x))
+        c = 1.0
+    else:
+        r = vector_fma(builder, x, per_ln_2, builder.fneg(k))
+        c = math.log(2)
+    half = 0.5 * math.log(2) / fractions / c
+    degree = {(True, 1): 9, (False, 1): 4, (True, 16): 4, (False, 16): 1}[double, fractions]
+    tail = _nearest(lambda s: sum(c ** (j + 2) * s**j / math.factorial(j + 2) for j in range(20)), -half, half, degree)
+    return r, _polynomial(builder, [c, *tail], r), _power(builder, rounded, fractions)
 
 
-def vector_exp(builder: Any, x: Any) -> Any:
-    """See :func:`exp`."""
-    r, h, power = _exponential(builder, x)
-    return builder.fmul(power, vector_fma(builder, r, h, _constant(1.0, x.type)))
+def vector_exp(builder: Any, x: Any, split: bool = True) -> Any:
+    """See :func:`exp`; not split, with a relative error of ``|x| eps``."""
+    r, h, power = _exponential(builder, x, FRACTIONS, split)
+    return vector_fma(builder, power, builder.fmul(r, h), power)
 
 
 def _vector_expm1(builder: Any, x: Any) -> Any:
-    r, h, power = _exponential(builder, x)
+    r, h, power = _exponential(builder, x, 1, split=True)
     return vector_fma(builder, builder.fmul(r, h), power, builder.fsub(power, _constant(1.0, x.type)))
 
 

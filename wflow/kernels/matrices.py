@@ -35,47 +35,62 @@ INT = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()
 
 
-class MatrixType(types.Type):  # type: ignore[misc]
-    """The numba type of a matrix of registers, or of numbers that all lanes share."""
+#: What is known of a matrix at run time, besides where it starts: its size, and the bytes from a row to the next; from
+#: a column to the next, if it is flipped.
+FIELDS = ("rows", "columns", "pitch")
 
-    def __init__(self, element: Any, shared: bool) -> None:
-        self.lanes, self.shared = LaneType(element), shared
-        super().__init__(name=f"matrix({element}, {'numbers' if shared else 'registers'})")
+
+class MatrixType(types.Type):  # type: ignore[misc]
+    """The numba type of a matrix of registers, or of numbers that all lanes share. The entries of a row lie side by
+    side; those of a column, if it is flipped."""
+
+    def __init__(self, element: Any, shared: bool, flipped: bool = False) -> None:
+        self.lanes, self.shared, self.flipped = LaneType(element), shared, flipped
+        self.entry_bytes = self.lanes.itemsize if shared else REGISTER_BYTES
+        self.label = f"{element}_{'numbers' if shared else 'registers'}{'_flipped' if flipped else ''}"
+        super().__init__(name=f"matrix({self.label})")
+
+    def transpose(self) -> MatrixType:
+        return MatrixType(self.lanes.element, self.shared, not self.flipped)
 
 
 @register_model(MatrixType)
 class _MatrixModel(models.StructModel):  # type: ignore[misc]
     def __init__(self, manager: Any, matrix_type: MatrixType) -> None:
         members = [("start", types.CPointer(types.uint8))]
-        members += [(name, types.int64) for name in ("rows", "columns", "down", "right")]
+        members += [(name, types.int64) for name in FIELDS]
         super().__init__(manager, matrix_type, members)
 
 
 class Matrix:
     """A matrix inside generated code: where it starts, its size, and the bytes from an entry to the next."""
 
-    def __init__(
-        self, builder: Any, kind: MatrixType, start: Any, rows: Any, columns: Any, down: Any, right: Any
-    ) -> None:
+    def __init__(self, builder: Any, kind: MatrixType, start: Any, rows: Any, columns: Any, pitch: Any) -> None:
         self.builder, self.kind, self.vector = builder, kind, kind.lanes.vector
-        self.start, self.rows, self.columns, self.down, self.right = start, rows, columns, down, right
+        self.start, self.rows, self.columns, self.pitch = start, rows, columns, pitch
+        one = INT(kind.entry_bytes)
+        self.down, self.right = (one, pitch) if kind.flipped else (pitch, one)
 
     @classmethod
     def read(cls, context: Any, builder: Any, kind: MatrixType, value: Any) -> Matrix:
         """The matrix behind a value of numba's."""
         fields = cgutils.create_struct_proxy(kind)(context, builder, value)
-        return cls(builder, kind, fields.start, fields.rows, fields.columns, fields.down, fields.right)
+        return cls(builder, kind, fields.start, *(getattr(fields, name) for name in FIELDS))
 
     def value(self, context: Any) -> Any:
         """This matrix as a value of numba's."""
         fields = cgutils.create_struct_proxy(self.kind)(context, self.builder)
-        for name in ("start", "rows", "columns", "down", "right"):
+        for name in ("start", *FIELDS):
             setattr(fields, name, getattr(self, name))
         return fields._getvalue()
 
     def view(self, row: Any, column: Any, rows: Any, columns: Any) -> Matrix:
         """``rows`` x ``columns`` entries from (row, column) on."""
-        return Matrix(self.builder, self.kind, self.address(row, column), rows, columns, self.down, self.right)
+        return Matrix(self.builder, self.kind, self.address(row, column), rows, columns, self.pitch)
+
+    def transpose(self) -> Matrix:
+        """The same entries, columns for rows."""
+        return Matrix(self.builder, self.kind.transpose(), self.start, self.columns, self.rows, self.pitch)
 
     def address(self, row: Any, column: Any) -> Any:
         """Where an entry is."""
@@ -102,9 +117,9 @@ def _from_array(name: str, explanation: str, shared: bool, place: Callable[..., 
         array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
         kind = signature.return_type
         first, rows_, columns_ = place(builder, cgutils.unpack_tuple(builder, array.shape), args[1:])
-        size = INT(kind.lanes.itemsize if shared else REGISTER_BYTES)
+        size = INT(kind.entry_bytes)
         start = builder.gep(builder.bitcast(array.data, BYTES), [builder.mul(first, size)])
-        return Matrix(builder, kind, start, rows_, columns_, builder.mul(columns_, size), size).value(context)
+        return Matrix(builder, kind, start, rows_, columns_, builder.mul(columns_, size)).value(context)
 
     def contiguous(array: Any) -> None:
         if array.layout != "C":
@@ -170,10 +185,9 @@ def flipped(typingctx: Any, A: Any) -> Any:
     """The transpose, in place."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        m = Matrix.read(context, builder, A, args[0])
-        return Matrix(builder, A, m.start, m.columns, m.rows, m.right, m.down).value(context)
+        return Matrix.read(context, builder, A, args[0]).transpose().value(context)
 
-    return A(A), generate
+    return A.transpose()(A), generate
 
 
 @intrinsic

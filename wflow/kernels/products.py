@@ -31,7 +31,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from wflow.kernels.lanes import FAST, WIDE, lane_sum, vector_exp, vector_fma, vector_max
-from wflow.kernels.matrices import BYTES, INT, Matrix, at, extent, number_space, put
+from wflow.kernels.matrices import BYTES, FIELDS, INT, Matrix, at, extent, number_space, put
 
 #: The largest tile of a product. Its sums, the entries of one factor and one of the other fill the registers.
 TILE_ROWS, TILE_COLUMNS = (6, 4) if WIDE else (6, 2)
@@ -39,20 +39,20 @@ TILE_ROWS, TILE_COLUMNS = (6, 4) if WIDE else (6, 2)
 
 def _shared_code(builder: Any, name: str, matrices: list[Matrix], write: Callable[..., None]) -> None:
     """Call the function ``name`` of these matrices, which ``write(builder, *matrices)`` writes on first use."""
-    lanes = matrices[0].kind.lanes
-    full = f"wflow_{name}_{lanes.element}"
+    full = "_".join(["wflow", name, *(m.kind.label for m in matrices)])
     function = builder.module.globals.get(full)
     if function is None:
-        signature = ir.FunctionType(ir.VoidType(), [BYTES, INT, INT, INT, INT] * len(matrices))
-        function = ir.Function(builder.module, signature, full)
+        per_matrix = [BYTES, *[INT] * len(FIELDS)]
+        function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), per_matrix * len(matrices)), full)
         function.linkage = "internal"
         function.attributes.add("noinline")
         function.attributes.add("nounwind")
         inner = ir.IRBuilder(function.append_basic_block())
-        fields = [function.args[5 * i : 5 * i + 5] for i in range(len(matrices))]
-        write(inner, *(Matrix(inner, m.kind, *given) for m, given in zip(matrices, fields)))
+        count = len(per_matrix)
+        given = [function.args[count * i : count * (i + 1)] for i in range(len(matrices))]
+        write(inner, *(Matrix(inner, m.kind, *fields) for m, fields in zip(matrices, given)))
         inner.ret_void()
-    builder.call(function, [x for m in matrices for x in (m.start, m.rows, m.columns, m.down, m.right)])
+    builder.call(function, [x for m in matrices for x in (m.start, *(getattr(m, field) for field in FIELDS))])
 
 
 def _tiles(builder: Any, size: Any, largest: int, body: Callable[[Any, int], None]) -> None:
@@ -95,9 +95,13 @@ class _Tile:
         return [[M.load(place) for place in line] for line in self.addresses(M)]
 
     def store(self, M: Matrix, values: list[list[Any]]) -> None:
-        for line, entries in zip(self.addresses(M), values):
-            for place, value in zip(line, entries):
-                M.store(value, place)
+        self.update(M, lambda place, value: value, values)
+
+    def update(self, M: Matrix, function: Callable[..., Any], *values: list[list[Any]]) -> None:
+        """Store ``function(place, *values)`` at every place, one entry at a time: few are in registers at once."""
+        for line, *lines in zip(self.addresses(M), *values):
+            for place, *entries in zip(line, *lines):
+                M.store(function(place, *entries), place)
 
     def map(self, function: Callable[..., Any], *values: list[list[Any]]) -> list[list[Any]]:
         return [[function(*entries) for entries in zip(*lines)] for lines in zip(*values)]
@@ -110,26 +114,23 @@ class _Tile:
         places = [r.address(INT(0), self.builder.add(self.column, INT(j))) for j in range(self.n_columns)]
         return [[r.load(place) for place in places]] * self.n_rows
 
-    def product(self, A: Matrix, B: Matrix, start: list[list[Any]], transposed: bool) -> list[list[Any]]:
-        """``start + A B``, or ``start + A^T B`` if transposed, where the rows of A must be contiguous."""
+    def product(self, A: Matrix, B: Matrix, start: list[list[Any]]) -> list[list[Any]]:
+        """``start + A B``."""
         builder = self.builder
-        if transposed:
-            a, inner, step = A.address(INT(0), self.row), A.rows, A.down
-            offsets = [INT(i * A.kind.lanes.itemsize) for i in range(self.n_rows)]
-        else:
-            a, inner, step = A.address(self.row, INT(0)), A.columns, A.right
-            offsets = self.steps(A.down, self.n_rows)
-        right = self.steps(B.right, self.n_columns)
+        down, right = self.steps(A.down, self.n_rows), self.steps(B.right, self.n_columns)
         sums = self.map(lambda value: _variable(builder, value), start)
-        left, above = _variable(builder, a), _variable(builder, B.address(INT(0), self.column))
-        with cgutils.for_range(builder, inner):
+        left, above = (
+            _variable(builder, A.address(self.row, INT(0))),
+            _variable(builder, B.address(INT(0), self.column)),
+        )
+        with cgutils.for_range(builder, A.columns):
             a, b = builder.load(left), builder.load(above)
             xs = [B.load(builder.gep(b, [offset])) for offset in right]
-            for offset, line in zip(offsets, sums):
+            for offset, line in zip(down, sums):
                 y = A.load(builder.gep(a, [offset]))
                 for x, total in zip(xs, line):
                     builder.store(vector_fma(builder, y, x, builder.load(total)), total)
-            builder.store(builder.gep(a, [step]), left)
+            builder.store(builder.gep(a, [A.right]), left)
             builder.store(builder.gep(b, [B.down]), above)
         return self.map(builder.load, sums)
 
@@ -187,13 +188,13 @@ def zero(builder: Any, A: Matrix) -> None:
 @_procedure
 def product(builder: Any, C: Matrix, A: Matrix, B: Matrix) -> None:
     """``C = A^T B`` with A of numbers and B of registers."""
-    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A, B, tile.zeros(C), transposed=True)))
+    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.zeros(C))))
 
 
 @_procedure
 def add_product(builder: Any, C: Matrix, A: Matrix, B: Matrix) -> None:
     """``C += A^T B`` with A of numbers and B of registers."""
-    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A, B, tile.load(C), transposed=True)))
+    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.load(C))))
 
 
 @_procedure
@@ -201,7 +202,7 @@ def scaled_product(builder: Any, C: Matrix, A: Matrix, B: Matrix, r: Matrix) -> 
     """``C_i = r_i (A^T B)_i`` for every column i, with a row r (1 x columns)."""
 
     def body(tile: _Tile) -> None:
-        sums = tile.product(A, B, tile.zeros(C), transposed=True)
+        sums = tile.product(A.transpose(), B, tile.zeros(C))
         tile.store(C, tile.map(builder.fmul, sums, tile.along(r)))
 
     _in_tiles(builder, C, body)
@@ -212,8 +213,8 @@ def times_product(builder: Any, C: Matrix, A: Matrix, B: Matrix, k: Matrix) -> N
     """``C <- C o (A^T B - k)`` with a row k (1 x columns)."""
 
     def body(tile: _Tile) -> None:
-        sums = tile.product(A, B, tile.map(builder.fneg, tile.along(k)), transposed=True)
-        tile.store(C, tile.map(builder.fmul, sums, tile.load(C)))
+        sums = tile.product(A.transpose(), B, tile.map(builder.fneg, tile.along(k)))
+        tile.update(C, lambda place, s: builder.fmul(s, C.load(place)), sums)
 
     _in_tiles(builder, C, body)
 
@@ -224,8 +225,8 @@ def add_scaled_product(builder: Any, C: Matrix, a: Matrix, A: Matrix, B: Matrix)
     scale = a.load(a.start)
 
     def body(tile: _Tile) -> None:
-        sums = tile.product(A, B, tile.zeros(C), transposed=False)
-        tile.store(C, tile.map(lambda s, c: vector_fma(builder, scale, s, c), sums, tile.load(C)))
+        sums = tile.product(A, B, tile.zeros(C))
+        tile.update(C, lambda place, s: vector_fma(builder, scale, s, C.load(place)), sums)
 
     _in_tiles(builder, C, body)
 
@@ -269,7 +270,7 @@ def softmax_weights(builder: Any, S: Matrix, inverse: Matrix) -> None:
             offset = builder.mul(loop.index, S.down)
             for place, top, total in zip(places, tops, totals):
                 here = builder.gep(place, [offset])
-                value = vector_exp(builder, builder.fsub(S.load(here), builder.load(top)))
+                value = vector_exp(builder, builder.fsub(S.load(here), builder.load(top)), split=False)
                 S.store(value, here)
                 builder.store(builder.fadd(builder.load(total), value), total)
         one = ir.Constant(S.vector, [1.0] * S.vector.count)
