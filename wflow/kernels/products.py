@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -55,6 +56,32 @@ def _shared_code(builder: Any, name: str, matrices: list[Matrix], write: Callabl
     builder.call(function, [x for m in matrices for x in (m.start, *(getattr(m, field) for field in FIELDS))])
 
 
+def _left_alone(module: Any) -> Any:
+    """The mark of a loop that LLVM is not to unroll: its body fills the registers, and copies take time to compile."""
+    if "wflow.loop" not in module.namedmetadata:
+        disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+        mark = module.add_metadata([disable, disable])
+        mark.operands = (mark, disable)  # loops are marked by what refers to itself
+        module.add_named_metadata("wflow.loop", mark)
+    return module.namedmetadata["wflow.loop"].operands[0]
+
+
+@contextmanager
+def _repeat(builder: Any, count: Any) -> Iterator[Any]:
+    """A loop over an index 0, ..., count - 1."""
+    before, body, after = builder.basic_block, builder.append_basic_block(), builder.append_basic_block()
+    builder.cbranch(builder.icmp_signed(">", count, INT(0)), body, after)
+    builder.position_at_end(body)
+    index = builder.phi(INT)
+    yield index
+    following = builder.add(index, INT(1))
+    branch = builder.cbranch(builder.icmp_signed("<", following, count), body, after)
+    branch.set_metadata("llvm.loop", _left_alone(builder.module))
+    index.add_incoming(INT(0), before)
+    index.add_incoming(following, builder.basic_block)
+    builder.position_at_end(after)
+
+
 def _tiles(builder: Any, size: Any, largest: int, body: Callable[[Any, int], None]) -> None:
     """``body(first, count)`` for a partition of 0, ..., size - 1 into as few counts as possible: the largest, but for
     the last two, which share what is left."""
@@ -70,7 +97,7 @@ def _tiles(builder: Any, size: Any, largest: int, body: Callable[[Any, int], Non
         repeats = whole if count == largest else INT(0)
         for given in last_two:
             repeats = builder.add(repeats, builder.zext(builder.icmp_unsigned("==", given, INT(count)), INT))
-        with cgutils.for_range(builder, repeats):
+        with _repeat(builder, repeats):
             here = builder.load(first)
             body(here, count)
             builder.store(builder.add(here, INT(count)), first)
@@ -123,7 +150,7 @@ class _Tile:
             _variable(builder, A.address(self.row, INT(0))),
             _variable(builder, B.address(INT(0), self.column)),
         )
-        with cgutils.for_range(builder, A.columns):
+        with _repeat(builder, A.columns):
             a, b = builder.load(left), builder.load(above)
             xs = [B.load(builder.gep(b, [offset])) for offset in right]
             for offset, line in zip(down, sums):
@@ -181,8 +208,8 @@ def _procedure(write: Callable[..., None]) -> Any:
 @_procedure
 def zero(builder: Any, A: Matrix) -> None:
     """``A = 0``."""
-    with cgutils.for_range(builder, A.rows) as row, cgutils.for_range(builder, A.columns) as column:
-        A.store(ir.Constant(A.vector, None), A.address(row.index, column.index))
+    with _repeat(builder, A.rows) as row, _repeat(builder, A.columns) as column:
+        A.store(ir.Constant(A.vector, None), A.address(row, column))
 
 
 @_procedure
@@ -239,11 +266,11 @@ def scale(builder: Any, G: Matrix, r: Matrix, Z: Matrix, k: Matrix) -> None:
         here = [builder.add(column, INT(j)) for j in range(count)]
         scales = [r.load(r.address(INT(0), i)) for i in here]
         totals = [_variable(builder, ir.Constant(Z.vector, None)) for _ in here]
-        with cgutils.for_range(builder, G.rows) as loop:
+        with _repeat(builder, G.rows) as row:
             for i, factor, total in zip(here, scales, totals):
-                place = G.address(loop.index, i)
+                place = G.address(row, i)
                 g = builder.fmul(factor, G.load(place))
-                z = Z.load(Z.address(loop.index, i))
+                z = Z.load(Z.address(row, i))
                 G.store(g, place)
                 builder.store(vector_fma(builder, g, z, builder.load(total)), total)
         for i, total in zip(here, totals):
@@ -261,13 +288,13 @@ def softmax_weights(builder: Any, S: Matrix, inverse: Matrix) -> None:
         places = [S.address(INT(0), builder.add(column, INT(j))) for j in range(count)]
         tops = [_variable(builder, S.load(place)) for place in places]
         totals = [_variable(builder, ir.Constant(S.vector, None)) for _ in places]
-        with cgutils.for_range(builder, builder.sub(S.rows, INT(1))) as loop:
-            offset = builder.mul(builder.add(loop.index, INT(1)), S.down)
+        with _repeat(builder, builder.sub(S.rows, INT(1))) as row:
+            offset = builder.mul(builder.add(row, INT(1)), S.down)
             for place, top in zip(places, tops):
                 value = S.load(builder.gep(place, [offset]))
                 builder.store(vector_max(builder, value, builder.load(top)), top)
-        with cgutils.for_range(builder, S.rows) as loop:
-            offset = builder.mul(loop.index, S.down)
+        with _repeat(builder, S.rows) as row:
+            offset = builder.mul(row, S.down)
             for place, top, total in zip(places, tops, totals):
                 here = builder.gep(place, [offset])
                 value = vector_exp(builder, builder.fsub(S.load(here), builder.load(top)), split=False)
