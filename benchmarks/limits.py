@@ -4,7 +4,8 @@
 
 Rates in 10^9 per second, on one thread and on all: flops of independent multiply-adds in registers and of the matrix
 product of numpy's BLAS; exponentials of our own kernel on data in the first-level cache; bytes of ``a = b + s c``
-(three arrays, far larger than any cache). Each is the best of a few runs.
+(three arrays, larger than any cache). Each is the median of a few runs; what is compared with them on a machine that
+others use too should be measured in turn with them (see ``velocity.py``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads are ours: each has a product of its own
@@ -64,14 +66,15 @@ def _triad(a, b, c, s):
         a[i] = b[i] + s * c[i]
 
 
-def _work(kind: str, dtype: str) -> tuple[float, Callable[[], Any]]:
-    """Some work of this kind on arrays of its own, and how much it is."""
+@cache
+def _work(kind: str, dtype: str, thread: int) -> tuple[float, Callable[[], Any]]:
+    """Some work of this kind on arrays of this thread, and how much it is."""
     rng = np.random.default_rng(0)
     if kind == "product":
         A, B, C = (rng.random((768, 768)).astype(dtype) for _ in range(3))
         return 2 * 768.0**3, lambda: np.matmul(A, B, out=C)
     if kind == "triad":
-        a, b, c = (np.ones(2**24, dtype) for _ in range(3))
+        a, b, c = (np.ones(2**22, dtype) for _ in range(3))
         return 3.0 * a.nbytes, lambda: _triad(a, b, c, b[0])
     x = -0.5 * rng.random((1, 64, 1, n_lanes(dtype))).astype(dtype)
     out = np.empty_like(x)
@@ -80,23 +83,30 @@ def _work(kind: str, dtype: str) -> tuple[float, Callable[[], Any]]:
     return 2e6 * 12 * 2 * n_lanes(dtype), lambda: _fma(x, out, 2000000)
 
 
-def rate(kind: str, dtype: str, threads: int, repeats: int = 5) -> float:
-    """Work per nanosecond, of so many threads together; the best of a few runs after one that compiles."""
-    work = [_work(kind, dtype) for _ in range(threads)]
-    best = np.inf
+def rate(kind: str, dtype: str, threads: int, repeats: int) -> float:
+    """Work per nanosecond, of so many threads together; the median of a few runs after one that warms up."""
+    work = [_work(kind, dtype, thread) for thread in range(threads)]
+    seconds = []
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(repeats + 1):
             began = time.perf_counter()
             for future in [pool.submit(run) for _, run in work]:
                 future.result()
-            best = min(best, time.perf_counter() - began)
-    return float(sum(amount for amount, _ in work) / best / 1e9)
+            seconds.append(time.perf_counter() - began)
+    return float(sum(amount for amount, _ in work) / np.median(seconds[1:]) / 1e9)
 
 
-def measure(dtypes: list[str], threads: int) -> Rates:
+def measure(dtypes: list[str], threads: int, repeats: int = 5) -> Rates:
     """All rates, on one thread and on all."""
     counts = sorted({1, threads})
-    return {(kind, dtype, count): rate(kind, dtype, count) for kind in KINDS for dtype in dtypes for count in counts}
+    return {
+        (kind, dtype, count): rate(kind, dtype, count, repeats) for kind in KINDS for dtype in dtypes for count in counts
+    }
+
+
+def medians(turns: list[Rates]) -> Rates:
+    """The median of every rate."""
+    return {key: float(np.median([rates[key] for rates in turns])) for key in turns[0]}
 
 
 def table(rates: Rates) -> str:

@@ -106,12 +106,8 @@ class Energy:
 
 def squared_norm(rho: Measure, v: Mapping[str, NDArray[Any]]) -> float:
     """``sum over blocks, slices and particles of om_l a_{l,j} |v_{l,j}|^2``, summed in float64."""
-    return float(
-        sum(
-            np.einsum("sm,smp,smp->", rho.mass(name), x.astype(np.float64), x.astype(np.float64))
-            for name, x in v.items()
-        )
-    )
+    wide = {name: x.astype(np.float64, copy=False) for name, x in v.items()}
+    return float(sum(np.sum(rho.mass(name) * np.einsum("smp,smp->sm", x, x)) for name, x in wide.items()))
 
 
 def check_blocks(rho: Measure, expected: Mapping[str, int], n_slices: int) -> None:
