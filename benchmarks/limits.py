@@ -100,7 +100,10 @@ def measure(dtypes: list[str], threads: int, repeats: int = 5) -> Rates:
     """All rates, on one thread and on all."""
     counts = sorted({1, threads})
     return {
-        (kind, dtype, count): rate(kind, dtype, count, repeats) for kind in KINDS for dtype in dtypes for count in counts
+        (kind, dtype, count): rate(kind, dtype, count, repeats)
+        for kind in KINDS
+        for dtype in dtypes
+        for count in counts
     }
 
 

@@ -197,7 +197,9 @@ def _exponential(builder: Any, x: Any, fractions: int, split: bool) -> tuple[Any
     rounded = vector_fma(builder, x, per_ln_2, magic)
     k = builder.fsub(rounded, magic)
     if split:  # ln 2 = high + rest, where k * high is exact
-        high, rest = (6.93147180369123816490e-01, 1.90821492927058770002e-10) if double else (0.693359375, -2.12194440e-4)
+        high, rest = (
+            (6.93147180369123816490e-01, 1.90821492927058770002e-10) if double else (0.693359375, -2.12194440e-4)
+        )
         r = vector_fma(builder, k, _constant(-rest, vector), vector_fma(builder, k, _constant(-high, vector), x))
         c = 1.0
     else:
