@@ -3,9 +3,10 @@
     python benchmarks/scaling.py [--dtype float32] [--quick]
 
 Tokens of dimension 6, prompts of 11, softmax attention and tanh neurons. Each of B, L and M is varied around B = 256,
-L = 16, M = 256, on one thread and on two; every point is the median of three evaluations in a process of its own, and
-``GB`` the peak of its resident memory. Linear scaling shows as a constant column; the lines below say by how much it
-varies, and how much two threads are faster than one.
+L = 16, M = 256, each point in a process of its own that takes turns with one thread and two and, in the same turns,
+with multiply-adds in registers (``limits.py``): other users of the machine slow both. Medians of five turns. Linear
+scaling shows as constant nanoseconds per B L M, or rather as a constant multiple of what multiply-adds in the same turn
+take, since the machine changes from minute to minute; ``GB`` is the peak of the resident memory.
 
 The quadrature of the objective of a scalar-token Transformer over K x K cells of both marginals costs a prompt, a layer
 and a cell the same at all K. The distance of clouds of M points sorts in one dimension, M log M, and solves an
@@ -29,8 +30,11 @@ RANGES = {"B": (64, 256, 1024, 2048), "L": (4, 16, 64), "M": (64, 256, 1024)}
 QUICK = {"B": (64, 128), "L": (2, 4), "M": (16, 32)}
 
 
-def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11) -> dict[str, float]:
-    """Seconds of an evaluation, and the peak of the memory, in this process."""
+def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11, turns: int = 5) -> dict[str, float]:
+    """Medians over turns: seconds of an evaluation on one thread and two, speed-ups, multiply-adds in that time; and
+    the peak of the memory."""
+    import limits
+    import numba
     import numpy as np
 
     import wflow
@@ -40,16 +44,24 @@ def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11) -> dict
     Q = wflow.TransformerObjective(data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), layers=L)
     theta, w = (0.4 * rng.standard_normal((L, M, p)).astype(dtype) for p in (2 * D * D, 2 * D))
     rho = wflow.Particles(theta=theta, w=w)
-    Q.evaluate(rho)  # compiles, or loads what was compiled
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
-        Q.evaluate(rho)
-        seconds.append(time.perf_counter() - began)
-    return {
-        "seconds": statistics.median(seconds),
-        "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }
+    rows = []
+    numba.config.NUMBA_NUM_THREADS = 2
+    for _ in range(turns + 1):  # the first compiles, or loads what was compiled
+        seconds, rates = {}, {}
+        for threads in (1, 2):
+            numba.config.NUMBA_NUM_THREADS = threads
+            rates[threads] = limits.rate("FMA", dtype, threads, 9)
+            began = time.perf_counter()
+            Q.evaluate(rho)
+            seconds[threads] = time.perf_counter() - began
+        work = {f"work_{threads}": seconds[threads] * rates[threads] for threads in (1, 2)}
+        rows.append(
+            {"seconds_1": seconds[1], "seconds_2": seconds[2], "speed_up": seconds[1] / seconds[2]}
+            | {"limit": rates[2] / rates[1]}
+            | work
+        )
+    medians = {key: statistics.median(row[key] for row in rows[1:]) for key in rows[0]}
+    return medians | {"gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
 def median_seconds(function: Callable[[], object], repeats: int = 3) -> float:
@@ -100,10 +112,10 @@ def distances(lines: tuple[int, ...], clouds: tuple[int, ...]) -> None:
             last = M, seconds
 
 
-def elsewhere(threads: int, dtype: str, **size: int) -> dict[str, float]:
-    """:func:`measure` in a process of its own, with so many threads."""
+def elsewhere(dtype: str, **size: int) -> dict[str, float]:
+    """:func:`measure` in a process of its own."""
     command = [sys.executable, __file__, "--one", json.dumps(size), "--dtype", dtype]
-    environment = os.environ | {"NUMBA_NUM_THREADS": str(threads)}
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
     answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return dict(json.loads(answer.stdout))
 
@@ -119,28 +131,29 @@ def main() -> None:
         print(json.dumps(measure(**json.loads(options.one), dtype=options.dtype)))
         return
     centre = {"B": 64, "L": 4, "M": 32} if options.quick else CENTRE
-    costs: dict[int, list[float]] = {1: [], 2: []}
-    speedups = []
-    print("| B | L | M | ns per B L M, 1 thread | 2 threads | speed-up | GB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    costs: dict[str, list[float]] = {}
+    print("| B | L | M | ns per B L M, 1 thread | 2 threads | speed-up | that of multiply-adds | GB |")
+    print("|" + " --- |" * 8)
     for name, values in (QUICK if options.quick else RANGES).items():
         for value in values:
             size = centre | {name: value}
             work = size["B"] * size["L"] * size["M"]
-            points = {threads: elsewhere(threads, options.dtype, **size) for threads in (1, 2)}
-            for threads, point in points.items():
-                costs[threads].append(1e9 * point["seconds"] / work)
-            speedups.append(points[1]["seconds"] / points[2]["seconds"])
-            cells = [*size.values(), f"{costs[1][-1]:.0f}", f"{costs[2][-1]:.0f}", f"{speedups[-1]:.2f}"]
-            print("| " + " | ".join(map(str, [*cells, f"{points[2]['gigabytes']:.2f}"])) + " |", flush=True)
-    for threads, cost in costs.items():
-        spread = max(cost) / min(cost)
-        print(f"{threads} thread{'s' * (threads > 1)}: the largest cost is {spread:.2f} times the smallest")
-    print(f"speed-up by a second thread: {min(speedups):.2f} to {max(speedups):.2f}")
+            point = elsewhere(options.dtype, **size)
+            for key in ("seconds_1", "seconds_2", "work_1", "work_2"):
+                costs.setdefault(key, []).append(point[key] / work)
+            cells = [*map(str, size.values()), *(f"{1e9 * point[f'seconds_{t}'] / work:.0f}" for t in (1, 2))]
+            cells += [f"{point[key]:.2f}" for key in ("speed_up", "limit", "gigabytes")]
+            print("| " + " | ".join(cells) + " |", flush=True)
+    for threads in (1, 2):
+        spreads = [max(costs[key]) / min(costs[key]) for key in (f"seconds_{threads}", f"work_{threads}")]
+        print(
+            f"{threads} thread{'s' * (threads > 1)}: the largest cost is {spreads[0]:.2f} times the smallest in seconds,"
+            f" {spreads[1]:.2f} times in multiply-adds of the same turn"
+        )
     if not options.quick:
         large = {"D": 11, "n": 21, "B": 512, "L": 32, "M": 512}
-        point = elsewhere(2, options.dtype, **large)
-        print(f"{large}: {point['seconds']:.3g} s and {point['gigabytes']:.2f} GB on two threads")
+        point = elsewhere(options.dtype, **large, turns=1)
+        print(f"{large}: {point['seconds_2']:.3g} s and {point['gigabytes']:.2f} GB on two threads")
     grids((8, 16) if options.quick else (16, 32, 64, 128))
     distances(
         (100, 1000) if options.quick else (10**3, 10**4, 10**5, 10**6),
