@@ -147,7 +147,7 @@ def main() -> None:
     for threads in (1, 2):
         spreads = [max(costs[key]) / min(costs[key]) for key in (f"seconds_{threads}", f"work_{threads}")]
         print(
-            f"{threads} thread{'s' * (threads > 1)}: the largest cost is {spreads[0]:.2f} times the smallest in seconds,"
+            f"{threads} thread{'s' * (threads > 1)}: the largest cost is {spreads[0]:.2f} times the smallest in time,"
             f" {spreads[1]:.2f} times in multiply-adds of the same turn"
         )
     if not options.quick:

@@ -60,14 +60,6 @@ def test_imports_point_down(path: Path) -> None:
         assert STOREY[other] <= STOREY[room], f"{path} imports {other} from above"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "kernels").glob("*.py")), ids=lambda p: p.name)
-def test_kernels_call_only_kernels_of_their_own_file(path: Path) -> None:
-    """A cached kernel does not notice changes in another file; only registers and what they do are shared."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wflow"):
-            assert node.module in {f"wflow.kernels.{name}" for name in ("lanes", "matrices", "products")}
-
-
 def test_the_numpy_transformer_imports_no_numerics_of_the_package() -> None:
     path = PACKAGE.parent / "validation" / "transformer.py"
     assert not imports(path)

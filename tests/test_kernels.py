@@ -19,6 +19,7 @@ import wflow
 from validation.transformer import ACTIVATIONS
 from wflow.depth import DEPTH_RULES, Cut
 from wflow.encoders.layout import aligned_empty
+from wflow.energies.passes import Passes
 from wflow.kernels.lanes import erf, exp, expm1, log1p, n_lanes, tanh
 from wflow.kernels.matrices import at, put, registers
 
@@ -233,6 +234,7 @@ def test_tokens_that_nothing_reads_may_be_left_out(depth: str, blocks: str, colu
     assert cut.narrow[-1] and (not cut.narrow[0] or blocks == "w")
     objective._cut = Cut((False,) * len(cut.narrow), cut.columns, cut.n_tokens)
     objective._readout = readout.reshape(2, -1)
+    objective._passes = Passes(objective.rule, objective._cut, set(objective.encoders))
     long = objective.evaluate(rho)
     assert short.value == pytest.approx(long.value, rel=1e-14)
     for block in rho.blocks:

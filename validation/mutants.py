@@ -30,9 +30,6 @@ from pathlib import Path
 from validation.runner import ROOT
 from validation.studies import STUDIES
 
-#: The files of wflow/kernels that cached kernels of other files have in them.
-SHARED = ("lanes", "matrices", "products")
-
 #: A study that takes so many times as long as without a mutant, and some seconds more, counts as failed: what is broken
 #: may never end.
 PATIENCE, SECONDS = 8.0, 60.0
@@ -89,7 +86,12 @@ MUTANTS = (
     # The objective and its depth rules
     Mutant("half-step-without-half", DEPTH, "half = 0.5 / layers", "half = 1.0 / layers"),
     Mutant("g-without-half", DEPTH, "(target, 0.5 * coefficient)", "(target, coefficient)"),
-    Mutant("one-target-in-the-adjoint", DEPTH, "k = _add(k, coefficient * bar)", "k = coefficient * bar"),
+    Mutant(
+        "one-target-in-the-adjoint",
+        "wflow/kernels/depth.py",
+        "for t in range(last_target[e - 1] if e > 0 else 0, last_target[e])",
+        "for t in range(last_target[e] - 1, last_target[e])",
+    ),
     Mutant(
         "rk4-nodes-as-trapezoids",
         DEPTH,
@@ -259,13 +261,9 @@ def apply(mutant: Mutant, root: Path) -> None:
 @contextmanager
 def copied(mutant: Mutant | None, template: Path = ROOT) -> Iterator[Path]:
     """A temporary copy of what the studies need, with a mutant in it."""
-    # Compiled kernels notice changes of their own file, and call others in the shared files alone.
-    changed = Path(mutant.file) if mutant else Path()
-    stem = "*" if changed.stem in SHARED else changed.stem
-    compiled = (f"{stem}.*nbi", f"{stem}.*nbc") if changed.parent.name == "kernels" else ()
     with tempfile.TemporaryDirectory(prefix="wflow-mutant-") as folder:
         for part in ("wflow", "validation"):
-            shutil.copytree(template / part, Path(folder, part), ignore=shutil.ignore_patterns("*.pyc", *compiled))
+            shutil.copytree(template / part, Path(folder, part), ignore=shutil.ignore_patterns("*.pyc"))
         if mutant:
             apply(mutant, Path(folder))
         yield Path(folder)

@@ -7,7 +7,7 @@ later states:
     T_j = T_base(j) + sum over evaluations e with target j of  coefficient_e,j * mean_e(T_input(e))
 
 The adjoint is the exact transpose of this program, so that gradients are those of the discrete objective to round-off,
-whatever the rule.
+whatever the rule. For the encoders of wflow itself both are compiled, kernels and all (:mod:`wflow.kernels.depth`).
 
 ===============  ==================================  =================================  ==============
 rule             measures sit at                     depth weights                      order in 1/L

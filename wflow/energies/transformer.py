@@ -18,6 +18,7 @@ from wflow.encoders import Encoder, FeedForward, SoftmaxAttention
 from wflow.encoders.protocol import Packed, pack, packs
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
 from wflow.energies.internal import Entropy
+from wflow.energies.passes import Passes, States
 from wflow.errors import InputError, check_array, check_nonnegative
 from wflow.measures import Blocks, Measure
 
@@ -105,6 +106,9 @@ class TransformerObjective(Energy):
         token_wise = {b for b in ("theta", "w") if type(self.encoders.get(b)) in (FeedForward, type(None))}
         narrow = self.rule.narrow(token_wise) if len(read) < dataset.n_tokens else (False,) * len(self.rule.base)
         self._cut = Cut(narrow, read, dataset.n_tokens)
+        kinds = {"theta": SoftmaxAttention, "w": FeedForward}
+        compiled = all(type(encoder) is kinds[block] for block, encoder in self.encoders.items())
+        self._passes = Passes(self.rule, self._cut, set(self.encoders)) if compiled else None
         self._readout = self._cut.to(-1, dataset.readout).reshape(dataset.n_labels, -1)
 
     @property
@@ -143,6 +147,9 @@ class TransformerObjective(Energy):
         }
 
     def _forward(self, packed: dict[str, Packed], tokens: Array) -> list[Array]:
+        if self._passes is not None:
+            return self._passes.forward(packed, tokens)
+
         def mean(stage: Stage, state: Array, columns: Array | None) -> Array | None:
             return packed[stage.block].mean(stage.slice, state, columns) if stage.block in packed else None
 
@@ -152,8 +159,24 @@ class TransformerObjective(Energy):
         """``Read T(1)`` of the last state, shape (B, K)."""
         return final.reshape(len(final), -1).astype(np.float64) @ self._readout.T
 
-    def _pass(self, packed: dict[str, Packed], tokens: Array, groups: list[list[slice]], pulls: list[Any]) -> float:
-        """Forward and adjoint through the depth, with ``pulls[g]`` for the evaluations of group g. Returns R."""
+    def _adjoint(
+        self, packed: dict[str, Packed], states: list[Array], cotangent: Array, sums: dict[str, tuple[Array, ...]]
+    ) -> None:
+        """Add what the parameters take of the cotangent of the last state to the sums."""
+        if self._passes is not None:
+            assert isinstance(states, States)
+            self._passes.adjoint(packed, states, cotangent, sums)
+            return
+
+        def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
+            if stage.block not in packed:
+                return None
+            return packed[stage.block].vjp(stage.slice, state, k, sums[stage.block], columns, wanted)
+
+        self.rule.adjoint(states, cotangent, pull, self._cut)
+
+    def _pass(self, packed: dict[str, Packed], tokens: Array, groups: list[list[slice]], back: Any) -> float:
+        """Forward through the depth, and ``back(g, states, cotangent)`` for the batches of group g. Returns R."""
         labels = self.dataset.labels.reshape(len(tokens), -1)
         errors = np.zeros(len(groups))
 
@@ -163,7 +186,7 @@ class TransformerObjective(Energy):
                 residual = self._read(states[-1]) - labels[batch]
                 errors[g] += np.sum(residual**2)
                 cotangent = (residual / len(tokens)) @ self._readout
-                self.rule.adjoint(states, cotangent.reshape(states[-1].shape).astype(tokens.dtype), pulls[g], self._cut)
+                back(g, states, cotangent.reshape(states[-1].shape).astype(tokens.dtype))
 
         _share(work, len(groups))
         return 0.5 * float(errors.sum()) / len(tokens)
@@ -182,16 +205,8 @@ class TransformerObjective(Energy):
         groups = self._groups(rho, self.dataset.n_prompts, sum(rho.points(block).nbytes for block in rho.blocks))
         sums = [{block: particles.zeros() for block, particles in packed.items()} for _ in groups]
 
-        def pull_of(own: dict[str, tuple[Array, ...]]) -> Any:
-            def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
-                if stage.block not in packed:
-                    return None
-                return packed[stage.block].vjp(stage.slice, state, k, own[stage.block], columns, wanted)
-
-            return pull
-
         tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
-        risk = self._pass(packed, tokens, groups, [pull_of(own) for own in sums])
+        risk = self._pass(packed, tokens, groups, lambda g, states, p: self._adjoint(packed, states, p, sums[g]))
         scale = (-1 / self.rule.weights).astype(rho.dtype)[:, None, None]
         velocity = {}
         for block, particles in packed.items():
@@ -271,24 +286,25 @@ class TransformerObjective(Energy):
         groups = self._groups(rho, self.dataset.n_prompts, sum(x.nbytes for x in at.values()))
         sums = [{block: target.zeros() for block, target in targets.items()} for _ in groups]
 
-        def pull_of(own: dict[str, tuple[Array, ...]]) -> Any:
-            unused = {
-                block: particles.zeros() for block, particles in packed.items() if particles is not targets[block]
-            }
+        def back(g: int, states: list[Array], cotangent: Array) -> None:
+            if targets is packed:
+                self._adjoint(packed, states, cotangent, sums[g])
+                return
+            unused = {block: packed[block].zeros() for block in packed if packed[block] is not targets[block]}
 
             def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
                 block, l = stage.block, stage.slice
                 if block not in packed:
                     return None
                 if block not in unused:
-                    return packed[block].vjp(l, state, k, own[block], columns, wanted)
-                targets[block].vjp(l, state, k, own[block], columns, wanted=False)
+                    return packed[block].vjp(l, state, k, sums[g][block], columns, wanted)
+                targets[block].vjp(l, state, k, sums[g][block], columns, wanted=False)
                 return packed[block].vjp(l, state, k, unused[block], columns, wanted) if wanted else None
 
-            return pull
+            self.rule.adjoint(states, cotangent, pull, self._cut)
 
         tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
-        risk = self._pass(packed, tokens, groups, [pull_of(own) for own in sums])
+        risk = self._pass(packed, tokens, groups, back)
         phi = {}
         for block, x in at.items():
             decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)

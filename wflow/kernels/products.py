@@ -24,6 +24,8 @@ __all__ = [
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -308,8 +310,22 @@ def softmax_weights(builder: Any, S: Matrix, inverse: Matrix) -> None:
     _tiles(builder, S.columns, TILE_COLUMNS, body)
 
 
-#: Kernels release the interpreter's lock: several threads may run them.
-kernel: Any = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False, nogil=True)
+@cache
+def _sources() -> tuple[tuple[str, float, int], ...]:
+    """Name, time and size of all files of kernels."""
+    files = [(path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return tuple((name, stat.st_mtime, stat.st_size) for name, stat in files)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function that several threads may run: it releases the interpreter's lock.
+
+    What is on disk counts while no file of kernels has changed; numba would look at the function's own file alone.
+    """
+    options = {"fastmath": FAST, "error_model": "numpy", "boundscheck": False, "nogil": True}
+    compiled = numba.njit(cache=True, **options)(function)
+    compiled._cache._cache_file._source_stamp = _sources()
+    return compiled
 
 
 @kernel
