@@ -60,11 +60,9 @@ class Passes:
         lanes = n_lanes(tokens.dtype)
         heads = _none(5, lanes, tokens.dtype) if theta is None else (theta.V, theta.W, theta.weights)
         neurons = _none(4, lanes, tokens.dtype) if w is None else (w.A, w.C, w.weights)
-        sizes = [0]
-        if theta is not None:
-            sizes += [attention_space(B, D, n, q, lanes)[-1] for q in (n, self.program[2].size)]
-        if w is not None:
-            sizes.append(feedforward_space(B, D, n, lanes)[-1])
+        widths = n, self.program[2].size
+        sizes = [attention_space(B, D, n, q, lanes)[-1] for q in widths]
+        sizes += [feedforward_space(B, D, q, lanes)[-1] for q in widths]
         activation = 0 if w is None else ACTIVATIONS[w.encoder.activation]
         return heads, neurons, activation, workspace(max(sizes), lanes, tokens.dtype)
 
