@@ -60,7 +60,9 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.run
 	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --disable-pip-version-check '.[bench]'
-	$(BIN)/python benchmarks/velocity.py --peer-python $(VENV)-bench/bin/python
+	$(BIN)/python benchmarks/velocity.py --peer-python $(VENV)-bench/bin/python --sizes small medium wide --prompts 256
+	$(BIN)/python benchmarks/velocity.py --peer-python $(VENV)-bench/bin/python --sizes large --prompts 64 --peers jax torch-compiled
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/scaling.py
 
 # The wheel, tried where the checkout cannot be imported.

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -45,7 +44,6 @@ def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11, turns: 
     theta, w = (0.4 * rng.standard_normal((L, M, p)).astype(dtype) for p in (2 * D * D, 2 * D))
     rho = wflow.Particles(theta=theta, w=w)
     rows = []
-    numba.config.NUMBA_NUM_THREADS = 2
     for _ in range(turns + 1):  # the first compiles, or loads what was compiled
         seconds, rates = {}, {}
         for threads in (1, 2):
@@ -54,12 +52,10 @@ def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11, turns: 
             began = time.perf_counter()
             Q.evaluate(rho)
             seconds[threads] = time.perf_counter() - began
-        work = {f"work_{threads}": seconds[threads] * rates[threads] for threads in (1, 2)}
-        rows.append(
-            {"seconds_1": seconds[1], "seconds_2": seconds[2], "speed_up": seconds[1] / seconds[2]}
-            | {"limit": rates[2] / rates[1]}
-            | work
-        )
+        row = {"speed_up": seconds[1] / seconds[2], "limit": rates[2] / rates[1]}
+        for threads in (1, 2):
+            row |= {f"seconds_{threads}": seconds[threads], f"work_{threads}": seconds[threads] * rates[threads]}
+        rows.append(row)
     medians = {key: statistics.median(row[key] for row in rows[1:]) for key in rows[0]}
     return medians | {"gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
@@ -115,8 +111,7 @@ def distances(lines: tuple[int, ...], clouds: tuple[int, ...]) -> None:
 def elsewhere(dtype: str, **size: int) -> dict[str, float]:
     """:func:`measure` in a process of its own."""
     command = [sys.executable, __file__, "--one", json.dumps(size), "--dtype", dtype]
-    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
-    answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(answer.stdout))
 
 

@@ -188,7 +188,6 @@ def measure(size: str, dtype: str, names: list[str], options: argparse.Namespace
             peer.compare(evaluation)
             if peer.difference > (1e-10 if dtype == "float64" else 1e-3):
                 sys.exit(f"{size}, {dtype}: {peer.name} differs by {peer.difference:.2g}; no time is worth comparing")
-        limits.measure([dtype], options.threads, 1)  # compiles
         for _ in range(options.repeats or (5 if size in ("large", "wide") else 11)):
             turns.append(limits.measure([dtype], options.threads, 3))
             ours.append(turn(lambda: seconds_of(objective, rho)))

@@ -249,7 +249,7 @@ def check_killed_and_resumed(path: Path, whole: Path) -> None:
     assert_same(path, whole)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_kill_at_random_moments(count: int, tmp_path: Path, uninterrupted: tuple[Path, float]) -> None:
     """SIGKILL: the file opens, every accepted frame is there, and the resumed run is the uninterrupted one."""
     whole, seconds = uninterrupted

@@ -8,14 +8,10 @@ from __future__ import annotations
 __all__ = ["hop_dissipation", "hop_rates", "implicit_hops"]
 
 import math
-from typing import Any
 
-import numba
 import numpy as np
 
-from wflow.kernels.lanes import FAST
-
-kernel: Any = numba.njit(fastmath=FAST, cache=True, error_model="numpy", boundscheck=False)
+from wflow.kernels.products import kernel
 
 
 @kernel
