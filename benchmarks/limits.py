@@ -24,7 +24,7 @@ import numba
 import numpy as np
 
 from wflow.kernels.lanes import add, exp, fma, n_lanes
-from wflow.kernels.matrices import at, extent, put, registers
+from wflow.kernels.matrices import at, extent, put, space
 
 KINDS = {"FMA": "Gflop/s", "exp": "G/s", "product": "Gflop/s", "triad": "GB/s"}
 #: Rates by kind, precision and number of threads.
@@ -37,7 +37,7 @@ kernel = numba.njit(nogil=True, error_model="numpy", boundscheck=False)
 @kernel
 def _fma(x, out, rounds):
     """Twelve sums ``s <- s y + z``, more than a unit has under way, that start from different numbers."""
-    x, out = registers(x, 0), registers(out, 0)
+    x, out = space(x, 0, x.shape[0], 1), space(out, 0, x.shape[0], 1)
     y, z = at(x, 0, 0), at(x, 1, 0)
     a, b, c, d, e, f = at(x, 2, 0), at(x, 3, 0), at(x, 4, 0), at(x, 5, 0), at(x, 6, 0), at(x, 7, 0)
     g, h, i, j, k, l = at(x, 8, 0), at(x, 9, 0), at(x, 10, 0), at(x, 11, 0), at(x, 12, 0), at(x, 13, 0)
@@ -50,7 +50,7 @@ def _fma(x, out, rounds):
 
 @kernel
 def _exp(x, out, rounds):
-    x, out = registers(x, 0), registers(out, 0)
+    x, out = space(x, 0, x.shape[0], 1), space(out, 0, x.shape[0], 1)
     for _ in range(rounds):
         for i in range(0, extent(x)[0], 4):  # four at a time, so that no unit waits
             a, b, c, d = exp(at(x, i, 0)), exp(at(x, i + 1, 0)), exp(at(x, i + 2, 0)), exp(at(x, i + 3, 0))
@@ -76,7 +76,7 @@ def _work(kind: str, dtype: str, thread: int) -> tuple[float, Callable[[], Any]]
     if kind == "triad":
         a, b, c = (np.ones(2**22, dtype) for _ in range(3))
         return 3.0 * a.nbytes, lambda: _triad(a, b, c, b[0])
-    x = -0.5 * rng.random((1, 64, 1, n_lanes(dtype))).astype(dtype)
+    x = -0.5 * rng.random((64, n_lanes(dtype))).astype(dtype)
     out = np.empty_like(x)
     if kind == "exp":
         return 10000.0 * x.size, lambda: _exp(x, out, 10000)

@@ -185,11 +185,11 @@ def test_groups_are_where_the_matrices_are() -> None:
         else:
             values = [np.unique(part).tolist() for part in head.matrices(theta, 3)]
         assert values == [[i + 1] for i in range(len(groups))]
-    neuron = FeedForward(hidden=2, bias=True)
+    neuron, tokens = FeedForward("sigmoid", hidden=2, bias=True), np.random.default_rng(0).standard_normal((2, 3, 4))
     w = np.zeros((1, neuron.n_parameters(3)))
     w[:, neuron.groups(3)["W_2"]] = 1
-    inner, outer = neuron._neurons(w, 3)
-    assert inner.max() == 0 and outer.min() == 1
+    np.testing.assert_array_equal(neuron.mean(tokens, w, np.ones(1)), np.ones((2, 3, 4)))  # two halves
+    np.testing.assert_array_equal(neuron.mean(tokens, 1 - w, np.ones(1)), 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

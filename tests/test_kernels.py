@@ -19,16 +19,17 @@ import wflow
 from validation.transformer import ACTIVATIONS
 from wflow.depth import DEPTH_RULES, Cut
 from wflow.encoders.layout import aligned_empty
+from wflow.encoders.protocol import zeroed
 from wflow.energies.passes import Passes
 from wflow.kernels.lanes import erf, exp, expm1, log1p, n_lanes, tanh
-from wflow.kernels.matrices import at, put, registers
+from wflow.kernels.matrices import at, put, space
 
 
 @numba.njit
 def apply(function: Any, values: Any) -> None:
-    """A function of registers, in place: values (K, 1, 1, lanes)."""
+    """A function of registers, in place: values (registers, lanes)."""
     for i in range(values.shape[0]):
-        place = registers(values, i)
+        place = space(values, i, 1, 1)
         put(place, 0, 0, function(at(place, 0, 0)))
 
 
@@ -58,7 +59,7 @@ def logarithm_of_one_more(x: Any) -> Any:
 
 
 def of_lanes(function: Any, x: Any) -> Any:
-    values = np.resize(x, (-(-x.size // n_lanes(x.dtype)), 1, 1, n_lanes(x.dtype)))
+    values = np.resize(x, (-(-x.size // n_lanes(x.dtype)), n_lanes(x.dtype)))
     apply(function, values)
     return values.ravel()[: x.size]
 
@@ -263,7 +264,7 @@ def test_kernels_stay_in_their_workspace(size: tuple[int, int, int], dtype: Any,
         particles = encoder.packed(theta, np.full((1, 19), 1 / 19), D)
         for columns in (None, np.arange(n)[::2]):
             out = particles.mean(0, tokens, columns)
-            particles.vjp(0, tokens, out, particles.zeros(), columns)
+            particles.vjp(0, tokens, out, zeroed(particles.sums(1), 0), columns)
     assert len(given) == 12 and all((guard == 7).all() for guard in given)
 
 

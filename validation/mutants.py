@@ -46,23 +46,34 @@ class Mutant:
 
 
 OBJECTIVE, DEPTH, PROXIMAL = "wflow/energies/transformer.py", "wflow/depth.py", "wflow/schemes/proximal.py"
-HEADS, ATTENTION, NEURONS = "wflow/encoders/attention.py", "wflow/kernels/attention.py", "wflow/kernels/feedforward.py"
+HEADS, PACKING = "wflow/encoders/attention.py", "wflow/kernels/packing.py"
+ATTENTION, NEURONS = "wflow/kernels/attention.py", "wflow/kernels/feedforward.py"
 
 MUTANTS = (
     # Encoders and their adjoints
-    Mutant("w-gradient-sign", HEADS, "parts = (V_bar, W_bar)", "parts = (V_bar, -W_bar)"),
-    Mutant("w-transposed", HEADS, "for x in (V, W, a))", "for x in (V, W.swapaxes(-1, -2), a))"),
+    Mutant(
+        "w-gradient-of-the-tokens",
+        ATTENTION,
+        "add_product(W_flipped_bar, rows(X_flipped, first * q, last * q), flipped(Y))",
+        "add_product(W_flipped_bar, rows(X_flipped, first * q, last * q), flipped(U))",
+    ),
+    Mutant(
+        "w-transposed",
+        HEADS,
+        "order = np.concatenate([V.ravel(), W.T.ravel()])",
+        "order = np.concatenate([V.ravel(), W.ravel()])",
+    ),
     Mutant(
         "head-weights-ignored",
         HEADS,
-        "a = weights.astype(parameters.dtype)[..., None, None]",
-        "a = (0 * weights + 1 / weights.shape[-1]).astype(parameters.dtype)[..., None, None]",
+        "InRegisters.of(matrices, weights, order, block=1)",
+        "InRegisters.of(matrices, 0 * weights + 1 / weights.shape[-1], order, block=1)",
     ),
     Mutant(
         "token-adjoint-transposed",
         ATTENTION,
-        "add_scaled_product(X_total, a, flipped(registers(W, h)), Y)",
-        "add_scaled_product(X_total, a, registers(W, h), Y)",
+        "add_scaled_product(X_total, a, W_flipped, Y)",
+        "add_scaled_product(X_total, a, flipped(W_flipped), Y)",
     ),
     Mutant(
         "token-adjoint-without-keys",
@@ -80,7 +91,7 @@ MUTANTS = (
     Mutant(
         "token-adjoint-of-neurons-without-weights",
         NEURONS,
-        "if wanted:\n                _multiply_rows(Q, rows(weights, h, h + height))\n",
+        "if wanted:\n                _multiply_rows(Q, a)\n",
         "if wanted:\n",
     ),
     # The objective and its depth rules
@@ -113,22 +124,22 @@ MUTANTS = (
     Mutant(
         "velocity-without-weight-decay",
         OBJECTIVE,
-        "_total(sums, block)) - self.weight_decay * rho.points(block)",
-        "_total(sums, block))",
+        "v -= self.weight_decay * rho.points(block)",
+        "v -= 0 * rho.points(block)",
     ),
     Mutant(
         "energy-without-regulariser",
         OBJECTIVE,
-        "return Evaluation(risk + self._regulariser(rho), ",
+        "return Evaluation(risk + others, ",
         "return Evaluation(risk, ",
     ),
     Mutant("residual-averaged-over-labels", OBJECTIVE, "(residual / len(tokens))", "(residual / labels.size)"),
-    Mutant("a-group-of-prompts-lost", OBJECTIVE, "for other in others:", "for other in others[1:]:"),
+    Mutant("a-group-of-prompts-lost", PACKING, "for g in range(groups):", "for g in range(max(1, groups - 1)):"),
     Mutant(
         "first-variation-without-depth-weights",
         OBJECTIVE,
-        "_total(sums, block)) / self.rule.weights[:, None] + decay",
-        "_total(sums, block)) + decay",
+        "paired(sums[block]) / self.rule.weights[:, None] + decay",
+        "paired(sums[block]) + decay",
     ),
     # Steps of particles
     Mutant("dopri5-coefficient", "wflow/schemes/dopri5.py", "9017 / 3168", "9107 / 3168"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import aligned_zeros, from_lanes, plain, to_lanes, workspace
+from wflow.encoders.layout import InRegisters, plain, workspace
 from wflow.encoders.protocol import ByPacking
 from wflow.errors import InputError
 
@@ -83,26 +83,30 @@ class SoftmaxAttention(ByPacking):
         return halves[..., 0, :, :], halves[..., 1, :, :]
 
     def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedHeads:
-        """Heads (S, M, p) with weights (S, M) in the kernels' layout."""
-        from wflow.kernels.lanes import n_lanes
-
-        V, W = self.matrices(parameters, dimension)
-        a = weights.astype(parameters.dtype)[..., None, None]
-        return PackedHeads(self, parameters, *(to_lanes(x, n_lanes(parameters.dtype)) for x in (V, W, a)))
+        """Heads (S, M, p) with weights (S, M) in the kernels' layout: V and W transposed."""
+        matrices = parameters
+        if self.factored:
+            matrices = _side_by_side(*self.matrices(parameters, dimension))
+        V, W = np.arange(2 * dimension**2).reshape(2, dimension, dimension)
+        order = np.concatenate([V.ravel(), W.T.ravel()])[None]
+        return PackedHeads(self, dimension, parameters, InRegisters.of(matrices, weights, order, block=1))
 
     def slope(self, parameters: Array, V_bar: Array, W_bar: Array) -> Array:
         """The derivative by the parameters from those by V and W (..., D, D): the chain rule."""
-        if self.factored:
-            value, output, key, query = self._factors(parameters, V_bar.shape[-1])
-            parts: tuple[Array, ...] = (
-                output.swapaxes(-1, -2) @ V_bar,
-                V_bar @ value.swapaxes(-1, -2),
-                query @ W_bar.swapaxes(-1, -2),
-                key @ W_bar,
-            )
-        else:
-            parts = (V_bar, W_bar)
-        return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis=-1)
+        if not self.factored:
+            return _side_by_side(V_bar, W_bar)
+        value, output, key, query = self._factors(parameters, V_bar.shape[-1])
+        return _side_by_side(
+            output.swapaxes(-1, -2) @ V_bar,
+            V_bar @ value.swapaxes(-1, -2),
+            query @ W_bar.swapaxes(-1, -2),
+            key @ W_bar,
+        )
+
+
+def _side_by_side(*matrices: Array) -> Array:
+    """Matrices (..., i, k) as parameters (..., p)."""
+    return np.concatenate([x.reshape(*x.shape[:-2], -1) for x in matrices], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +114,14 @@ class PackedHeads:
     """The heads of all slices in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
 
     encoder: SoftmaxAttention
+    dimension: int
     parameters: Array
-    V: Array
-    W: Array
-    weights: Array
+    heads: InRegisters
 
     def _workspace(self, tokens: Array, n_chosen: int) -> Array:
         from wflow.kernels.attention import attention_space
 
-        lanes = self.V.shape[-1]
+        lanes = self.heads.registers.shape[-1]
         *_, size = attention_space(*tokens.shape, n_chosen, lanes)
         return workspace(size, lanes, tokens.dtype)
 
@@ -128,8 +131,7 @@ class PackedHeads:
         tokens = plain(tokens)
         chosen = np.arange(tokens.shape[2]) if columns is None else columns
         out = np.empty((*tokens.shape[:2], len(chosen)), tokens.dtype)
-        memory = self._workspace(tokens, len(chosen))
-        attention_mean(tokens, chosen, self.V[l], self.W[l], self.weights[l], memory, out)
+        attention_mean(tokens, chosen, self.heads.registers[l], self._workspace(tokens, len(chosen)), out)
         return out
 
     def vjp(
@@ -149,22 +151,23 @@ class PackedHeads:
         q = len(chosen)
         tokens_bar = np.empty((B if wanted else 0, D, n), tokens.dtype)
         chosen_bar = np.empty((B if wanted and q < n else 0, D, q), tokens.dtype)
-        packed = self.V[l], self.W[l], self.weights[l]
-        memory, own = self._workspace(tokens, q), (x[l] for x in sums)
-        attention_vjp(tokens, chosen, *packed, cotangent, memory, tokens_bar, chosen_bar, *own)
+        heads, memory = self.heads.registers[l], self._workspace(tokens, q)
+        attention_vjp(tokens, chosen, heads, cotangent, memory, tokens_bar, chosen_bar, sums[0][l])
         if chosen_bar.size:
             tokens_bar[:, :, columns] += chosen_bar
         return tokens_bar if wanted else None
 
-    def zeros(self) -> tuple[Array, ...]:
-        return aligned_zeros(self.V.shape, self.V.dtype), aligned_zeros(self.W.shape, self.W.dtype)
+    def sums(self, count: int) -> tuple[Array, ...]:
+        return (self.heads.sums(count),)
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        width = self.parameters.shape[1]
-        return self.encoder.slope(self.parameters, *(from_lanes(x, width) for x in sums))
+        total = self.heads.total(sums[0])
+        if not self.encoder.factored:
+            return total
+        return self.encoder.slope(self.parameters, *SoftmaxAttention().matrices(total, self.dimension))
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
         """``<V_j, sum_b p Z^T>``: f is linear in V."""
-        V, _ = self.encoder.matrices(self.parameters, self.V.shape[2])
-        out: Array = np.einsum("smij,smij->sm", V, from_lanes(sums[0], V.shape[1]))
+        V = slice(0, self.dimension**2)
+        out: Array = np.einsum("smi,smi->sm", self.heads.points[..., V], self.heads.total(sums[0])[..., V])
         return out

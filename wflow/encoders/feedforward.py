@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import aligned_zeros, from_lanes, plain, to_lanes, workspace
+from wflow.encoders.layout import InRegisters, plain, workspace
 from wflow.encoders.protocol import ByPacking, widened
 from wflow.errors import InputError
 
@@ -71,21 +71,15 @@ class FeedForward(ByPacking):
         inner = self.hidden * (dimension + self.bias)
         return {"W_1": slice(0, inner), "W_2": slice(inner, self.n_parameters(dimension))}
 
-    def _neurons(self, parameters: Array, dimension: int) -> tuple[Array, Array]:
-        """Inner (..., M m, D or D + 1) and outer weights (..., M m, D): a particle is m neurons that share its mass."""
-        m, inner = self.hidden, dimension + self.bias
-        *slices, width, _ = parameters.shape
-        W_1, W_2 = parameters[..., : m * inner], parameters[..., m * inner :]
-        outer = W_2.reshape(*slices, width, dimension, m).swapaxes(-1, -2)
-        return W_1.reshape(*slices, width * m, inner), outer.reshape(*slices, width * m, dimension)
-
     def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedNeurons:
-        """Neurons (S, M, p) with weights (S, M) in the kernels' layout."""
-        from wflow.kernels.lanes import n_lanes
+        """Neurons (S, M, p) with weights (S, M) in the kernels' layout: a particle is m neurons that share its mass."""
+        from wflow.kernels.feedforward import BLOCK
 
-        A, C = self._neurons(parameters, dimension)
-        a = np.repeat(weights.astype(parameters.dtype), self.hidden, axis=1)[..., None]
-        return PackedNeurons(self, parameters, *(to_lanes(x, n_lanes(parameters.dtype)) for x in (A, C, a)))
+        inner, outer = self.groups(dimension).values()
+        places = np.arange(self.n_parameters(dimension))
+        rows = places[inner].reshape(self.hidden, -1), places[outer].reshape(dimension, self.hidden).T
+        order = np.concatenate(rows, axis=1)
+        return PackedNeurons(self, dimension, parameters, InRegisters.of(parameters, weights, order, BLOCK))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,22 +87,20 @@ class PackedNeurons:
     """The neurons of all slices in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
 
     encoder: FeedForward
+    dimension: int
     parameters: Array
-    A: Array
-    C: Array
-    weights: Array
+    neurons: InRegisters
 
     def _given(self, l: int) -> tuple[Any, ...]:
         """What the kernels are told of slice l."""
         from wflow.kernels.feedforward import ACTIVATIONS as CODES
 
-        one = slice(l, l + 1)
-        return self.A[one], self.C[one], self.weights[one], CODES[self.encoder.activation]
+        return self.neurons.registers[l], int(self.encoder.bias), CODES[self.encoder.activation]
 
     def _workspace(self, tokens: Array) -> Array:
         from wflow.kernels.feedforward import feedforward_space
 
-        lanes = self.A.shape[-1]
+        lanes = self.neurons.registers.shape[-1]
         *_, size = feedforward_space(*tokens.shape, lanes)
         return workspace(size, lanes, tokens.dtype)
 
@@ -133,25 +125,19 @@ class PackedNeurons:
 
         asked, cotangent = plain(tokens if columns is None else tokens[:, :, columns]), plain(cotangent)
         bar = np.empty((len(asked) if wanted else 0, *asked.shape[1:]), tokens.dtype)
-        own = (x[l : l + 1] for x in sums)
-        feedforward_vjp(asked, *self._given(l), cotangent, self._workspace(asked), bar, *own)
+        feedforward_vjp(asked, *self._given(l), cotangent, self._workspace(asked), bar, sums[0][l])
         if not wanted or columns is None:
             return bar if wanted else None
         return widened(bar, columns, tokens.shape[2])
 
-    def zeros(self) -> tuple[Array, ...]:
-        return aligned_zeros(self.A.shape, self.A.dtype), aligned_zeros(self.C.shape, self.C.dtype)
+    def sums(self, count: int) -> tuple[Array, ...]:
+        return (self.neurons.sums(count),)
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        slices, width, _ = self.parameters.shape
-        A_bar, C_bar = (from_lanes(x, width * self.encoder.hidden) for x in sums)
-        W_2_bar = C_bar.reshape(slices, width, self.encoder.hidden, -1).swapaxes(2, 3)
-        return np.concatenate([A_bar.reshape(slices, width, -1), W_2_bar.reshape(slices, width, -1)], axis=2)
+        return self.neurons.total(sums[0])
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
         """``<W_2, sum_b p act(U)^T>``: h is linear in W_2."""
-        slices, width, _ = self.parameters.shape
-        _, C = self.encoder._neurons(self.parameters, self.C.shape[2])
-        products = np.einsum("sui,sui->su", C, from_lanes(sums[1], C.shape[1]))
-        out: Array = products.reshape(slices, width, -1).sum(axis=2)
+        W_2 = self.encoder.groups(self.dimension)["W_2"]
+        out: Array = np.einsum("smi,smi->sm", self.parameters[..., W_2], self.slope(sums)[..., W_2])
         return out

@@ -1,12 +1,13 @@
-"""Between particles ``(M, ...)`` and the kernels' layout, in which the same entry of many particles is adjacent."""
+"""Memory for the kernels, and particles in their layout."""
 
 from __future__ import annotations
 
-__all__ = ["aligned_empty", "aligned_zeros", "from_lanes", "plain", "to_lanes", "workspace"]
+__all__ = ["InRegisters", "aligned_empty", "plain", "workspace"]
 
 import math
 import threading
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,8 @@ Array = NDArray[Any]
 LINE_BYTES = 64
 
 
-def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Zeros that start with a cache line: a register that straddles two takes the kernels twice as long to read."""
-    out = aligned_empty(shape, dtype)
-    out[...] = 0
-    return out
-
-
 def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Array:
-    """The same without any particular values."""
+    """Memory that starts with a cache line: a register that straddles two takes the kernels twice as long to read."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + LINE_BYTES, np.uint8)
@@ -35,39 +29,43 @@ def aligned_empty(shape: tuple[int, ...], dtype: Any) -> Array:
     return out
 
 
-def to_lanes(array: Array, lanes: int) -> Array:
-    """(S, M, ...) to (S, H, ..., lanes) with H = ceil(M / lanes), filled up with zeros.
-
-    Examples
-    --------
-    >>> to_lanes(np.arange(3.0)[None], 2)
-    array([[[0., 1.],
-            [2., 0.]]])
-    """
-    slices, width, *rest = array.shape
-    whole, left = divmod(width, lanes)
-    out = aligned_zeros((slices, whole + (left > 0), *rest, lanes), array.dtype)
-    out[:, :whole] = np.moveaxis(array[:, : whole * lanes].reshape(slices, whole, lanes, *rest), 2, -1)
-    if left:
-        out[:, whole, ..., :left] = np.moveaxis(array[:, whole * lanes :], 1, -1)
-    return out
-
-
-def from_lanes(array: Array, width: int) -> Array:
-    """The inverse of :func:`to_lanes` for M = ``width`` particles.
-
-    Examples
-    --------
-    >>> from_lanes(to_lanes(np.arange(3.0)[None], 2), 3)
-    array([[0., 1., 2.]])
-    """
-    rows = np.moveaxis(array, -1, 2)
-    return rows.reshape(len(rows), -1, *rows.shape[3:])[:, :width]
-
-
 def plain(array: Array) -> Array:
     """The array as kernels are compiled for it: contiguous and writable; copied only where it is not."""
     return array if array.flags.carray else np.array(array, order="C")
+
+
+@dataclass(frozen=True, eq=False)
+class InRegisters:
+    """Particles in the kernels' layout: ``registers`` (S, registers, lanes) as by :mod:`wflow.kernels.packing`, with
+    ``order`` and ``block``, from ``points`` (S, M, p)."""
+
+    points: Array
+    order: NDArray[np.int64]
+    block: int
+    registers: Array
+
+    @classmethod
+    def of(cls, points: Array, weights: Array, order: NDArray[np.int64], block: int) -> Self:
+        """Points (S, M, p) with weights (S, M)."""
+        from wflow.kernels.lanes import n_lanes
+        from wflow.kernels.packing import pack
+
+        (S, M, _), (parts, k), lanes = points.shape, order.shape, n_lanes(points.dtype)
+        registers = aligned_empty((S, -(-M * parts // lanes) * (k + 1), lanes), points.dtype)
+        pack(plain(points), plain(weights), order, block, registers)
+        return cls(points, order, block, registers)
+
+    def sums(self, count: int) -> Array:
+        """Memory for so many sums (count, S, registers, lanes) of derivatives."""
+        return aligned_empty((count, *self.registers.shape), self.registers.dtype)
+
+    def total(self, sums: Array) -> Array:
+        """The sum of sums by the points (S, M, p)."""
+        from wflow.kernels.packing import unpack
+
+        out = np.empty(self.points.shape, self.points.dtype)
+        unpack(sums, self.order, self.block, out)
+        return out
 
 
 _own = threading.local()

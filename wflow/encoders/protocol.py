@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ByPacking", "Encoder", "Packed", "pack", "packs", "pairing", "widened"]
+__all__ = ["ByPacking", "Encoder", "Packed", "pack", "packs", "pairing", "widened", "zeroed"]
 
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -58,7 +58,7 @@ class Encoder(Protocol):
 class Packed(Protocol):
     """The particles of all slices, ready for evaluations: what the objective works with.
 
-    ``sums`` are arrays in a layout of its own to which derivatives by the parameters are added.
+    *Sums* are arrays (count, ...) in a layout of its own; derivatives by the parameters are added to ``x[i]`` of each.
     """
 
     def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
@@ -77,17 +77,25 @@ class Packed(Protocol):
         """The transpose: adds to ``sums``, without weights, and returns the cotangent of all tokens, if wanted."""
         ...
 
-    def zeros(self) -> tuple[Array, ...]:
-        """Sums of nothing."""
+    def sums(self, count: int) -> tuple[Array, ...]:
+        """Memory for so many sums: whoever adds to one sets it to zero first."""
         ...
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        """The derivative (S, M, p) from sums."""
+        """The derivative (S, M, p) from all sums together."""
         ...
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
-        """``sum_b <f(T_b, beta_j), cotangent_b>`` (S, M) from sums, if it was asked for when packing."""
+        """``sum_b <f(T_b, beta_j), cotangent_b>`` (S, M) from all sums, if it was asked for when packing."""
         ...
+
+
+def zeroed(sums: tuple[Array, ...], i: int) -> tuple[Array, ...]:
+    """Sum i, set to zero."""
+    own = tuple(x[i] for x in sums)
+    for x in own:
+        x[...] = 0
+    return own
 
 
 def widened(array: Array, columns: Array, n_tokens: int) -> Array:
@@ -127,14 +135,17 @@ class _Plain:
             sums[1][l] += pairing(self.encoder, tokens, self.parameters[l], cotangent)
         return tokens_bar
 
-    def zeros(self) -> tuple[Array, ...]:
-        return np.zeros(self.parameters.shape, self.parameters.dtype), np.zeros(self.parameters.shape[:2])
+    def sums(self, count: int) -> tuple[Array, ...]:
+        S, M, p = self.parameters.shape
+        return np.empty((count, S, M, p), self.parameters.dtype), np.empty((count, S, M))
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        return sums[0]
+        out: Array = sums[0].sum(axis=0)
+        return out
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
-        return sums[1]
+        out: Array = sums[1].sum(axis=0)
+        return out
 
 
 def packs(encoder: Encoder) -> bool:
@@ -167,16 +178,16 @@ class ByPacking:
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
         """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
         particles = self._one_slice(tokens, parameters, weights)
-        sums = particles.zeros()
-        tokens_bar = particles.vjp(0, tokens, cotangent, sums)
+        sums = particles.sums(1)
+        tokens_bar = particles.vjp(0, tokens, cotangent, zeroed(sums, 0))
         assert tokens_bar is not None
         return tokens_bar, particles.slope(sums)[0]
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <f(T_b, beta_j), cotangent_b>``, shape (M,)."""
         particles = self._one_slice(tokens, parameters, np.zeros(len(parameters)))
-        sums = particles.zeros()
-        particles.vjp(0, tokens, cotangent, sums, wanted=False)
+        sums = particles.sums(1)
+        particles.vjp(0, tokens, cotangent, zeroed(sums, 0), wanted=False)
         out: Array = particles.paired(sums)[0]
         return out
 

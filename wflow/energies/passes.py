@@ -58,13 +58,14 @@ class Passes:
 
         (B, D, n), theta, w = tokens.shape, packed.get("theta"), packed.get("w")
         lanes = n_lanes(tokens.dtype)
-        heads = _none(5, lanes, tokens.dtype) if theta is None else (theta.V, theta.W, theta.weights)
-        neurons = _none(4, lanes, tokens.dtype) if w is None else (w.A, w.C, w.weights)
+        nothing: Array = np.empty((0, 0, lanes), tokens.dtype)  # an absent block: the passes are compiled for both
+        heads = nothing if theta is None else theta.heads.registers
+        neurons = nothing if w is None else w.neurons.registers
         widths = n, self.program[2].size
         sizes = [attention_space(B, D, n, q, lanes)[-1] for q in widths]
         sizes += [feedforward_space(B, D, q, lanes)[-1] for q in widths]
-        activation = 0 if w is None else ACTIVATIONS[w.encoder.activation]
-        return heads, neurons, activation, workspace(max(sizes), lanes, tokens.dtype)
+        bias, activation = (0, 0) if w is None else (int(w.encoder.bias), ACTIVATIONS[w.encoder.activation])
+        return heads, neurons, bias, activation, workspace(max(sizes), lanes, tokens.dtype)
 
     def forward(self, packed: Mapping[str, Any], tokens: Array) -> States:
         """All states, from tokens (B, D, n) on."""
@@ -87,11 +88,5 @@ class Passes:
         from wflow.kernels.depth import adjoint
 
         heads, neurons, *others = self._given(packed, states.wide[0])
-        bars = (sums.get(block, given[:2]) for block, given in (("theta", heads), ("w", neurons)))
+        bars = (sums[block][0] if block in sums else absent for block, absent in (("theta", heads), ("w", neurons)))
         adjoint(self.program, states.wide, states.slim, cotangent, heads, neurons, *others, *bars)
-
-
-def _none(axes: int, lanes: int, dtype: Any) -> tuple[Array, Array, Array]:
-    """An absent block: the passes are compiled for both."""
-    nothing: Array = np.empty((0,) * (axes - 1) + (lanes,), dtype)
-    return nothing, nothing, nothing

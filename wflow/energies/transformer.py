@@ -15,7 +15,7 @@ from wflow.datasets.dataset import Dataset
 from wflow.depth import Cut, DepthRule, depth_rule
 from wflow.depth import Evaluation as Stage
 from wflow.encoders import Encoder, FeedForward, SoftmaxAttention
-from wflow.encoders.protocol import Packed, pack, packs
+from wflow.encoders.protocol import Packed, pack, packs, zeroed
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
 from wflow.energies.internal import Entropy
 from wflow.energies.passes import Passes, States
@@ -175,21 +175,34 @@ class TransformerObjective(Energy):
 
         self.rule.adjoint(states, cotangent, pull, self._cut)
 
-    def _pass(self, packed: dict[str, Packed], tokens: Array, groups: list[list[slice]], back: Any) -> float:
-        """Forward through the depth, and ``back(g, states, cotangent)`` for the batches of group g. Returns R."""
+    def _pass(
+        self,
+        rho: Measure,
+        packed: dict[str, Packed],
+        groups: list[list[slice]],
+        sums: dict[str, tuple[Array, ...]],
+        back: Callable[[list[Array], Array, dict[str, tuple[Array, ...]]], None],
+    ) -> tuple[float, float]:
+        """Forward through the depth, and ``back(states, cotangent, sums of the group)`` by batches. Returns R and the
+        other part of Q, which the thread that has nothing else to do computes."""
+        tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
         labels = self.dataset.labels.reshape(len(tokens), -1)
-        errors = np.zeros(len(groups))
+        errors, others = np.zeros(len(groups)), np.zeros(1)
 
         def work(g: int) -> None:
+            if g == len(groups):
+                others[0] = self._regulariser(rho)
+                return
+            own = {block: zeroed(arrays, g) for block, arrays in sums.items()}
             for batch in groups[g]:
                 states = self._forward(packed, tokens[batch])
                 residual = self._read(states[-1]) - labels[batch]
                 errors[g] += np.sum(residual**2)
                 cotangent = (residual / len(tokens)) @ self._readout
-                back(g, states, cotangent.reshape(states[-1].shape).astype(tokens.dtype))
+                back(states, cotangent.reshape(states[-1].shape).astype(tokens.dtype), own)
 
-        _share(work, len(groups))
-        return 0.5 * float(errors.sum()) / len(tokens)
+        _share(work, len(groups) + 1, len(groups) > 1)
+        return 0.5 * float(errors.sum()) / len(tokens), float(others[0])
 
     def _regulariser(self, rho: Measure) -> float:
         """All of Q but the risk."""
@@ -203,15 +216,15 @@ class TransformerObjective(Energy):
         rho = self.prepare(rho)
         packed = self._packed(rho)
         groups = self._groups(rho, self.dataset.n_prompts, sum(rho.points(block).nbytes for block in rho.blocks))
-        sums = [{block: particles.zeros() for block, particles in packed.items()} for _ in groups]
-
-        tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
-        risk = self._pass(packed, tokens, groups, lambda g, states, p: self._adjoint(packed, states, p, sums[g]))
+        sums = {block: particles.sums(len(groups)) for block, particles in packed.items()}
+        risk, others = self._pass(rho, packed, groups, sums, lambda *given: self._adjoint(packed, *given))
         scale = (-1 / self.rule.weights).astype(rho.dtype)[:, None, None]
         velocity = {}
         for block, particles in packed.items():
-            velocity[block] = scale * particles.slope(_total(sums, block)) - self.weight_decay * rho.points(block)
-        return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
+            velocity[block] = v = particles.slope(sums[block])
+            v *= scale
+            v -= self.weight_decay * rho.points(block)
+        return Evaluation(risk + others, Blocks(**velocity), {"risk": risk})
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``, from a forward pass alone."""
@@ -239,7 +252,7 @@ class TransformerObjective(Energy):
             for batch in groups[g]:
                 out[batch] = self._read(self._forward(packed, array[batch])[-1])
 
-        _share(work, len(groups))
+        _share(work, len(groups), len(groups) > 1)
         return out[:, 0] if self.dataset.labels.ndim == 1 else out
 
     def overflow(self, rho: Measure) -> str:
@@ -261,55 +274,56 @@ class TransformerObjective(Energy):
         """``E <g(T(t), beta), p(t)> + lambda/2 |beta|^2`` (see :meth:`Energy.first_variation`)."""
         rho = self.prepare(rho)
         if points is None:
-            return self._vary(rho, None)[1]
+            return self._vary(rho, None)[2]
         at = {block: rho.points(block) for block in rho.blocks}
         for block in at.keys() & points.keys():
             x = np.asarray(points[block], rho.dtype)
             if x.ndim != 3 or x.shape[::2] != at[block].shape[::2]:
                 raise InputError(f"points of {block} must have shape (S, M, p) like {at[block].shape}, got {x.shape}")
             at[block] = x
-        return self._vary(rho, at)[1]
+        return self._vary(rho, at)[2]
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, R (``parts["risk"]``) and the first variation in one forward and one adjoint pass."""
         rho = self.prepare(rho)
-        risk, phi = self._vary(rho, None)
-        return Linearisation(risk + self._regulariser(rho), phi, {"risk": risk})
+        risk, others, phi = self._vary(rho, None)
+        return Linearisation(risk + others, phi, {"risk": risk})
 
-    def _vary(self, rho: Measure, at: Mapping[str, Array] | None) -> tuple[float, dict[str, Array]]:
-        """R and the first variation at points; None stands for those of the measure, which cost nothing more."""
+    def _vary(self, rho: Measure, at: Mapping[str, Array] | None) -> tuple[float, float, dict[str, Array]]:
+        """R, the other part of Q, and the first variation at points; None stands for those of the measure, which cost
+        nothing more."""
         packed, D = self._packed(rho, pairs=at is None), self.dataset.dimension
         if at is None:
             targets, at = packed, {block: rho.points(block) for block in rho.blocks}
         else:
             targets = {b: pack(self.encoders[b], x, np.zeros(x.shape[:2]), D, pairs=True) for b, x in at.items()}
         groups = self._groups(rho, self.dataset.n_prompts, sum(x.nbytes for x in at.values()))
-        sums = [{block: target.zeros() for block, target in targets.items()} for _ in groups]
+        sums = {block: target.sums(len(groups)) for block, target in targets.items()}
 
-        def back(g: int, states: list[Array], cotangent: Array) -> None:
+        def back(states: list[Array], cotangent: Array, own: dict[str, tuple[Array, ...]]) -> None:
             if targets is packed:
-                self._adjoint(packed, states, cotangent, sums[g])
+                self._adjoint(packed, states, cotangent, own)
                 return
-            unused = {block: packed[block].zeros() for block in packed if packed[block] is not targets[block]}
+            moved = [block for block in packed if packed[block] is not targets[block]]
+            unused = {block: zeroed(packed[block].sums(1), 0) for block in moved}
 
             def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
                 block, l = stage.block, stage.slice
                 if block not in packed:
                     return None
                 if block not in unused:
-                    return packed[block].vjp(l, state, k, sums[g][block], columns, wanted)
-                targets[block].vjp(l, state, k, sums[g][block], columns, wanted=False)
+                    return packed[block].vjp(l, state, k, own[block], columns, wanted)
+                targets[block].vjp(l, state, k, own[block], columns, wanted=False)
                 return packed[block].vjp(l, state, k, unused[block], columns, wanted) if wanted else None
 
             self.rule.adjoint(states, cotangent, pull, self._cut)
 
-        tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
-        risk = self._pass(packed, tokens, groups, back)
+        risk, others = self._pass(rho, packed, groups, sums, back)
         phi = {}
         for block, x in at.items():
             decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)
-            phi[block] = targets[block].paired(_total(sums, block)) / self.rule.weights[:, None] + decay
-        return risk, phi
+            phi[block] = targets[block].paired(sums[block]) / self.rule.weights[:, None] + decay
+        return risk, others, phi
 
 
 def _parts(whole: slice, count: int) -> list[slice]:
@@ -318,23 +332,15 @@ def _parts(whole: slice, count: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _share(work: Callable[[int], None], count: int) -> None:
-    """``work(0), ..., work(count - 1)``, groups of prompts, by several threads."""
-    if count == 1:
-        work(0)
-    else:
+def _share(work: Callable[[int], None], count: int, threaded: bool) -> None:
+    """``work(0), ..., work(count - 1)``, by several threads if asked."""
+    if threaded:
         from wflow.kernels.threads import in_threads
 
         in_threads(work, count)
-
-
-def _total(sums: list[dict[str, tuple[Array, ...]]], block: str) -> tuple[Array, ...]:
-    """The sums of all groups, in order."""
-    first, *others = (group[block] for group in sums)
-    for other in others:
-        for total, more in zip(first, other):
-            total += more
-    return first
+    else:
+        for i in range(count):
+            work(i)
 
 
 def _check_encoder(block: str, encoder: Any, dataset: Dataset) -> None:

@@ -51,11 +51,12 @@ def _taken(state, chosen):
 
 
 @kernel
-def forward(program, wide, slim, theta, w, activation, memory):
+def forward(program, wide, slim, theta, w, bias, activation, memory):
     """All states, from the first on, which is there; the others are zero.
 
     program as by :class:`wflow.energies.passes.Passes`; states wide (J, B, D, n) and slim (J, B, D, q), of which one
-    holds state j; theta (V, W, weights) and w (A, C, weights) of all slices; memory (registers, lanes).
+    holds state j; the heads theta and the neurons w of all slices, as packed (S, registers, lanes); memory (registers,
+    lanes).
     """
     base, narrow, columns, last, block, where, asked, last_target, target, coefficient = program
     everything, e, t = np.arange(wide.shape[3]), 0, 0
@@ -66,11 +67,10 @@ def forward(program, wide, slim, theta, w, activation, memory):
         while e < last[j]:
             l, chosen = where[e], columns if asked[e] else everything[: state.shape[2]]
             out = np.empty((*state.shape[:2], chosen.size), state.dtype)
-            one = slice(l, l + 1)
             if block[e] == 0:
-                _attention(state, chosen, theta[0][l], theta[1][l], theta[2][l], memory, out)
+                _attention(state, chosen, theta[l], memory, out)
             else:
-                _feedforward(_taken(state, chosen), w[0][one], w[1][one], w[2][one], activation, memory, out)
+                _feedforward(_taken(state, chosen), w[l], bias, activation, memory, out)
             while t < last_target[e]:
                 i = target[t]
                 _add(slim[i] if narrow[i] else wide[i], coefficient[t], out, columns)
@@ -79,9 +79,9 @@ def forward(program, wide, slim, theta, w, activation, memory):
 
 
 @kernel
-def adjoint(program, wide, slim, cotangent, theta, w, activation, memory, theta_bar, w_bar):
+def adjoint(program, wide, slim, cotangent, theta, w, bias, activation, memory, theta_bar, w_bar):
     """Pull the cotangent of the last state back through all evaluations, and add what the parameters take of it to
-    theta_bar (V_bar, W_bar) and w_bar (A_bar, C_bar), without weights. Others as for :func:`forward`."""
+    theta_bar and w_bar, without weights, which are like theta and w. Others as for :func:`forward`."""
     base, narrow, columns, last, block, where, asked, last_target, target, coefficient = program
     everything, e = np.arange(wide.shape[3]), block.size
     wide_bars, slim_bars = np.zeros_like(wide), np.zeros_like(slim)
@@ -97,21 +97,15 @@ def adjoint(program, wide, slim, cotangent, theta, w, activation, memory, theta_
             for t in range(last_target[e - 1] if e > 0 else 0, last_target[e]):
                 i = target[t]
                 _add(k, coefficient[t], slim_bars[i] if narrow[i] else wide_bars[i], columns)
-            one = slice(l, l + 1)
             if block[e] == 0:
-                V, W, a = theta[0][l], theta[1][l], theta[2][l]
                 T_bar = np.empty((wanted, D, n), state.dtype)
                 X_bar = np.empty((wanted if chosen.size < n else 0, D, chosen.size), state.dtype)
-                V_bar, W_bar = theta_bar[0][l], theta_bar[1][l]
-                _attention_back(state, chosen, V, W, a, k, memory, T_bar, X_bar, V_bar, W_bar)
+                _attention_back(state, chosen, theta[l], k, memory, T_bar, X_bar, theta_bar[l])
                 if X_bar.size:
                     _add(bar, 1.0, X_bar, columns)
             else:
-                A, C, a = w[0][one], w[1][one], w[2][one]
                 T_bar = np.empty((wanted, D, chosen.size), state.dtype)
-                A_bar, C_bar = w_bar[0][one], w_bar[1][one]
-                X = _taken(state, chosen)
-                _feedforward_back(X, A, C, a, activation, k, memory, T_bar, A_bar, C_bar)
+                _feedforward_back(_taken(state, chosen), w[l], bias, activation, k, memory, T_bar, w_bar[l])
             if wanted:
                 _add(bar, 1.0, T_bar, columns)
         if j > 0:

@@ -10,14 +10,17 @@ __all__ = ["ACTIVATIONS", "feedforward_mean", "feedforward_space", "feedforward_
 
 import math
 
+import numpy as np
+
 from wflow.kernels.lanes import add, div, erf, exp, expm1, fma, log1p, mul, splat, sub, tanh, vmax, where_negative
-from wflow.kernels.matrices import at, columns, extent, flipped, number_space, put, registers, rows, space
+from wflow.kernels.matrices import at, columns, extent, flipped, put, rows, space
 from wflow.kernels.products import (
     add_product,
     add_scaled_product,
     kernel,
     number_registers,
     product,
+    side_by_side,
     sum_lanes,
     zero,
 )
@@ -45,21 +48,6 @@ def feedforward_space(B, D, n, lanes):
     prompts = min(B, max(1, TOKENS // n))
     here = B * D * n + 3 * BLOCK * prompts * n + 1
     return prompts, here, here + 4 * number_registers(B * (D + 1) * n, lanes)
-
-
-@kernel
-def _inputs(tokens, bias, memory, first):
-    """The prompts side by side, with a row of ones below for the bias, and the transpose."""
-    B, D, n = tokens.shape
-    matrix = number_space(memory, first, D + bias, B * n)
-    transpose = number_space(memory, first + number_registers((D + 1) * B * n, memory.shape[1]), B * n, D + bias)
-    for b in range(B):
-        for i in range(n):
-            for d in range(D + bias):
-                value = tokens[b, d, i] if d < D else tokens.dtype.type(1)
-                put(matrix, d, b * n + i, value)
-                put(transpose, b * n + i, d, value)
-    return matrix, transpose
 
 
 @kernel
@@ -119,82 +107,88 @@ def _multiply(C, A):
 
 @kernel
 def _multiply_rows(C, a):
-    """``C_i <- a_i C_i``."""
+    """``C_i <- a_i C_i`` for every row i, with a row a (1 x rows)."""
     height, width = extent(C)
     for i in range(height):
-        factor = at(a, i, 0)
+        factor = at(a, 0, i)
         for j in range(width):
             put(C, i, j, mul(factor, at(C, i, j)))
 
 
 @kernel
-def feedforward_mean(tokens, A, C, weights, activation, memory, out):
+def _block(neurons, first, count, D, bias):
+    """``A`` (D + bias, count), ``C`` (D, count) and the weights (1, count) of some neurons."""
+    part = space(neurons, first * (2 * D + bias + 1), 2 * D + bias + 1, count)
+    return rows(part, 0, D + bias), rows(part, D + bias, 2 * D + bias), rows(part, 2 * D + bias, 2 * D + bias + 1)
+
+
+@kernel
+def feedforward_mean(tokens, neurons, bias, activation, memory, out):
     """``out_b = sum_j a_j C_j act(A_j^T T_b)``.
 
-    tokens and out (B, D, n); A (1, H, D or D + 1, lanes), C (1, H, D, lanes), weights (1, H, 1, lanes); memory
+    tokens and out (B, D, n); neurons (H (D + bias + D + 1), lanes) as packed, with a bias (1) or without (0); memory
     (registers, lanes) as by :func:`feedforward_space`.
     """
     B, D, n = tokens.shape
     step, first_number, _ = feedforward_space(B, D, n, memory.shape[1])
-    A, C, weights = registers(A, 0), registers(C, 0), registers(weights, 0)
-    T, _ = _inputs(tokens, extent(A)[1] - D, memory, first_number)
-    here, H = B * D * n, extent(A)[0]
+    T, _, _ = side_by_side(tokens, np.arange(n), bias, memory, first_number)
+    here, H = B * D * n, neurons.shape[0] // (2 * D + bias + 1)
     zero(space(memory, 0, 1, here))
     one = space(memory, here, 1, 1)
     put(one, 0, 0, splat(out.dtype.type(1)))
     for h in range(0, H, BLOCK):
         height = min(BLOCK, H - h)
+        A, C, a = _block(neurons, h, height, D, bias)
         for first in range(0, B, step):
             last = min(first + step, B)
             c = (last - first) * n
             U = space(memory, here + 1, height, c)
             Y, Q = space(memory, here + 1 + BLOCK * c, height, c), space(memory, here + 1 + 2 * BLOCK * c, height, c)
-            product(flipped(U), columns(T, first * n, last * n), flipped(rows(A, h, h + height)))
+            product(flipped(U), columns(T, first * n, last * n), A)
             _activate(U, Y, Q, activation, out.dtype.type)
-            _multiply_rows(Y, rows(weights, h, h + height))
+            _multiply_rows(Y, a)
             total = space(memory, first * D * n, D, c)
-            add_scaled_product(total, one, flipped(rows(C, h, h + height)), Y)
+            add_scaled_product(total, one, C, Y)
     for first in range(0, B, step):
         last = min(first + step, B)
         sum_lanes(space(memory, first * D * n, D, (last - first) * n), out, first, n)
 
 
 @kernel
-def feedforward_vjp(tokens, A, C, weights, activation, cotangent, memory, T_bar, A_bar, C_bar):
+def feedforward_vjp(tokens, neurons, bias, activation, cotangent, memory, T_bar, neurons_bar):
     """The transpose of :func:`feedforward_mean`: adds ``sum_b p act(U)^T`` to C_bar and ``sum_b T q^T`` to A_bar,
     without weights; ``T_bar_b = sum_j a_j A_j q_j`` unless it is empty, with ``q = act'(U) o (C^T p)``.
 
-    cotangent p and T_bar (B, D, n); A_bar and C_bar like A and C.
+    cotangent p and T_bar (B, D, n); neurons_bar like neurons.
     """
     B, D, n = tokens.shape
     step, first_number, _ = feedforward_space(B, D, n, memory.shape[1])
     number, wanted = memory.dtype.type, T_bar.size > 0
-    A, C, weights = registers(A, 0), registers(C, 0), registers(weights, 0)
-    A_bar, C_bar = registers(A_bar, 0), registers(C_bar, 0)
-    T, T_flipped = _inputs(tokens, extent(A)[1] - D, memory, first_number)
-    p, p_flipped = _inputs(cotangent, 0, memory, first_number + 2 * number_registers((D + 1) * B * n, memory.shape[1]))
-    here, H = B * D * n, extent(A)[0]
+    T, T_flipped, after = side_by_side(tokens, np.arange(n), bias, memory, first_number)
+    p, p_flipped, _ = side_by_side(cotangent, np.arange(n), 0, memory, after)
+    here, H = B * D * n, neurons.shape[0] // (2 * D + bias + 1)
     zero(space(memory, 0, 1, here))
     one = space(memory, here, 1, 1)
     put(one, 0, 0, splat(number(1)))
     for h in range(0, H, BLOCK):
         height = min(BLOCK, H - h)
-        A_block, C_block = rows(A, h, h + height), rows(C, h, h + height)
+        A, C, a = _block(neurons, h, height, D, bias)
+        A_bar, C_bar, _ = _block(neurons_bar, h, height, D, bias)
         for first in range(0, B, step):
             last = min(first + step, B)
             c = (last - first) * n
             U = space(memory, here + 1, height, c)
             Y, Q = space(memory, here + 1 + BLOCK * c, height, c), space(memory, here + 1 + 2 * BLOCK * c, height, c)
-            product(flipped(U), columns(T, first * n, last * n), flipped(A_block))
+            product(flipped(U), columns(T, first * n, last * n), A)
             _activate(U, Y, Q, activation, number)
-            product(flipped(U), columns(p, first * n, last * n), flipped(C_block))
+            product(flipped(U), columns(p, first * n, last * n), C)
             _multiply(Q, U)  # act'(U) o (C^T p)
-            add_product(flipped(rows(C_bar, h, h + height)), rows(p_flipped, first * n, last * n), flipped(Y))
-            add_product(flipped(rows(A_bar, h, h + height)), rows(T_flipped, first * n, last * n), flipped(Q))
+            add_product(C_bar, rows(p_flipped, first * n, last * n), flipped(Y))
+            add_product(A_bar, rows(T_flipped, first * n, last * n), flipped(Q))
             if wanted:
-                _multiply_rows(Q, rows(weights, h, h + height))
+                _multiply_rows(Q, a)
                 total = space(memory, first * D * n, D, c)
-                add_scaled_product(total, one, flipped(columns(A_block, 0, D)), Q)
+                add_scaled_product(total, one, rows(A, 0, D), Q)
     if wanted:
         for first in range(0, B, step):
             last = min(first + step, B)

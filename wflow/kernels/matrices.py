@@ -17,12 +17,10 @@ __all__ = [
     "flipped",
     "number_space",
     "put",
-    "registers",
     "rows",
     "space",
 ]
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -110,50 +108,32 @@ class Matrix:
         self.builder.store(value, target).align = self.kind.lanes.itemsize
 
 
-def _from_array(name: str, explanation: str, shared: bool, place: Callable[..., Any]) -> Any:
-    """A matrix in a contiguous array: ``place(builder, shape, arguments)`` is its start and size."""
+def _in_array(name: str, explanation: str, shared: bool) -> Any:
+    """A matrix in a contiguous array (registers, lanes)."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        kind = signature.return_type
-        first, rows_, columns_ = place(builder, cgutils.unpack_tuple(builder, array.shape), args[1:])
-        size = INT(kind.entry_bytes)
-        start = builder.gep(builder.bitcast(array.data, BYTES), [builder.mul(first, size)])
-        return Matrix(builder, kind, start, rows_, columns_, builder.mul(columns_, size)).value(context)
+        kind, (_, first, rows_, columns_) = signature.return_type, args
+        start = builder.gep(builder.bitcast(array.data, BYTES), [builder.mul(first, INT(REGISTER_BYTES))])
+        pitch = builder.mul(columns_, INT(kind.entry_bytes))
+        return Matrix(builder, kind, start, rows_, columns_, pitch).value(context)
 
-    def contiguous(array: Any) -> None:
+    def function(typingctx: Any, array: Any, first: Any, rows: Any, columns: Any) -> Any:
         if array.layout != "C":
             raise errors.TypingError(f"{name} needs a contiguous array, got {array}")
-
-    def one(typingctx: Any, array: Any, i: Any) -> Any:
-        contiguous(array)
-        return MatrixType(array.dtype, shared)(array, types.intp), generate
-
-    def part(typingctx: Any, array: Any, first: Any, rows: Any, columns: Any) -> Any:
-        contiguous(array)
         return MatrixType(array.dtype, shared)(array, types.intp, types.intp, types.intp), generate
 
-    function = one if name == "registers" else part
     function.__name__, function.__doc__ = name, explanation
     return intrinsic(function)
 
 
-def _one_of_stack(builder: Any, shape: Any, args: Any) -> Any:
-    return builder.mul(args[0], builder.mul(shape[1], shape[2])), shape[1], shape[2]
-
-
-registers = _from_array("registers", "Matrix i of an array (matrices, rows, columns, lanes).", False, _one_of_stack)
-space = _from_array(
-    "space",
-    "The matrix (rows, columns) in an array (registers, lanes) from register ``first`` on.",
-    False,
-    lambda builder, shape, args: args,
+space = _in_array(
+    "space", "The matrix (rows, columns) in an array (registers, lanes) from register ``first`` on.", False
 )
-number_space = _from_array(
+number_space = _in_array(
     "number_space",
     "The matrix of numbers (rows, columns) in an array (registers, lanes) from register ``first`` on.",
     True,
-    lambda builder, shape, args: (builder.mul(args[0], shape[1]), *args[1:]),
 )
 
 

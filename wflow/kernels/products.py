@@ -335,18 +335,20 @@ def number_registers(count, lanes):
 
 
 @kernel
-def side_by_side(tokens, chosen, memory, first):
-    """The chosen columns of all prompts (B, D, n) as one matrix of numbers (D, B q), and its transpose (B q, D)."""
+def side_by_side(tokens, chosen, ones, memory, first):
+    """The chosen columns of all prompts (B, D, n) as one matrix of numbers (D + ones, B q), with so many rows of ones
+    below, and its transpose (B q, D + ones); and the register after them."""
     B, D, q = tokens.shape[0], tokens.shape[1], chosen.size
-    matrix = number_space(memory, first, D, B * q)
-    transpose = number_space(memory, first + number_registers(D * B * q, memory.shape[1]), B * q, D)
-    for b in range(B):
-        for d in range(D):
+    size = number_registers((D + ones) * B * q, memory.shape[1])
+    matrix = number_space(memory, first, D + ones, B * q)
+    transpose = number_space(memory, first + size, B * q, D + ones)
+    for d in range(D + ones):
+        for b in range(B):
             for i in range(q):
-                value = tokens[b, d, chosen[i]]
+                value = tokens[b, d, chosen[i]] if d < D else tokens.dtype.type(1)
                 put(matrix, d, b * q + i, value)
                 put(transpose, b * q + i, d, value)
-    return matrix, transpose
+    return matrix, transpose, first + 2 * size
 
 
 @kernel
