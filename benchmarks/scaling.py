@@ -3,10 +3,11 @@
     python benchmarks/scaling.py [--dtype float32] [--quick]
 
 Tokens of dimension 6, prompts of 11, softmax attention and tanh neurons. Each of B, L and M is varied around B = 256,
-L = 16, M = 256, each point in a process of its own that takes turns with one thread and two and, in the same turns,
-with multiply-adds in registers (``limits.py``): other users of the machine slow both. Medians of five turns. Linear
-scaling shows as constant nanoseconds per B L M, or rather as a constant multiple of what multiply-adds in the same turn
-take, since the machine changes from minute to minute; ``GB`` is the peak of the resident memory.
+L = 16, M = 256. A point has a process of its own, in which it takes turns with the centre of the ranges, with one
+thread and with two, and with multiply-adds in registers (``limits.py``): the machine, which others use too, changes
+from minute to minute, and what it takes off the point it takes off the centre. Medians of turns. Linear scaling shows
+as constant nanoseconds per B L M, or rather as a constant ratio to those of the centre in the same turn; ``GB`` is the
+peak of the resident memory.
 
 The quadrature of the objective of a scalar-token Transformer over K x K cells of both marginals costs a prompt, a layer
 and a cell the same at all K. The distance of clouds of M points sorts in one dimension, M log M, and solves an
@@ -29,11 +30,8 @@ RANGES = {"B": (64, 256, 1024, 2048), "L": (4, 16, 64), "M": (64, 256, 1024)}
 QUICK = {"B": (64, 128), "L": (2, 4), "M": (16, 32)}
 
 
-def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11, turns: int = 5) -> dict[str, float]:
-    """Medians over turns: seconds of an evaluation on one thread and two, speed-ups, multiply-adds in that time; and
-    the peak of the memory."""
-    import limits
-    import numba
+def problem(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11) -> Callable[[], object]:
+    """An evaluation."""
     import numpy as np
 
     import wflow
@@ -43,21 +41,40 @@ def measure(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11, turns: 
     Q = wflow.TransformerObjective(data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), layers=L)
     theta, w = (0.4 * rng.standard_normal((L, M, p)).astype(dtype) for p in (2 * D * D, 2 * D))
     rho = wflow.Particles(theta=theta, w=w)
+    return lambda: Q.evaluate(rho)
+
+
+def measure(size: dict[str, int], centre: dict[str, int], dtype: str, turns: int) -> dict[str, float]:
+    """Medians over turns: nanoseconds per B L M on one thread and two, their ratios to those of the centre, and the
+    speed-ups of both and of multiply-adds; and the peak of the memory."""
+    import limits
+    import numba
+
+    sizes = (size, centre)
+    work = [B * L * M for B, L, M in ((x["B"], x["L"], x["M"]) for x in sizes)]
+    repeats = [max(1, round(max(work) / w)) for w in work]  # both take about as long
+    evaluations = [problem(**x, dtype=dtype) for x in sizes]
     rows = []
     for _ in range(turns + 1):  # the first compiles, or loads what was compiled
-        seconds, rates = {}, {}
+        row, rates = {}, {}
         for threads in (1, 2):
             numba.config.NUMBA_NUM_THREADS = threads
             rates[threads] = limits.rate("FMA", dtype, threads, 9)
-            began = time.perf_counter()
-            Q.evaluate(rho)
-            seconds[threads] = time.perf_counter() - began
-        row = {"speed_up": seconds[1] / seconds[2], "limit": rates[2] / rates[1]}
-        for threads in (1, 2):
-            row |= {f"seconds_{threads}": seconds[threads], f"work_{threads}": seconds[threads] * rates[threads]}
+            seconds = [_seconds(evaluate, count) for evaluate, count in zip(evaluations, repeats)]
+            cost, of_centre = (1e9 * s / w for s, w in zip(seconds, work))
+            row |= {f"cost_{threads}": cost, f"ratio_{threads}": cost / of_centre}
+        row |= {"speed_up": row["cost_1"] / row["cost_2"], "limit": rates[2] / rates[1]}
         rows.append(row)
     medians = {key: statistics.median(row[key] for row in rows[1:]) for key in rows[0]}
     return medians | {"gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def _seconds(function: Callable[[], object], count: int) -> float:
+    """What one of so many calls takes."""
+    began = time.perf_counter()
+    for _ in range(count):
+        function()
+    return (time.perf_counter() - began) / count
 
 
 def median_seconds(function: Callable[[], object], repeats: int = 3) -> float:
@@ -108,9 +125,9 @@ def distances(lines: tuple[int, ...], clouds: tuple[int, ...]) -> None:
             last = M, seconds
 
 
-def elsewhere(dtype: str, **size: int) -> dict[str, float]:
+def elsewhere(*given: object) -> dict[str, float]:
     """:func:`measure` in a process of its own."""
-    command = [sys.executable, __file__, "--one", json.dumps(size), "--dtype", dtype]
+    command = [sys.executable, __file__, "--one", json.dumps(given)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(answer.stdout))
 
@@ -123,32 +140,30 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(**json.loads(options.one), dtype=options.dtype)))
+        print(json.dumps(measure(*json.loads(options.one))))
         return
     centre = {"B": 64, "L": 4, "M": 32} if options.quick else CENTRE
-    costs: dict[str, list[float]] = {}
-    print("| B | L | M | ns per B L M, 1 thread | 2 threads | speed-up | that of multiply-adds | GB |")
-    print("|" + " --- |" * 8)
+    ratios: dict[str, list[float]] = {"ratio_1": [], "ratio_2": []}
+    columns = ("1 thread", "to the centre", "2 threads", "to the centre", "speed-up", "that of multiply-adds", "GB")
+    print("| B | L | M | ns per B L M, " + " | ".join(columns) + " |\n|" + " --- |" * 10)
     for name, values in (QUICK if options.quick else RANGES).items():
         for value in values:
             size = centre | {name: value}
-            work = size["B"] * size["L"] * size["M"]
-            point = elsewhere(options.dtype, **size)
-            for key in ("seconds_1", "seconds_2", "work_1", "work_2"):
-                costs.setdefault(key, []).append(point[key] / work)
-            cells = [*map(str, size.values()), *(f"{1e9 * point[f'seconds_{t}'] / work:.0f}" for t in (1, 2))]
+            point = elsewhere(size, centre, options.dtype, 5)
+            for key, seen in ratios.items():
+                seen.append(point[key])
+            cells = [*map(str, size.values())]
+            for threads in (1, 2):
+                cells += [f"{point[f'cost_{threads}']:.0f}", f"{point[f'ratio_{threads}']:.2f}"]
             cells += [f"{point[key]:.2f}" for key in ("speed_up", "limit", "gigabytes")]
             print("| " + " | ".join(cells) + " |", flush=True)
-    for threads in (1, 2):
-        spreads = [max(costs[key]) / min(costs[key]) for key in (f"seconds_{threads}", f"work_{threads}")]
-        print(
-            f"{threads} thread{'s' * (threads > 1)}: the largest cost is {spreads[0]:.2f} times the smallest in time,"
-            f" {spreads[1]:.2f} times in multiply-adds of the same turn"
-        )
+    for threads, seen in zip(("1 thread", "2 threads"), ratios.values()):
+        print(f"{threads}: from {min(seen):.2f} to {max(seen):.2f} times the cost at the centre")
     if not options.quick:
         large = {"D": 11, "n": 21, "B": 512, "L": 32, "M": 512}
-        point = elsewhere(options.dtype, **large, turns=1)
-        print(f"{large}: {point['seconds_2']:.3g} s and {point['gigabytes']:.2f} GB on two threads")
+        point = elsewhere(large, centre, options.dtype, 1)
+        seconds = 1e-9 * point["cost_2"] * large["B"] * large["L"] * large["M"]
+        print(f"{large}: {seconds:.3g} s and {point['gigabytes']:.2f} GB on two threads")
     grids((8, 16) if options.quick else (16, 32, 64, 128))
     distances(
         (100, 1000) if options.quick else (10**3, 10**4, 10**5, 10**6),
