@@ -1,15 +1,17 @@
 """Seconds from the start of a process to the first accepted step of a run file: cold, and with compiled kernels.
 
-    python benchmarks/startup.py [solvers/digits.toml] [--repeats 5]
+    python benchmarks/startup.py [solvers/digits.toml] [--repeats 3]
 
-All processes share a cache of compiled kernels that is empty at first, so the first of them compiles. A second line
-says how long the kernels alone take: a process that imports wflow and evaluates a Transformer with one prompt.
+Processes share a cache of compiled kernels that is empty at first, so the first of them compiles; all of that is done
+a few times, with medians and ranges. A second line says how long the kernels alone take: a process that imports wflow
+and evaluates a Transformer with one prompt.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,16 +43,18 @@ Q.evaluate(wflow.Particles(theta=np.ones((1, 1, 2)), w=np.ones((1, 1, 2))))
 
 
 def starts(program: list[str], repeats: int) -> str:
-    """The first process and the median of the others, in words."""
-    seconds = []
-    with tempfile.TemporaryDirectory() as cache:
-        for _ in range(repeats + 1):
-            began = time.perf_counter()
-            subprocess.run([sys.executable, "-c", *program], check=True, env=os.environ | {"NUMBA_CACHE_DIR": cache})
-            seconds.append(time.perf_counter() - began)
-    rest = sorted(seconds[1:])
-    return (
-        f"first process {seconds[0]:.1f} s; then median {rest[len(rest) // 2]:.2f} s ({rest[0]:.2f} to {rest[-1]:.2f})"
+    """First processes and later ones, in words."""
+    first, later = list[float](), list[float]()
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+            for seconds in (first, later, later):
+                began = time.perf_counter()
+                subprocess.run([sys.executable, "-c", *program], check=True, env=environment)
+                seconds.append(time.perf_counter() - began)
+    return ", ".join(
+        f"{name} {statistics.median(seconds):.{digits}f} s ({min(seconds):.{digits}f} to {max(seconds):.{digits}f})"
+        for name, seconds, digits in (("first process", first, 1), ("later ones", later, 2))
     )
 
 
@@ -58,7 +62,7 @@ def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runfile", nargs="?", default=Path(__file__).parent.parent / "solvers" / "digits.toml")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     print(f"to the first step of {arguments.runfile}: {starts([PROGRAM, str(arguments.runfile)], arguments.repeats)}")
     print(f"kernels alone: {starts([KERNELS], arguments.repeats)}")

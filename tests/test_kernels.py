@@ -18,7 +18,7 @@ from scipy.special import erf as erf_
 import wflow
 from validation.transformer import ACTIVATIONS
 from wflow.depth import DEPTH_RULES, Cut
-from wflow.encoders.layout import aligned_empty
+from wflow.encoders.layout import InRegisters, aligned_empty
 from wflow.encoders.protocol import zeroed
 from wflow.energies.passes import Passes
 from wflow.kernels.lanes import erf, exp, expm1, log1p, n_lanes, tanh
@@ -266,6 +266,24 @@ def test_kernels_stay_in_their_workspace(size: tuple[int, int, int], dtype: Any,
             out = particles.mean(0, tokens, columns)
             particles.vjp(0, tokens, out, zeroed(particles.sums(1), 0), columns)
     assert len(given) == 12 and all((guard == 7).all() for guard in given)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("width", "parts", "k", "block"), [(1, 1, 1, 1), (19, 1, 5, 1), (33, 2, 4, 6), (100, 3, 2, 6)])
+def test_packing_and_back(width: int, parts: int, k: int, block: int, dtype: Any) -> None:
+    """Every number lies in one place: what is packed comes back, what is not there is zero, and groups are added."""
+    rng, S = np.random.default_rng(0), 2
+    points, weights = rng.standard_normal((S, width, parts * k)).astype(dtype), rng.random((S, width))
+    order = rng.permutation(parts * k).reshape(parts, k)
+    packed = InRegisters.of(points, weights, order, block)
+    n_lanes_used = -(-width * parts // n_lanes(dtype)) * n_lanes(dtype)
+    assert packed.registers.size == S * n_lanes_used * (k + 1)
+    expected = np.concatenate([points.ravel(), np.repeat(weights.astype(dtype), parts)])
+    inside = packed.registers[packed.registers != 0]
+    np.testing.assert_array_equal(np.sort(inside), np.sort(expected))
+    sums = packed.sums(3)
+    sums[...] = np.arange(1, 4).reshape(3, 1, 1, 1) * packed.registers
+    np.testing.assert_allclose(packed.total(sums), 6 * points, rtol=4 * np.finfo(dtype).eps)
 
 
 def test_large_scores_do_not_overflow() -> None:

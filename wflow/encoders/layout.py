@@ -12,6 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.measures.measure import frozen
+
 Array = NDArray[Any]
 
 
@@ -52,7 +54,8 @@ class InRegisters:
 
         (S, M, _), (parts, k), lanes = points.shape, order.shape, n_lanes(points.dtype)
         registers = aligned_empty((S, -(-M * parts // lanes) * (k + 1), lanes), points.dtype)
-        pack(plain(points), plain(weights), order, block, registers)
+        given = (frozen(np.ascontiguousarray(x)) for x in (points, weights))  # as measures have them: compiled once
+        pack(*given, order, block, registers)
         return cls(points, order, block, registers)
 
     def sums(self, count: int) -> Array:
