@@ -79,8 +79,7 @@ class SoftmaxAttention(ByPacking):
         if self.factored:
             value, output, key, query = self._factors(parameters, dimension)
             return output @ value, key.swapaxes(-1, -2) @ query
-        halves = parameters.reshape(*parameters.shape[:-1], 2, dimension, dimension)
-        return halves[..., 0, :, :], halves[..., 1, :, :]
+        return _squares(parameters, dimension)
 
     def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedHeads:
         """Heads (S, M, p) with weights (S, M) in the kernels' layout: V and W transposed."""
@@ -91,11 +90,12 @@ class SoftmaxAttention(ByPacking):
         order = np.concatenate([V.ravel(), W.T.ravel()])[None]
         return PackedHeads(self, dimension, parameters, InRegisters.of(matrices, weights, order, block=1))
 
-    def slope(self, parameters: Array, V_bar: Array, W_bar: Array) -> Array:
-        """The derivative by the parameters from those by V and W (..., D, D): the chain rule."""
+    def slope(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:
+        """The derivative by the parameters from that by V and W (..., 2 D^2): the chain rule."""
         if not self.factored:
-            return _side_by_side(V_bar, W_bar)
-        value, output, key, query = self._factors(parameters, V_bar.shape[-1])
+            return matrices_bar
+        value, output, key, query = self._factors(parameters, dimension)
+        V_bar, W_bar = _squares(matrices_bar, dimension)
         return _side_by_side(
             output.swapaxes(-1, -2) @ V_bar,
             V_bar @ value.swapaxes(-1, -2),
@@ -104,8 +104,14 @@ class SoftmaxAttention(ByPacking):
         )
 
 
+def _squares(matrices: Array, dimension: int) -> tuple[Array, Array]:
+    """Numbers (..., 2 D^2) as two matrices (..., D, D)."""
+    halves = matrices.reshape(*matrices.shape[:-1], 2, dimension, dimension)
+    return halves[..., 0, :, :], halves[..., 1, :, :]
+
+
 def _side_by_side(*matrices: Array) -> Array:
-    """Matrices (..., i, k) as parameters (..., p)."""
+    """Matrices (..., i, k) as numbers (..., p)."""
     return np.concatenate([x.reshape(*x.shape[:-2], -1) for x in matrices], axis=-1)
 
 
@@ -161,10 +167,7 @@ class PackedHeads:
         return (self.heads.sums(count),)
 
     def slope(self, sums: tuple[Array, ...]) -> Array:
-        total = self.heads.total(sums[0])
-        if not self.encoder.factored:
-            return total
-        return self.encoder.slope(self.parameters, *SoftmaxAttention().matrices(total, self.dimension))
+        return self.encoder.slope(self.parameters, self.heads.total(sums[0]), self.dimension)
 
     def paired(self, sums: tuple[Array, ...]) -> Array:
         """``<V_j, sum_b p Z^T>``: f is linear in V."""
