@@ -79,7 +79,7 @@ class FeedForward(ByPacking):
         places = np.arange(self.n_parameters(dimension))
         rows = places[inner].reshape(self.hidden, -1), places[outer].reshape(dimension, self.hidden).T
         order = np.concatenate(rows, axis=1)
-        return PackedNeurons(self, dimension, parameters, InRegisters.of(parameters, weights, order, BLOCK))
+        return PackedNeurons(self, dimension, InRegisters.of(parameters, weights, order, BLOCK))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,6 @@ class PackedNeurons:
 
     encoder: FeedForward
     dimension: int
-    parameters: Array
     neurons: InRegisters
 
     def _given(self, l: int) -> tuple[Any, ...]:
@@ -139,5 +138,5 @@ class PackedNeurons:
     def paired(self, sums: tuple[Array, ...]) -> Array:
         """``<W_2, sum_b p act(U)^T>``: h is linear in W_2."""
         W_2 = self.encoder.groups(self.dimension)["W_2"]
-        out: Array = np.einsum("smi,smi->sm", self.parameters[..., W_2], self.slope(sums)[..., W_2])
+        out: Array = np.einsum("smi,smi->sm", self.neurons.points[..., W_2], self.slope(sums)[..., W_2])
         return out

@@ -54,8 +54,8 @@ class InRegisters:
 
         (S, M, _), (parts, k), lanes = points.shape, order.shape, n_lanes(points.dtype)
         registers = aligned_empty((S, -(-M * parts // lanes) * (k + 1), lanes), points.dtype)
-        given = (frozen(np.ascontiguousarray(x)) for x in (points, weights))  # as measures have them: compiled once
-        pack(*given, order, block, registers)
+        given = np.ascontiguousarray(points), np.ascontiguousarray(weights, np.float64)
+        pack(*map(frozen, given), order, block, registers)  # as measures have them: compiled once for a precision
         return cls(points, order, block, registers)
 
     def sums(self, count: int) -> Array:

@@ -304,15 +304,12 @@ class TransformerObjective(Energy):
             if targets is packed:
                 self._adjoint(packed, states, cotangent, own)
                 return
-            moved = [block for block in packed if packed[block] is not targets[block]]
-            unused = {block: zeroed(packed[block].sums(1), 0) for block in moved}
+            unused = {block: zeroed(particles.sums(1), 0) for block, particles in packed.items()}
 
             def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
                 block, l = stage.block, stage.slice
                 if block not in packed:
                     return None
-                if block not in unused:
-                    return packed[block].vjp(l, state, k, own[block], columns, wanted)
                 targets[block].vjp(l, state, k, own[block], columns, wanted=False)
                 return packed[block].vjp(l, state, k, unused[block], columns, wanted) if wanted else None
 

@@ -148,10 +148,8 @@ class _Tile:
         builder = self.builder
         down, right = self.steps(A.down, self.n_rows), self.steps(B.right, self.n_columns)
         sums = self.map(lambda value: _variable(builder, value), start)
-        left, above = (
-            _variable(builder, A.address(self.row, INT(0))),
-            _variable(builder, B.address(INT(0), self.column)),
-        )
+        left = _variable(builder, A.address(self.row, INT(0)))
+        above = _variable(builder, B.address(INT(0), self.column))
         with _repeat(builder, A.columns):
             a, b = builder.load(left), builder.load(above)
             xs = [B.load(builder.gep(b, [offset])) for offset in right]
