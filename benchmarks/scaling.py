@@ -46,7 +46,7 @@ def problem(B: int, L: int, M: int, dtype: str, D: int = 6, n: int = 11) -> Call
 
 def measure(size: dict[str, int], centre: dict[str, int], dtype: str, turns: int) -> dict[str, float]:
     """Medians over turns: nanoseconds per B L M on one thread and two, their ratios to those of the centre, and the
-    speed-ups of both and of multiply-adds; and the peak of the memory."""
+    speed-ups of the point and of multiply-adds; and the peak of the memory, the centre's included."""
     import limits
     import numba
 
@@ -143,22 +143,23 @@ def main() -> None:
         print(json.dumps(measure(*json.loads(options.one))))
         return
     centre = {"B": 64, "L": 4, "M": 32} if options.quick else CENTRE
-    ratios: dict[str, list[float]] = {"ratio_1": [], "ratio_2": []}
+    figures: dict[str, list[float]] = {"ratio_1": [], "ratio_2": [], "speed_up": []}
     columns = ("1 thread", "to the centre", "2 threads", "to the centre", "speed-up", "that of multiply-adds", "GB")
     print("| B | L | M | ns per B L M, " + " | ".join(columns) + " |\n|" + " --- |" * 10)
     for name, values in (QUICK if options.quick else RANGES).items():
         for value in values:
             size = centre | {name: value}
             point = elsewhere(size, centre, options.dtype, 5)
-            for key, seen in ratios.items():
+            for key, seen in figures.items():
                 seen.append(point[key])
             cells = [*map(str, size.values())]
             for threads in (1, 2):
                 cells += [f"{point[f'cost_{threads}']:.0f}", f"{point[f'ratio_{threads}']:.2f}"]
             cells += [f"{point[key]:.2f}" for key in ("speed_up", "limit", "gigabytes")]
             print("| " + " | ".join(cells) + " |", flush=True)
-    for threads, seen in zip(("1 thread", "2 threads"), ratios.values()):
-        print(f"{threads}: from {min(seen):.2f} to {max(seen):.2f} times the cost at the centre")
+    names = ("to the centre, 1 thread", "to the centre, 2 threads", "speed-up")
+    for name, seen in zip(names, figures.values()):
+        print(f"{name}: from {min(seen):.2f} to {max(seen):.2f}, median {statistics.median(seen):.2f}")
     if not options.quick:
         large = {"D": 11, "n": 21, "B": 512, "L": 32, "M": 512}
         point = elsewhere(large, centre, options.dtype, 1)
