@@ -167,10 +167,10 @@ def test_single_precision(scheme: str, steps: dict[str, float], small: Problem) 
 @pytest.mark.parametrize(
     ("attempt", "message"),
     [
-        (lambda: JKO(check_every=-1), "check_every must be an integer >= 0, got -1"),
-        (lambda: BDF2(max_iter=0), "max_iter must be an integer >= 1, got 0"),
-        (lambda: Midpoint(memory=2.5), "memory must be an integer >= 1, got 2.5"),  # type: ignore[arg-type]
-        (lambda: AVF(max_iter=True), "max_iter must be an integer >= 1, got True"),
+        (lambda: JKO(check_every=-1), "check_every must be a non-negative integer, got -1"),
+        (lambda: BDF2(max_iter=0), "max_iter must be a positive integer, got 0"),
+        (lambda: Midpoint(memory=2.5), "memory must be a positive integer, got 2.5"),  # type: ignore[arg-type]
+        (lambda: AVF(max_iter=True), "max_iter must be a positive integer, got True"),
         (lambda: scheme_of("jko", order=2), "scheme 'jko' has no option 'order'; its options are max_iter, memory, ch"),
     ],
 )

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from wflow.errors import InputError, check_nonnegative, check_positive
+from wflow.checks import check_nonnegative, check_positive
+from wflow.errors import InputError
 from wflow.schemes.scheme import Flow, Point, Scheme, Trial, rises
 
 

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.errors import InputError
+from wflow.checks import check_choice, check_integer
 
 Array = NDArray[Any]
 
@@ -222,8 +222,4 @@ def depth_rule(name: str, layers: int) -> DepthRule:
     InputError
         For another name, or unless ``layers`` is a positive integer.
     """
-    if name not in DEPTH_RULES:
-        raise InputError(f"depth must be one of {', '.join(DEPTH_RULES)}, got {name!r}")
-    if not isinstance(layers, (int, np.integer)) or isinstance(layers, bool) or layers < 1:
-        raise InputError(f"layers must be a positive integer, got {layers!r}")
-    return DEPTH_RULES[name](int(layers))
+    return DEPTH_RULES[check_choice("depth", name, DEPTH_RULES)](check_integer("layers", layers))

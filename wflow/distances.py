@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.errors import InputError, SolveError, check_array
+from wflow.checks import check_array
+from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure, Particles
 
 Array = NDArray[Any]

@@ -33,8 +33,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from wflow.checks import check_array, check_positive, check_rng, is_integer
 from wflow.encoders import FeedForward, SoftmaxAttention
-from wflow.errors import InputError, check_array, check_positive
+from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
 
@@ -150,7 +151,7 @@ class Law:
             raise InputError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
         if dtype not in (np.float32, np.float64, float, "float32", "float64"):
             raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
-        generator = _generator(rng)
+        generator = check_rng(rng)
         parts, rule = self._parts(_layout(objective)), objective.rule
         widths = _widths(M, list(parts))
         if kind == "net" and np.ptp(rule.weights) > 1e-12:
@@ -510,22 +511,13 @@ def _checked_atoms(points: Any) -> Array:
     return array
 
 
-def _generator(rng: Any) -> np.random.Generator:
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if not isinstance(rng, (int, np.integer)) or isinstance(rng, bool) or rng < 0:
-        raise InputError(f"rng must be a seed >= 0 or a numpy Generator (np.random.default_rng(0)), got {rng!r}")
-    return np.random.default_rng(rng)
-
-
 def _widths(M: Any, blocks: list[str]) -> dict[str, int | None]:
     """The number of particles by block; None for all atoms."""
     widths = dict(M) if isinstance(M, Mapping) else dict.fromkeys(blocks, M)
     if set(widths) != set(blocks):
         raise InputError(f"M must be an integer or name the blocks {', '.join(blocks)}, got {M!r}")
     for width in widths.values():
-        integer = isinstance(width, (int, np.integer)) and not isinstance(width, bool)
-        if width is not None and (not integer or width < 1):
+        if width is not None and (not is_integer(width) or width < 1):
             raise InputError(f"M must be a positive integer, or None to take all atoms, got {M!r}")
     return {block: widths[block] for block in blocks}
 

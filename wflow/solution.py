@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.errors import InputError, check_array, check_positive
+from wflow.checks import check_array, check_integer, check_positive
+from wflow.errors import InputError
 
 #: The scalar series of every run, with the words that files and figures use.
 SERIES: Mapping[str, str] = {
@@ -90,8 +91,8 @@ class SaveAt:
             raise InputError(f"SaveAt takes exactly one of every, tau and steps, got {' and '.join(given) or 'none'}")
         if self.every is not None:
             check_positive("every", self.every)
-        if self.steps is not None and (not isinstance(self.steps, (int, np.integer)) or self.steps < 1):
-            raise InputError(f"steps must be a positive integer, got {self.steps!r}")
+        if self.steps is not None:
+            object.__setattr__(self, "steps", check_integer("steps", self.steps))
         if self.tau is not None:
             times = check_array("SaveAt tau", self.tau, 1, "(frames,)").astype(np.float64)
             if (np.diff(times) <= 0).any():

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from wflow.checks import check_nonnegative, check_seed
 from wflow.controllers import Adaptive, Controller, Fixed, Verdict
 from wflow.energies.energy import Energy
-from wflow.errors import InputError, SolveError, check_nonnegative
+from wflow.errors import InputError, SolveError
 from wflow.measures import Measure
 from wflow.schemes import Flow, ParticleScheme, Point, Scheme, Trial, options_of, scheme_of
 from wflow.session import Bar, Interrupted, compile_clock, signals
@@ -127,7 +128,7 @@ def solve(
     if save is not None and not isinstance(save, SaveAt):
         raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
     observers = _check_observers(observe or {}, energy)
-    seed = _seed(rng)
+    seed = None if rng is None else check_seed(rng)
     flow = _open(chosen, controller, energy, rho0, seed)
     config = {
         "tau_range": [start, end],
@@ -242,14 +243,6 @@ def _open(scheme: Scheme, controller: Controller, energy: Energy, rho0: Measure,
         flow = ParticleScheme.flow(scheme, energy, rho0, seed)  # type: ignore[arg-type]
     flow.wants_error = getattr(controller, "wants_error", True)
     return flow
-
-
-def _seed(rng: Any) -> int | None:
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(2**63))
-    if rng is not None and (not isinstance(rng, (int, np.integer)) or isinstance(rng, bool) or rng < 0):
-        raise InputError(f"rng must be a seed >= 0 or a numpy Generator (np.random.default_rng(0)), got {rng!r}")
-    return None if rng is None else int(rng)
 
 
 class _Run:

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_integer, check_rng
 from wflow.datasets.dataset import Dataset
-from wflow.datasets.in_context import check_count, check_rng, regression_prompts
+from wflow.datasets.in_context import regression_prompts
 from wflow.errors import InputError
 
 
@@ -72,8 +73,8 @@ def diabetes(
     >>> data.tokens.shape
     (100, 6, 21)
     """
-    n_prompts = check_count("n_prompts", n_prompts)
-    n_tokens = check_count("context", context) + 1
+    n_prompts = check_integer("n_prompts", n_prompts)
+    n_tokens = check_integer("context", context) + 1
     generator = check_rng(rng)
     x, y, names = _table()
     x = x[:, _columns(features, names)]

@@ -13,8 +13,8 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_rng
 from wflow.datasets.dataset import Dataset
-from wflow.datasets.in_context import check_rng
 from wflow.errors import InputError
 
 _SIDE = 8

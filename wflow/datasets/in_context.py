@@ -4,15 +4,14 @@ from __future__ import annotations
 
 __all__ = ["in_context_regression"]
 
-import operator
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_boolean, check_choice, check_integer, check_nonnegative, check_rng
 from wflow.datasets.dataset import Dataset
-from wflow.errors import InputError
 
 Floats = NDArray[np.float64]
 
@@ -102,18 +101,13 @@ def in_context_regression(
     array([[1., 1., 1., 1., 1., 1.],
            [0., 0., 0., 0., 0., 1.]])
     """
-    n_prompts = check_count("n_prompts", n_prompts)
-    dimension = check_count("dimension", dimension)
-    n_tokens = check_count("context", context) + 1
-    width = check_count("width", width)
+    n_prompts = check_integer("n_prompts", n_prompts)
+    dimension = check_integer("dimension", dimension)
+    n_tokens = check_integer("context", context) + 1
+    width = check_integer("width", width)
     generator = check_rng(rng)
-    real = isinstance(noise, (int, float, np.integer, np.floating)) and not isinstance(noise, bool)
-    if not real or not 0 <= noise < np.inf:
-        raise InputError(f"noise must be a finite number, zero or positive, got {noise!r:.80}")
-    if not isinstance(positions, bool):
-        raise InputError(f"positions must be True or False, got {positions!r:.80}")
-    if teacher not in ("linear", "tanh", "relu"):
-        raise InputError(f"teacher must be 'linear', 'tanh' or 'relu', got {teacher!r:.80}")
+    noise, positions = check_nonnegative("noise", noise), check_boolean("positions", positions)
+    check_choice("teacher", teacher, ("linear", *_NETWORKS))
     x = generator.standard_normal((n_prompts, dimension, n_tokens))
     if teacher == "linear":
         beta = generator.standard_normal((n_prompts, 1, dimension)) / np.sqrt(dimension)
@@ -149,41 +143,3 @@ def regression_prompts(x: Floats, y: Floats, positions: bool, name: str) -> Data
         tokens[:, d + 1] = 1.0
         tokens[:, d + 2, -1] = 1.0
     return Dataset(tokens, y[:, -1], readout=(d, n_tokens - 1), name=name)
-
-
-def check_count(name: str, value: Any) -> int:
-    """Return ``value`` as an int, or raise :class:`InputError` unless it is a positive integer.
-
-    Examples
-    --------
-    >>> check_count("context", 0)
-    Traceback (most recent call last):
-    wflow.errors.InputError: context must be a positive integer, got 0
-    """
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 1:
-        raise InputError(f"{name} must be a positive integer, got {value!r:.80}")
-    return number
-
-
-def check_rng(rng: Any) -> np.random.Generator:
-    """Return the generator, or the generator of an integer seed; raise :class:`InputError` for anything else.
-
-    Examples
-    --------
-    >>> check_rng(None)
-    Traceback (most recent call last):
-    wflow.errors.InputError: rng must be a numpy.random.Generator or a seed (an integer, zero or positive), \
-got None; pass for example numpy.random.default_rng(0)
-    """
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
-        return np.random.default_rng(int(rng))
-    raise InputError(
-        "rng must be a numpy.random.Generator or a seed (an integer, zero or positive), "
-        f"got {rng!r:.80}; pass for example numpy.random.default_rng(0)"
-    )

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_positive
 from wflow.energies.energy import Energy, Evaluation
 from wflow.energies.internal import Entropy, InternalEnergy, PorousMedium
-from wflow.errors import InputError, check_positive
+from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.grid import Box, check_box, check_cells
 

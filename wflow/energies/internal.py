@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_positive
 from wflow.energies.energy import Energy, Evaluation, Linearisation
-from wflow.errors import InputError, check_positive
+from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 
 Array = NDArray[Any]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wflow.checks import check_array, check_nonnegative
 from wflow.datasets.dataset import Dataset
 from wflow.depth import Cut, DepthRule, depth_rule
 from wflow.depth import Evaluation as Stage
@@ -19,7 +20,7 @@ from wflow.encoders.protocol import Packed, pack, packs, zeroed
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
 from wflow.energies.internal import Entropy
 from wflow.energies.passes import Passes, States
-from wflow.errors import InputError, check_array, check_nonnegative
+from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
 
 Array = NDArray[Any]

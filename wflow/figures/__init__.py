@@ -41,13 +41,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from wflow.checks import check_choice
 from wflow.figures.cloud import clouds
 from wflow.figures.densities import density
 from wflow.figures.movie import animate
 from wflow.figures.prediction import predictions
 from wflow.figures.profile import depth
 from wflow.figures.series import energy
-from wflow.figures.style import DOUBLE, PALETTE, SINGLE, check_choice, save
+from wflow.figures.style import DOUBLE, PALETTE, SINGLE, save
 from wflow.solution import Solution
 
 #: The figures by name, as ``wflow figure`` takes them.

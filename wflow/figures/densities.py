@@ -16,6 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 
+from wflow.checks import check_choice, is_integer
 from wflow.errors import InputError
 from wflow.figures.style import (
     DOUBLE,
@@ -24,7 +25,6 @@ from wflow.figures.style import (
     SINGLE,
     Array,
     at_tau,
-    check_choice,
     choose_frames,
     laid_out,
     number,
@@ -301,7 +301,7 @@ def _choose_slices(count: int, slices: int | Sequence[int]) -> list[int]:
         if not len(slices) or min(slices) < -count or max(slices) >= count:
             raise InputError(f"slices must be among the {count} depth slices, counted from 0, got {list(slices)!r}")
         return [int(l) % count for l in slices]
-    if slices < 1:
+    if not is_integer(slices) or slices < 1:
         raise InputError(f"slices must be a positive number of depth slices or a list of them, got {slices!r}")
     if slices == 1:
         return [count // 2]

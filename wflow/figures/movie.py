@@ -14,10 +14,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wflow.checks import check_choice, check_integer
 from wflow.errors import InputError
 from wflow.figures.cloud import View, depth_bar
 from wflow.figures.densities import Panel, companions, map_bar, panels_of
-from wflow.figures.style import DOUBLE, SINGLE, check_choice, check_target, laid_out, style, writing
+from wflow.figures.style import DOUBLE, SINGLE, check_target, laid_out, style, writing
 from wflow.measures import Grid, Particles
 from wflow.solution import Solution
 
@@ -56,10 +57,7 @@ def animate(
         Pictures a second.
     """
     target = check_target("an animation", path, (".gif", ".mp4"))
-    for name, value in (("frames", frames), ("fps", fps)):
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise InputError(f"{name} must be a positive integer, got {value!r}")
-    writer = _writer(target, int(fps))
+    frames, writer = check_integer("frames", frames), _writer(target, check_integer("fps", fps))
     times = np.linspace(solution.frame_tau[0], solution.frame_tau[-1], min(frames, solution.n_frames))
     chosen = [int(np.abs(solution.frame_tau - tau).argmin()) for tau in times]
     taus, measures = [float(solution.frame_tau[i]) for i in chosen], [solution.measure(i) for i in chosen]

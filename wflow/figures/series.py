@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wflow.checks import check_choice
 from wflow.errors import InputError
-from wflow.figures.style import DASHES, PALETTE, SINGLE, Array, check_choice, laid_out, log_axis, style
+from wflow.figures.style import DASHES, PALETTE, SINGLE, Array, laid_out, log_axis, style
 from wflow.solution import Solution
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -19,6 +19,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from wflow._version import __version__
+from wflow.checks import is_integer
 from wflow.errors import InputError
 from wflow.solution import Solution
 
@@ -102,13 +103,6 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
-def check_choice(what: str, value: Any, valid: Iterable[str]) -> None:
-    if value not in (names := list(valid)):
-        close = difflib.get_close_matches(str(value), names, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"{what} must be one of {', '.join(names) or 'none at all'}, got {value!r}{hint}")
-
-
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
     """Frame numbers from 0: at equal distances along the curve, or the given ones after checks."""
     n = solution.n_frames
@@ -116,7 +110,7 @@ def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
         if not len(frames) or min(frames) < -n or max(frames) >= n:
             raise InputError(f"frames must be among the {n} frames, counted from 0, got {list(frames)!r}")
         return [int(i) % n for i in frames]
-    if frames < 1:
+    if not is_integer(frames) or frames < 1:
         raise InputError(f"frames must be a positive number of frames or a list of them, got {frames!r}")
     speed = np.sqrt(np.nan_to_num(solution.dissipation))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(solution.tau))])

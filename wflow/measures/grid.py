@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.errors import InputError, check_array
+from wflow.checks import check_array, is_integer
+from wflow.errors import InputError
 from wflow.measures.measure import Measure
 from wflow.measures.particles import Particles
 
@@ -212,7 +213,7 @@ def check_box(block: str, intervals: Any) -> tuple[tuple[float, float], ...]:
 
 def check_cells(block: str, cells: Any, p: int) -> tuple[int, ...]:
     """The numbers of cells along the p axes of a block, or an :class:`InputError`."""
-    given = [cells] * p if isinstance(cells, (int, np.integer)) else list(cells)
-    if len(given) != p or any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 3 for n in given):
+    given = [cells] * p if is_integer(cells) else list(cells)
+    if len(given) != p or any(not is_integer(n) or n < 3 for n in given):
         raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {cells!r}")
     return tuple(int(n) for n in given)

@@ -15,7 +15,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.errors import InputError, check_array
+from wflow.checks import check_array
+from wflow.errors import InputError
 
 Array = NDArray[Any]
 

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.errors import InputError, check_array
+from wflow.checks import check_array
+from wflow.errors import InputError
 from wflow.measures.measure import Measure, frozen
 
 Array = NDArray[Any]

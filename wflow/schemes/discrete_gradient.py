@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.errors import check_count
+from wflow.checks import check_integer
 from wflow.schemes.adams import adams_moulton_error, past
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
@@ -58,7 +58,7 @@ class DiscreteGradient(ParticleScheme):
     stability = np.inf
 
     def __post_init__(self) -> None:
-        check_count("max_iter", self.max_iter)
+        check_integer("max_iter", self.max_iter)
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
         """One step of size h."""

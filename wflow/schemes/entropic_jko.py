@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_positive
 from wflow.energies import Energy
-from wflow.errors import InputError, SolveError, check_positive
+from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
 from wflow.schemes.kernel import convolve, extrapolated, gaussian_matrix

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_integer
 from wflow.distances import conditional_w2
-from wflow.errors import check_count
 from wflow.schemes.proximal import Proximal
 from wflow.schemes.scheme import Flow, Point
 
@@ -59,7 +59,7 @@ class JKO(Proximal):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("check_every", self.check_every, least=0)
+        check_integer("check_every", self.check_every, least=0)
 
     def advance(self, flow: Flow, point: Point, h: float) -> tuple[Point, float | None, Mapping[str, int]]:
         """The minimiser, its distance to a step of order 2, and the test of the assignment."""

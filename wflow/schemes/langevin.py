@@ -16,9 +16,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_positive
 from wflow.energies import Entropy
 from wflow.energies.energy import Energy
-from wflow.errors import InputError, check_positive
+from wflow.errors import InputError
 from wflow.measures import Particles
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.errors import check_count
+from wflow.checks import check_integer
 from wflow.schemes.minimise import NoMinimum, prox
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
 
@@ -41,8 +41,8 @@ class Proximal(ParticleScheme):
     stability = np.inf
 
     def __post_init__(self) -> None:
-        check_count("max_iter", self.max_iter)
-        check_count("memory", self.memory)
+        check_integer("max_iter", self.max_iter)
+        check_integer("memory", self.memory)
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
         """One step of size h; a failed minimisation is a failure of the trial."""

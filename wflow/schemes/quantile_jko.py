@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_integer
 from wflow.energies import Entropy, PorousMedium
 from wflow.energies.energy import Energy
-from wflow.errors import InputError, check_count
+from wflow.errors import InputError
 from wflow.measures import Particles
 from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
 
@@ -124,7 +125,7 @@ class QuantileJKO(ParticleScheme):
     internals: ClassVar[tuple[type, ...]] = (NoneType, Entropy, PorousMedium)
 
     def __post_init__(self) -> None:
-        check_count("max_inner", self.max_inner)
+        check_integer("max_inner", self.max_inner)
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of sorted values, after the checks."""
