@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from wflow import Dataset, FeedForward, InputError, Particles, SoftmaxAttention, TransformerObjective
+from wflow.encoders import Group
 from wflow.initial import KINDS, Law, atoms, ball, gaussian, product
 
 
@@ -164,12 +165,13 @@ def test_scalings_of_feedforward(feedforward: Any, fan_in: dict[str, int], name:
     check_scaling(x, feedforward.groups(5), fan_in, gain)
 
 
-def check_scaling(x: Any, groups: dict[str, slice], fan_in: dict[str, int], gain: float) -> None:
+def check_scaling(x: Any, groups: dict[str, Group], fan_in: dict[str, int], gain: float) -> None:
     assert list(groups) == list(fan_in)
-    covered = np.concatenate([np.arange(x.shape[2])[place] for place in groups.values()])
+    covered = np.concatenate([np.arange(x.shape[2])[group.place] for group in groups.values()])
     assert_array_equal(covered, np.arange(x.shape[2]))
-    for name, place in groups.items():
-        part = x[..., place]
+    for name, group in groups.items():
+        part = x[..., group.place]
+        assert group.fan_in == fan_in[name]
         assert part.var() == pytest.approx(gain / fan_in[name], rel=5 * math.sqrt(2 / part.size))
 
 
@@ -178,8 +180,8 @@ def test_groups_are_where_the_matrices_are() -> None:
     for head in (SoftmaxAttention(), SoftmaxAttention(factored=True, rank=2)):
         groups, p = head.groups(3), head.n_parameters(3)
         theta = np.zeros((1, p))
-        for i, place in enumerate(groups.values()):
-            theta[:, place] = i + 1
+        for i, group in enumerate(groups.values()):
+            theta[:, group.place] = i + 1
         if head.factored:
             values = [np.unique(part).tolist() for part in head._factors(theta, 3)]
         else:
@@ -187,7 +189,7 @@ def test_groups_are_where_the_matrices_are() -> None:
         assert values == [[i + 1] for i in range(len(groups))]
     neuron, tokens = FeedForward("sigmoid", hidden=2, bias=True), np.random.default_rng(0).standard_normal((2, 3, 4))
     w = np.zeros((1, neuron.n_parameters(3)))
-    w[:, neuron.groups(3)["W_2"]] = 1
+    w[:, neuron.groups(3)["W_2"].place] = 1
     np.testing.assert_array_equal(neuron.mean(tokens, w, np.ones(1)), np.ones((2, 3, 4)))  # two halves
     np.testing.assert_array_equal(neuron.mean(tokens, 1 - w, np.ones(1)), 0)
 

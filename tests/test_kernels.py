@@ -12,15 +12,11 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from conftest import random_data, random_measure
 from scipy.special import erf as erf_
 
 import wflow
 from validation.transformer import ACTIVATIONS
-from wflow.depth import DEPTH_RULES, Cut
-from wflow.encoders.layout import InRegisters, aligned_empty
-from wflow.encoders.protocol import zeroed
-from wflow.energies.passes import Passes
+from wflow.encoders.compiled import Compiled, Packed, aligned_empty
 from wflow.kernels.lanes import erf, exp, expm1, log1p, n_lanes, tanh
 from wflow.kernels.matrices import at, put, space
 
@@ -145,24 +141,6 @@ def test_vanishing_activations_keep_their_digits(dtype: Any) -> None:
             assert (np.abs(ours - theirs) / np.abs(theirs)).max() < 6 * np.finfo(dtype).eps
 
 
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_results_do_not_depend_on_the_number_of_threads(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    objective = wflow.TransformerObjective(
-        random_data(rng, 70, 4, 5), wflow.SoftmaxAttention(), wflow.FeedForward("gelu"), 0.1, layers=2
-    )
-    rho = random_measure(objective, {"theta": 60, "w": 75}, rng, dtype)
-    assert len(objective._groups(rho, 70)) > 1
-    results = []
-    for threads in (1, 2):
-        monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
-        results.append(objective.evaluate(rho))
-    assert results[0].value == results[1].value
-    for block in rho.blocks:
-        assert (results[0].velocity[block] == results[1].velocity[block]).all()
-
-
 PROGRAM = """
 import sys
 import numpy as np
@@ -219,29 +197,6 @@ def test_an_overflow_names_its_place() -> None:
     assert "the tokens of prompt 1 are inf at state 4 of 4 in depth, row 0, column 2" in str(failure.value)
 
 
-@pytest.mark.parametrize("depth", DEPTH_RULES)
-@pytest.mark.parametrize("blocks", ["theta", "w", "theta w"])
-@pytest.mark.parametrize("columns", [[5], [0, 3]])
-def test_tokens_that_nothing_reads_may_be_left_out(depth: str, blocks: str, columns: list[int]) -> None:
-    rng = np.random.default_rng(2)
-    encoders = {"theta": ("attention", wflow.SoftmaxAttention()), "w": ("feedforward", wflow.FeedForward("tanh"))}
-    readout = np.zeros((2, 3, 6))
-    readout[:, :, columns] = rng.standard_normal((2, 3, len(columns)))
-    data = wflow.Dataset(rng.standard_normal((7, 3, 6)), rng.standard_normal((7, 2)), readout)
-    chosen = dict(encoders[block] for block in blocks.split())
-    objective = wflow.TransformerObjective(data, **chosen, weight_decay=0.1, depth=depth, layers=3)
-    rho = random_measure(objective, {"theta": 9, "w": 11}, rng, np.float64, True)
-    short, cut = objective.evaluate(rho), objective._cut
-    assert cut.narrow[-1] and (not cut.narrow[0] or blocks == "w")
-    objective._cut = Cut((False,) * len(cut.narrow), cut.columns, cut.n_tokens)
-    objective._readout = readout.reshape(2, -1)
-    objective._passes = Passes(objective.rule, objective._cut, set(objective.encoders))
-    long = objective.evaluate(rho)
-    assert short.value == pytest.approx(long.value, rel=1e-14)
-    for block in rho.blocks:
-        np.testing.assert_allclose(short.velocity[block], long.velocity[block], rtol=1e-11, atol=1e-14)
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("size", [(1, 1, 1), (3, 2, 5), (2, 6, 11), (5, 1, 40), (40, 3, 2), (2, 17, 23)])
 def test_kernels_stay_in_their_workspace(size: tuple[int, int, int], dtype: Any, monkeypatch: Any) -> None:
@@ -254,36 +209,34 @@ def test_kernels_stay_in_their_workspace(size: tuple[int, int, int], dtype: Any,
         given.append(memory[registers:])
         return memory[:registers]
 
-    for module in (wflow.encoders.attention, wflow.encoders.feedforward):
-        monkeypatch.setattr(module, "workspace", guarded)
+    monkeypatch.setattr(wflow.encoders.compiled, "workspace", guarded)
     rng = np.random.default_rng(0)
-    D, n = size[1:]
-    tokens = rng.standard_normal(size).astype(dtype)
+    B, D, n = size
+    readouts = [np.ones((1, D, n)), np.zeros((1, D, n))]
+    readouts[1][:, :, ::2] = 1
     for encoder in (wflow.SoftmaxAttention(), wflow.FeedForward("relu"), wflow.FeedForward("relu", 2, bias=True)):
-        theta = rng.standard_normal((1, 19, encoder.n_parameters(D))).astype(dtype)
-        particles = encoder.packed(theta, np.full((1, 19), 1 / 19), D)
-        for columns in (None, np.arange(n)[::2]):
-            out = particles.mean(0, tokens, columns)
-            particles.vjp(0, tokens, out, zeroed(particles.sums(1), 0), columns)
-    assert len(given) == 12 and all((guard == 7).all() for guard in given)
+        for readout in readouts:
+            data = wflow.Dataset(rng.standard_normal(size), rng.standard_normal((B, 1)), readout)
+            objective = wflow.TransformerObjective(data, encoder, layers=1)
+            theta = rng.standard_normal((1, 19, encoder.n_parameters(D))).astype(dtype)
+            objective.evaluate(wflow.Particles(theta=theta))
+    assert len(given) >= 12 and all((guard == 7).all() for guard in given)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(("width", "parts", "k", "block"), [(1, 1, 1, 1), (19, 1, 5, 1), (33, 2, 4, 6), (100, 3, 2, 6)])
 def test_packing_and_back(width: int, parts: int, k: int, block: int, dtype: Any) -> None:
-    """Every number lies in one place: what is packed comes back, what is not there is zero, and groups are added."""
+    """Every number lies in one place: what is packed comes back, and what is not there is zero."""
     rng, S = np.random.default_rng(0), 2
     points, weights = rng.standard_normal((S, width, parts * k)).astype(dtype), rng.random((S, width))
     order = rng.permutation(parts * k).reshape(parts, k)
-    packed = InRegisters.of(points, weights, order, block)
+    packed = Packed.of(Compiled("attention", (0, 0), order, block, slice(0, k)), points, weights)
     n_lanes_used = -(-width * parts // n_lanes(dtype)) * n_lanes(dtype)
     assert packed.registers.size == S * n_lanes_used * (k + 1)
     expected = np.concatenate([points.ravel(), np.repeat(weights.astype(dtype), parts)])
     inside = packed.registers[packed.registers != 0]
     np.testing.assert_array_equal(np.sort(inside), np.sort(expected))
-    sums = packed.sums(3)
-    sums[...] = np.arange(1, 4).reshape(3, 1, 1, 1) * packed.registers
-    np.testing.assert_allclose(packed.total(sums), 6 * points, rtol=4 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(packed.gradient(packed.registers), points)
 
 
 def test_large_scores_do_not_overflow() -> None:

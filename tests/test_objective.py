@@ -13,8 +13,8 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from wflow import Dataset, FeedForward, Particles, SoftmaxAttention, TransformerObjective
-from wflow.depth import DEPTH_RULES
 from wflow.encoders import ACTIVATIONS, Encoder, pairing
+from wflow.network import DEPTH_RULES
 from wflow.problems import ConstantEncoder, FrozenRowEncoder, ScalingEncoder, SineEncoder
 
 Array = NDArray[Any]

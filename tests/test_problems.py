@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from wflow import Dataset, FeedForward, InputError, Particles, SoftmaxAttention, TransformerObjective, solve
-from wflow.depth import DEPTH_RULES, depth_rule
 from wflow.encoders import ACTIVATIONS
+from wflow.network import DEPTH_RULES, depth_rule
 from wflow.problems import (
     PROBLEMS,
     Problem,

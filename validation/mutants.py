@@ -45,8 +45,8 @@ class Mutant:
     new: str
 
 
-OBJECTIVE, DEPTH, PROXIMAL = "wflow/energies/transformer.py", "wflow/depth.py", "wflow/schemes/proximal.py"
-HEADS, PACKING = "wflow/encoders/attention.py", "wflow/kernels/packing.py"
+OBJECTIVE, NETWORK, DEPTH = "wflow/energies/transformer.py", "wflow/network/batches.py", "wflow/network/rules.py"
+HEADS, COMPILED, PROXIMAL = "wflow/encoders/attention.py", "wflow/encoders/compiled.py", "wflow/schemes/proximal.py"
 ATTENTION, NEURONS = "wflow/kernels/attention.py", "wflow/kernels/feedforward.py"
 
 MUTANTS = (
@@ -65,9 +65,9 @@ MUTANTS = (
     ),
     Mutant(
         "head-weights-ignored",
-        HEADS,
-        "InRegisters.of(matrices, weights, order, block=1)",
-        "InRegisters.of(matrices, 0 * weights + 1 / weights.shape[-1], order, block=1)",
+        COMPILED,
+        "frozen(np.ascontiguousarray(weights, np.float64))",
+        "frozen(np.full(weights.shape, 1 / weights.shape[-1]))",
     ),
     Mutant(
         "token-adjoint-transposed",
@@ -100,8 +100,8 @@ MUTANTS = (
     Mutant(
         "one-target-in-the-adjoint",
         "wflow/kernels/depth.py",
-        "for t in range(last_target[e - 1] if e > 0 else 0, last_target[e])",
-        "for t in range(last_target[e] - 1, last_target[e])",
+        "for t in range(last_target[e - 1] if e > 0 else 0, last_target[e]):",
+        "for t in range(last_target[e] - 1, last_target[e]):",
     ),
     Mutant(
         "rk4-nodes-as-trapezoids",
@@ -112,8 +112,8 @@ MUTANTS = (
     Mutant(
         "rk4-stage-weights",
         DEPTH,
-        "_pair(2 * l, (start + 1, step / 2), (end, step / 6))",
-        "_pair(2 * l, (start + 1, step / 2), (end, step / 5))",
+        "_pair(2 * l, start, (start + 1, step / 2), (end, step / 6))",
+        "_pair(2 * l, start, (start + 1, step / 2), (end, step / 5))",
     ),
     Mutant(
         "velocity-without-depth-weights",
@@ -130,16 +130,16 @@ MUTANTS = (
     Mutant(
         "energy-without-regulariser",
         OBJECTIVE,
-        "return Evaluation(risk + others, ",
+        "return Evaluation(risk + self._regulariser(rho), ",
         "return Evaluation(risk, ",
     ),
-    Mutant("residual-averaged-over-labels", OBJECTIVE, "(residual / len(tokens))", "(residual / labels.size)"),
-    Mutant("a-group-of-prompts-lost", PACKING, "for g in range(groups):", "for g in range(max(1, groups - 1)):"),
+    Mutant("residual-averaged-over-labels", NETWORK, "(residual / len(tokens)) @", "(residual / labels.size) @"),
+    Mutant("a-group-of-prompts-lost", NETWORK, "np.add(total, term, out=total)", "np.add(total, 0 * term, out=total)"),
     Mutant(
         "first-variation-without-depth-weights",
         OBJECTIVE,
-        "paired(sums[block]) / self.rule.weights[:, None] + decay",
-        "paired(sums[block]) + decay",
+        "paired[block] / self.rule.weights[:, None] + decay",
+        "paired[block] + decay",
     ),
     # Steps of particles
     Mutant("dopri5-coefficient", "wflow/schemes/dopri5.py", "9017 / 3168", "9107 / 3168"),

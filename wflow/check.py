@@ -185,9 +185,8 @@ def _sources(run: runfile.Run) -> list[Source]:
     config = run.resolved
     scheme = run.solve_arguments["scheme"]
     rule = config["objective"]["depth"]
-    depth_order = {"split-euler": 1.0, "midpoint": 2.0, "rk4-nodes": 4.0}[rule]
     L = config["objective"]["layers"]
-    sources = [Source("depth", depth_order, words=f"L = {L} -> {2 * L}, rule {rule}")]
+    sources = [Source("depth", run.objective.rule.order, words=f"L = {L} -> {2 * L}, rule {rule}")]
     if isinstance(run.rho0, Grid):
         sources.append(Source("grid", 2.0, words="the cells of the grid halved"))
     elif config["initial"]["M"] is not None:

@@ -34,7 +34,6 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from wflow.checks import check_array, check_positive, check_rng, is_integer
-from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
@@ -528,16 +527,11 @@ def _layout(objective: TransformerObjective) -> Layout:
         raise InputError(f"expected a wflow.TransformerObjective to sample for, got {type(objective).__name__}")
     D, layout = objective.dataset.dimension, {}
     for block, p in objective.n_parameters.items():
-        encoder, fan_in = objective.encoders[block], np.full(p, np.nan)
-        places: dict[str, slice] = {}
-        columns: dict[str, int] = {}  # where they are not D
-        if isinstance(encoder, SoftmaxAttention):
-            places, columns = encoder.groups(D), {"W_O": encoder.rank or D}
-        elif isinstance(encoder, FeedForward):
-            places, columns = encoder.groups(D), {"W_1": D + encoder.bias, "W_2": encoder.hidden}
-        for name, place in places.items():
-            fan_in[place] = columns.get(name, D)
-        groups = {name: Group(name, place, fan_in[place]) for name, place in places.items()}
+        groups_of, fan_in = getattr(objective.encoders[block], "groups", None), np.full(p, np.nan)
+        places = {} if groups_of is None else groups_of(D)
+        for place, columns in places.values():
+            fan_in[place] = columns
+        groups = {name: Group(name, place, fan_in[place]) for name, (place, _) in places.items()}
         layout[block] = Group(block, slice(0, p), fan_in), groups
     return layout
 

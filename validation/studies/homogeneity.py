@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 import wflow
 from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_most, within
 from wflow.controllers import Fixed
-from wflow.encoders import ACTIVATIONS
+from wflow.encoders import ACTIVATIONS, Group
 from wflow.figures.style import DASHES, PALETTE
 
 Array = NDArray[np.float64]
@@ -74,8 +74,9 @@ class LinearAttention:
     def n_parameters(self, dimension: int) -> int:
         return 2 * dimension**2
 
-    def groups(self, dimension: int) -> dict[str, slice]:
-        return {"V": slice(0, dimension**2), "W": slice(dimension**2, 2 * dimension**2)}
+    def groups(self, dimension: int) -> dict[str, Group]:
+        size = dimension**2
+        return {"V": Group(slice(0, size), dimension), "W": Group(slice(size, 2 * size), dimension)}
 
     def _matrices(self, parameters: Array, Z: Array) -> tuple[Array, Array, Array]:
         V, W = parameters.reshape(-1, 2, 1, Z.shape[1], Z.shape[1]).swapaxes(0, 1)  # (M, 1, D, D)
@@ -107,8 +108,8 @@ class Through:
     def n_parameters(self, dimension: int) -> int:
         return int(self.base.n_parameters(dimension))
 
-    def groups(self, dimension: int) -> dict[str, slice]:
-        groups: dict[str, slice] = self.base.groups(dimension)
+    def groups(self, dimension: int) -> dict[str, Group]:
+        groups: dict[str, Group] = self.base.groups(dimension)
         return groups
 
     def _inside(self, parameters: Array, dimension: int) -> tuple[Array, slice]:
@@ -130,7 +131,7 @@ class Through:
 def outer_of(encoder: Any, dimension: int) -> slice:
     """Where the outer weights are."""
     groups = encoder.groups(dimension)
-    return groups["V"] if "V" in groups else groups["W_2"]
+    return groups["V" if "V" in groups else "W_2"].place
 
 
 def through(base: Any, name: str) -> Through:

@@ -1,11 +1,24 @@
 """Encoders: what a block does to the tokens.
 
-:class:`SoftmaxAttention` heads and :class:`FeedForward` particles are built in; any object with the methods of
-:class:`Encoder` serves as well.
+:data:`ENCODERS` lists those of wflow; any object with the methods of :class:`Encoder` serves as well.
 """
 
 from wflow.encoders.attention import SoftmaxAttention
+from wflow.encoders.compiled import Compiled, CompiledEncoder
 from wflow.encoders.feedforward import ACTIVATIONS, FeedForward
-from wflow.encoders.protocol import Encoder, pairing
+from wflow.encoders.protocol import Encoder, Group, pairing
 
-__all__ = ["ACTIVATIONS", "Encoder", "FeedForward", "SoftmaxAttention", "pairing"]
+__all__ = [
+    "ACTIVATIONS",
+    "ENCODERS",
+    "Compiled",
+    "CompiledEncoder",
+    "Encoder",
+    "FeedForward",
+    "Group",
+    "SoftmaxAttention",
+    "pairing",
+]
+
+#: The encoders of wflow by the names that files and run files use: the only list of them.
+ENCODERS: dict[str, type] = {"attention": SoftmaxAttention, "feedforward": FeedForward}

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.layout import InRegisters, plain, workspace
-from wflow.encoders.protocol import ByPacking
+from wflow.checks import check_boolean, check_integer
+from wflow.encoders.compiled import Compiled, CompiledEncoder
+from wflow.encoders.protocol import Group
 from wflow.errors import InputError
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class SoftmaxAttention(ByPacking):
+class SoftmaxAttention(CompiledEncoder):
     """Attention heads ``f(Z, theta) = V Z softmax_col(Z^T W Z)`` (Gao et al. 2024, section 2).
 
     Parameters
@@ -50,21 +51,24 @@ class SoftmaxAttention(ByPacking):
     rank: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "factored", check_boolean("factored", self.factored))
         if self.rank is not None:
             if not self.factored:
                 raise InputError(f"rank={self.rank!r} needs factored=True: the full form has no rank")
-            if not isinstance(self.rank, (int, np.integer)) or self.rank < 1:
-                raise InputError(f"rank must be a positive integer or None, got {self.rank!r}")
+            object.__setattr__(self, "rank", check_integer("rank", self.rank))
 
     def n_parameters(self, dimension: int) -> int:
         """2 D^2, or 4 r D in the factored form."""
         return 4 * (self.rank or dimension) * dimension if self.factored else 2 * dimension**2
 
-    def groups(self, dimension: int) -> dict[str, slice]:
-        """Where the matrices V, W (factored: W_V, W_O, W_K, W_Q) are among the p parameters."""
+    def groups(self, dimension: int) -> dict[str, Group]:
+        """The matrices V, W (factored: W_V, W_O, W_K, W_Q); fan-in D, of W_O the rank."""
         names = ("W_V", "W_O", "W_K", "W_Q") if self.factored else ("V", "W")
         size = self.n_parameters(dimension) // len(names)
-        return {name: slice(i * size, (i + 1) * size) for i, name in enumerate(names)}
+        fan_in = {"W_O": self.rank or dimension}
+        return {
+            name: Group(slice(i * size, (i + 1) * size), fan_in.get(name, dimension)) for i, name in enumerate(names)
+        }
 
     def _factors(self, parameters: Array, dimension: int) -> tuple[Array, Array, Array, Array]:
         """``W_V, W_O, W_K, W_Q`` of shapes (..., r, D), (..., D, r), (..., r, D), (..., r, D), as views."""
@@ -81,19 +85,29 @@ class SoftmaxAttention(ByPacking):
             return output @ value, key.swapaxes(-1, -2) @ query
         return _squares(parameters, dimension)
 
-    def packed(self, parameters: Array, weights: Array, dimension: int) -> PackedHeads:
-        """Heads (S, M, p) with weights (S, M) in the kernels' layout: V and W transposed."""
-        matrices = parameters
-        if self.factored:
-            matrices = _side_by_side(*self.matrices(parameters, dimension))
+    def compiled(self, dimension: int) -> Compiled:
+        """V and the transpose of W, of the kernels for attention (see :class:`wflow.encoders.Compiled`)."""
         V, W = np.arange(2 * dimension**2).reshape(2, dimension, dimension)
         order = np.concatenate([V.ravel(), W.T.ravel()])[None]
-        return PackedHeads(self, dimension, parameters, InRegisters.of(matrices, weights, order, block=1))
-
-    def slope(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:
-        """The derivative by the parameters from that by V and W (..., 2 D^2): the chain rule."""
+        linear = self.groups(dimension)["W_O" if self.factored else "V"].place
         if not self.factored:
-            return matrices_bar
+            return Compiled("attention", (0, 0), order, 1, linear)
+        return Compiled(
+            "attention",
+            (0, 0),
+            order,
+            1,
+            linear,
+            lambda parameters: _side_by_side(*self.matrices(parameters, dimension)),
+            lambda parameters, bar: self._pull_back(parameters, bar, dimension),
+        )
+
+    def _pull_back(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:
+        """The derivative by the factors from that by V and W (..., 2 D^2).
+
+        V = W_O W_V: ``W_V_bar = W_O^T V_bar``, ``W_O_bar = V_bar W_V^T``; W = W_K^T W_Q: ``W_K_bar = W_Q W_bar^T``,
+        ``W_Q_bar = W_K W_bar``.
+        """
         value, output, key, query = self._factors(parameters, dimension)
         V_bar, W_bar = _squares(matrices_bar, dimension)
         return _side_by_side(
@@ -113,64 +127,3 @@ def _squares(matrices: Array, dimension: int) -> tuple[Array, Array]:
 def _side_by_side(*matrices: Array) -> Array:
     """Matrices (..., i, k) as numbers (..., p)."""
     return np.concatenate([x.reshape(*x.shape[:-2], -1) for x in matrices], axis=-1)
-
-
-@dataclass(frozen=True, eq=False)
-class PackedHeads:
-    """The heads of all slices in the kernels' layout (see :class:`wflow.encoders.protocol.Packed`)."""
-
-    encoder: SoftmaxAttention
-    dimension: int
-    parameters: Array
-    heads: InRegisters
-
-    def _workspace(self, tokens: Array, n_chosen: int) -> Array:
-        from wflow.kernels.attention import attention_space
-
-        lanes = self.heads.registers.shape[-1]
-        *_, size = attention_space(*tokens.shape, n_chosen, lanes)
-        return workspace(size, lanes, tokens.dtype)
-
-    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
-        from wflow.kernels.attention import attention_mean
-
-        tokens = plain(tokens)
-        chosen = np.arange(tokens.shape[2]) if columns is None else columns
-        out = np.empty((*tokens.shape[:2], len(chosen)), tokens.dtype)
-        attention_mean(tokens, chosen, self.heads.registers[l], self._workspace(tokens, len(chosen)), out)
-        return out
-
-    def vjp(
-        self,
-        l: int,
-        tokens: Array,
-        cotangent: Array,
-        sums: tuple[Array, ...],
-        columns: Array | None = None,
-        wanted: bool = True,
-    ) -> Array | None:
-        from wflow.kernels.attention import attention_vjp
-
-        tokens, cotangent = plain(tokens), plain(cotangent)
-        B, D, n = tokens.shape
-        chosen = np.arange(n) if columns is None else columns
-        q = len(chosen)
-        tokens_bar = np.empty((B if wanted else 0, D, n), tokens.dtype)
-        chosen_bar = np.empty((B if wanted and q < n else 0, D, q), tokens.dtype)
-        heads, memory = self.heads.registers[l], self._workspace(tokens, q)
-        attention_vjp(tokens, chosen, heads, cotangent, memory, tokens_bar, chosen_bar, sums[0][l])
-        if chosen_bar.size:
-            tokens_bar[:, :, columns] += chosen_bar
-        return tokens_bar if wanted else None
-
-    def sums(self, count: int) -> tuple[Array, ...]:
-        return (self.heads.sums(count),)
-
-    def slope(self, sums: tuple[Array, ...]) -> Array:
-        return self.encoder.slope(self.parameters, self.heads.total(sums[0]), self.dimension)
-
-    def paired(self, sums: tuple[Array, ...]) -> Array:
-        """``<V_j, sum_b p Z^T>``: f is linear in V."""
-        V = slice(0, self.dimension**2)
-        out: Array = np.einsum("smi,smi->sm", self.heads.points[..., V], self.heads.total(sums[0])[..., V])
-        return out

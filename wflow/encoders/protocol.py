@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["ByPacking", "Encoder", "Packed", "pack", "packs", "pairing", "widened", "zeroed"]
+__all__ = ["Encoder", "Group", "check_encoder", "optional", "pairing", "reads"]
 
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wflow.checks import check_integer
+from wflow.errors import InputError
 
 Array = NDArray[Any]
 
@@ -55,144 +57,43 @@ class Encoder(Protocol):
         ...
 
 
-class Packed(Protocol):
-    """The particles of all slices, ready for evaluations: what the objective works with.
+class Group(NamedTuple):
+    """A group of parameters, such as a matrix: where it stands among the p of a particle, and its fan-in."""
 
-    *Sums* are arrays (count, ...) in a layout of its own; derivatives by the parameters are added to ``x[i]`` of each.
+    place: slice
+    fan_in: int
+
+
+def optional(encoder: Any, name: str) -> Any:
+    """An optional member of an encoder; None where it has none.
+
+    A class that states anew what ``mean`` or ``vjp`` do may have made untrue what its parents know: their optional
+    members do not count then.
+
+    Examples
+    --------
+    >>> from wflow.encoders import FeedForward
+    >>> class Twice(FeedForward):
+    ...     def mean(self, tokens, parameters, weights):
+    ...         return 2 * super().mean(tokens, parameters, weights)
+    >>> optional(FeedForward(), "reads") is None, optional(Twice(), "reads") is None
+    (False, True)
     """
-
-    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
-        """``sum_j a_j f(T_b, beta_j)`` over slice l, or the columns of it that are asked for."""
-        ...
-
-    def vjp(
-        self,
-        l: int,
-        tokens: Array,
-        cotangent: Array,
-        sums: tuple[Array, ...],
-        columns: Array | None = None,
-        wanted: bool = True,
-    ) -> Array | None:
-        """The transpose: adds to ``sums``, without weights, and returns the cotangent of all tokens, if wanted."""
-        ...
-
-    def sums(self, count: int) -> tuple[Array, ...]:
-        """Memory for so many sums: whoever adds to one sets it to zero first."""
-        ...
-
-    def slope(self, sums: tuple[Array, ...]) -> Array:
-        """The derivative (S, M, p) from all sums together."""
-        ...
-
-    def paired(self, sums: tuple[Array, ...]) -> Array:
-        """``sum_b <f(T_b, beta_j), cotangent_b>`` (S, M) from all sums, if it was asked for when packing."""
-        ...
+    for cls in type(encoder).__mro__:
+        if name in vars(cls):
+            return getattr(encoder, name)
+        if {"mean", "vjp"} & vars(cls).keys():
+            return None
+    return None
 
 
-def zeroed(sums: tuple[Array, ...], i: int) -> tuple[Array, ...]:
-    """Sum i, set to zero."""
-    own = tuple(x[i] for x in sums)
-    for x in own:
-        x[...] = 0
-    return own
+def reads(encoder: Any, columns: Array, n_tokens: int) -> Array:
+    """The tokens on which an encoder's outputs at some tokens depend; all where the encoder does not know."""
+    known = optional(encoder, "reads")
+    return np.arange(n_tokens) if known is None else np.asarray(known(columns, n_tokens))
 
 
-def widened(array: Array, columns: Array, n_tokens: int) -> Array:
-    """Some columns of tokens as all of them: zero elsewhere."""
-    whole = np.zeros((*array.shape[:2], n_tokens), array.dtype)
-    whole[:, :, columns] = array
-    return whole
-
-
-@dataclass(frozen=True, eq=False)
-class _Plain:
-    """Particles of an encoder that has no layout of its own."""
-
-    encoder: Encoder
-    parameters: Array
-    weights: Array
-    pairs: bool
-
-    def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
-        out = self.encoder.mean(tokens, self.parameters[l], self.weights[l])
-        return out if columns is None else out[:, :, columns]
-
-    def vjp(
-        self,
-        l: int,
-        tokens: Array,
-        cotangent: Array,
-        sums: tuple[Array, ...],
-        columns: Array | None = None,
-        wanted: bool = True,
-    ) -> Array | None:
-        if columns is not None:
-            cotangent = widened(cotangent, columns, tokens.shape[2])
-        tokens_bar, slope = self.encoder.vjp(tokens, self.parameters[l], self.weights[l], cotangent)
-        sums[0][l] += slope
-        if self.pairs:
-            sums[1][l] += pairing(self.encoder, tokens, self.parameters[l], cotangent)
-        return tokens_bar
-
-    def sums(self, count: int) -> tuple[Array, ...]:
-        S, M, p = self.parameters.shape
-        return np.empty((count, S, M, p), self.parameters.dtype), np.empty((count, S, M))
-
-    def slope(self, sums: tuple[Array, ...]) -> Array:
-        out: Array = sums[0].sum(axis=0)
-        return out
-
-    def paired(self, sums: tuple[Array, ...]) -> Array:
-        out: Array = sums[1].sum(axis=0)
-        return out
-
-
-def packs(encoder: Encoder) -> bool:
-    """Whether an encoder packs its particles itself. A subclass may have changed what they do: it does not."""
-    return "packed" in vars(type(encoder))
-
-
-def pack(encoder: Any, parameters: Array, weights: Array, dimension: int, pairs: bool = False) -> Packed:
-    """Particles (S, M, p) with weights (S, M), ready for evaluations, and for ``paired`` if that is asked for."""
-    if packs(encoder):
-        own: Packed = encoder.packed(parameters, weights, dimension)
-        return own
-    return _Plain(encoder, parameters, weights, pairs)
-
-
-class ByPacking:
-    """The methods of :class:`Encoder`, for encoders that pack their particles."""
-
-    def packed(self, parameters: Array, weights: Array, dimension: int) -> Packed:
-        """Particles (S, M, p) with weights (S, M), ready for evaluations."""
-        raise NotImplementedError
-
-    def _one_slice(self, tokens: Array, parameters: Array, weights: Array) -> Packed:
-        return self.packed(parameters[None].astype(tokens.dtype, copy=False), weights[None], tokens.shape[1])
-
-    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
-        """``sum_j a_j f(T_b, beta_j)``, shape (B, D, n)."""
-        return self._one_slice(tokens, parameters, weights).mean(0, tokens)
-
-    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        particles = self._one_slice(tokens, parameters, weights)
-        sums = particles.sums(1)
-        tokens_bar = particles.vjp(0, tokens, cotangent, zeroed(sums, 0))
-        assert tokens_bar is not None
-        return tokens_bar, particles.slope(sums)[0]
-
-    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-        """``sum_b <f(T_b, beta_j), cotangent_b>``, shape (M,)."""
-        particles = self._one_slice(tokens, parameters, np.zeros(len(parameters)))
-        sums = particles.sums(1)
-        particles.vjp(0, tokens, cotangent, zeroed(sums, 0), wanted=False)
-        out: Array = particles.paired(sums)[0]
-        return out
-
-
-def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:
+def pairing(encoder: Any, tokens: Array, parameters: Array, cotangent: Array) -> Array:
     """``sum_b <f(T_b, beta_j), cotangent_b>`` for every particle j: shape (M,).
 
     The encoder's own ``pairing`` where it has one, else one call of ``mean`` per particle.
@@ -204,8 +105,35 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
-    own = getattr(encoder, "pairing", None)
-    if own is not None:
-        return own(tokens, parameters, cotangent)  # type: ignore[no-any-return]
+    known = optional(encoder, "pairing")
+    if known is not None:
+        out: Array = known(tokens, parameters, cotangent)
+        return out
     one = np.ones(1, dtype=parameters.dtype)
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
+
+
+def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
+    """Try an encoder on one prompt (1, D, n) and two particles, so that a wrong shape is found before any work is done.
+
+    Raises
+    ------
+    InputError
+        For a missing method, or one that returns another shape than :class:`Encoder` says.
+    """
+    name = f"the encoder {type(encoder).__name__} of block {name!r}"
+    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
+        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
+    D = tokens.shape[1]
+    p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
+    particles, weights = np.full((2, p), 0.1), np.full(2, 0.5)
+    results = [("mean", encoder.mean(tokens, particles, weights), tokens.shape)]
+    pulled = encoder.vjp(tokens, particles, weights, np.ones_like(tokens))
+    if not isinstance(pulled, tuple) or len(pulled) != 2:
+        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pulled).__name__}")
+    results += [("vjp: tokens_bar", pulled[0], tokens.shape), ("vjp: parameters_bar", pulled[1], particles.shape)]
+    if optional(encoder, "pairing"):
+        results.append(("pairing", encoder.pairing(tokens, particles, np.ones_like(tokens)), (2,)))
+    for method, array, shape in results:
+        if np.shape(array) != shape:
+            raise InputError(f"{name}: {method} must have shape {shape}, got {np.shape(array)}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 __all__ = ["TransformerObjective"]
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,29 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from wflow.checks import check_array, check_nonnegative
 from wflow.datasets.dataset import Dataset
-from wflow.depth import Cut, DepthRule, depth_rule
-from wflow.depth import Evaluation as Stage
-from wflow.encoders import Encoder, FeedForward, SoftmaxAttention
-from wflow.encoders.protocol import Packed, pack, packs, zeroed
+from wflow.encoders.protocol import Encoder, check_encoder, optional
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
 from wflow.energies.internal import Entropy
-from wflow.energies.passes import Passes, States
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
+from wflow.measures.particles import with_massless
+from wflow.network import DepthRule, Network, depth_rule
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
-
-#: Prompts travel through the depth in batches: their states take at most so many bytes, and the kernels' sums over
-#: heads about so many, which the second-level cache holds.
-STATE_BYTES, SUM_BYTES = 32 * 2**20, 2**20
-
-#: Groups of prompts run on threads of their own if there is so much work, in multiplications; each has at least so many
-#: prompts and sums its own gradient, and all of those together take about so many bytes.
-THREADED_WORK, GROUP_PROMPTS, MOST_GROUPS, GRADIENT_BYTES = 2_000_000, 32, 16, 256 * 2**20
-
-#: A register of the kernels.
-REGISTER_BYTES = 64
 
 
 class TransformerObjective(Energy):
@@ -43,7 +29,7 @@ class TransformerObjective(Energy):
 
     ``Q(rho) = R(rho) + lambda/2 int_0^1 int |beta|^2 d rho(beta, t) dt`` with the risk
     ``R = E_mu 1/2 |Read T(1) - y|^2`` and ``dT/dt = int (f(T, theta) + h(T, w))/2 d rho(theta, w, t)``, ``T(0) = H``.
-    Depth is discretised by a rule (see :mod:`wflow.depth`); velocities are exact gradients of the discrete objective,
+    Depth is discretised by a rule (see :mod:`wflow.network.rules`); velocities are exact gradients of the objective,
     ``v_{l,j} = -(om_l a_{l,j})^{-1} dQ/d beta_{l,j}``, so that ``dQ/d tau = -|v|^2`` to round-off. With
     ``depth="split-euler"`` it is the objective of the finite Transformer with L layers and M heads and neurons.
 
@@ -97,20 +83,12 @@ class TransformerObjective(Energy):
         self.encoders: dict[str, Encoder] = {}
         for block, encoder in (("theta", attention), ("w", feedforward)):
             if encoder is not None:
-                if type(encoder) not in (SoftmaxAttention, FeedForward):
-                    _check_encoder(block, encoder, dataset)
+                if optional(encoder, "compiled") is None:
+                    check_encoder(block, encoder, dataset.tokens[:1].copy())
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
-        read = np.flatnonzero(dataset.readout.any(axis=(0, 1)))
-        self._built_in = all(packs(encoder) for encoder in self.encoders.values())
-        token_wise = {b for b in ("theta", "w") if type(self.encoders.get(b)) in (FeedForward, type(None))}
-        narrow = self.rule.narrow(token_wise) if len(read) < dataset.n_tokens else (False,) * len(self.rule.base)
-        self._cut = Cut(narrow, read, dataset.n_tokens)
-        kinds = {"theta": SoftmaxAttention, "w": FeedForward}
-        compiled = all(type(encoder) is kinds[block] for block, encoder in self.encoders.items())
-        self._passes = Passes(self.rule, self._cut, set(self.encoders)) if compiled else None
-        self._readout = self._cut.to(-1, dataset.readout).reshape(dataset.n_labels, -1)
+        self.network = Network(self.rule, self.encoders, dataset.readout)
 
     @property
     def n_parameters(self) -> dict[str, int]:
@@ -124,86 +102,11 @@ class TransformerObjective(Energy):
         check_blocks(rho, self.n_parameters, self.rule.n_slices)
         return rho.at(self.rule.nodes, self.rule.weights)
 
-    def _work(self, rho: Measure, n_prompts: int) -> int:
-        """About how many multiplications a forward pass takes."""
-        return 2 * n_prompts * self.dataset.n_tokens * sum(rho.points(block).size for block in rho.blocks)
-
-    def _groups(self, rho: Measure, n_prompts: int, gradient_bytes: int = 1) -> list[list[slice]]:
-        """The prompts in groups of batches, a function of the problem alone: results do not depend on who does what."""
-        size = self.dataset.dimension * self.dataset.n_tokens
-        batch, count = STATE_BYTES // (3 * len(self.rule.base) * size * rho.dtype.itemsize), 1
-        if self._built_in:  # others may not be made for several threads
-            batch = min(batch, SUM_BYTES // (2 * size * REGISTER_BYTES))
-            if self._work(rho, n_prompts) > THREADED_WORK:
-                most = max(2, GRADIENT_BYTES // gradient_bytes)
-                count = min(n_prompts, max(2, n_prompts // GROUP_PROMPTS), MOST_GROUPS, most)
-        batch = max(1, batch)
-        return [_parts(group, -(-(group.stop - group.start) // batch)) for group in _parts(slice(0, n_prompts), count)]
-
-    def _packed(self, rho: Measure, pairs: bool = False) -> dict[str, Packed]:
-        """The blocks, ready for evaluations, and for pairing if asked."""
-        D = self.dataset.dimension
-        return {
-            block: pack(self.encoders[block], rho.points(block), rho.weights(block), D, pairs) for block in rho.blocks
-        }
-
-    def _forward(self, packed: dict[str, Packed], tokens: Array) -> list[Array]:
-        if self._passes is not None:
-            return self._passes.forward(packed, tokens)
-
-        def mean(stage: Stage, state: Array, columns: Array | None) -> Array | None:
-            return packed[stage.block].mean(stage.slice, state, columns) if stage.block in packed else None
-
-        return self.rule.forward(tokens, mean, self._cut)
-
-    def _read(self, final: Array) -> NDArray[np.float64]:
-        """``Read T(1)`` of the last state, shape (B, K)."""
-        return final.reshape(len(final), -1).astype(np.float64) @ self._readout.T
-
-    def _adjoint(
-        self, packed: dict[str, Packed], states: list[Array], cotangent: Array, sums: dict[str, tuple[Array, ...]]
-    ) -> None:
-        """Add what the parameters take of the cotangent of the last state to the sums."""
-        if self._passes is not None:
-            assert isinstance(states, States)
-            self._passes.adjoint(packed, states, cotangent, sums)
-            return
-
-        def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
-            if stage.block not in packed:
-                return None
-            return packed[stage.block].vjp(stage.slice, state, k, sums[stage.block], columns, wanted)
-
-        self.rule.adjoint(states, cotangent, pull, self._cut)
-
-    def _pass(
-        self,
-        rho: Measure,
-        packed: dict[str, Packed],
-        groups: list[list[slice]],
-        sums: dict[str, tuple[Array, ...]],
-        back: Callable[[list[Array], Array, dict[str, tuple[Array, ...]]], None],
-    ) -> tuple[float, float]:
-        """Forward through the depth, and ``back(states, cotangent, sums of the group)`` by batches. Returns R and the
-        other part of Q, which the thread that has nothing else to do computes."""
+    def _loss(self, rho: Measure, pairings: bool = False) -> tuple[float, dict[str, Array]]:
+        """R and its derivatives (see :meth:`wflow.network.Network.value_and_gradient`)."""
         tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
         labels = self.dataset.labels.reshape(len(tokens), -1)
-        errors, others = np.zeros(len(groups)), np.zeros(1)
-
-        def work(g: int) -> None:
-            if g == len(groups):
-                others[0] = self._regulariser(rho)
-                return
-            own = {block: zeroed(arrays, g) for block, arrays in sums.items()}
-            for batch in groups[g]:
-                states = self._forward(packed, tokens[batch])
-                residual = self._read(states[-1]) - labels[batch]
-                errors[g] += np.sum(residual**2)
-                cotangent = (residual / len(tokens)) @ self._readout
-                back(states, cotangent.reshape(states[-1].shape).astype(tokens.dtype), own)
-
-        _share(work, len(groups) + 1, len(groups) > 1)
-        return 0.5 * float(errors.sum()) / len(tokens), float(others[0])
+        return self.network.value_and_gradient(rho, tokens, labels, pairings)
 
     def _regulariser(self, rho: Measure) -> float:
         """All of Q but the risk."""
@@ -215,17 +118,12 @@ class TransformerObjective(Energy):
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q, R (``parts["risk"]``) and the velocity in one forward and one adjoint pass."""
         rho = self.prepare(rho)
-        packed = self._packed(rho)
-        groups = self._groups(rho, self.dataset.n_prompts, sum(rho.points(block).nbytes for block in rho.blocks))
-        sums = {block: particles.sums(len(groups)) for block, particles in packed.items()}
-        risk, others = self._pass(rho, packed, groups, sums, lambda *given: self._adjoint(packed, *given))
+        risk, velocity = self._loss(rho)
         scale = (-1 / self.rule.weights).astype(rho.dtype)[:, None, None]
-        velocity = {}
-        for block, particles in packed.items():
-            velocity[block] = v = particles.slope(sums[block])
+        for block, v in velocity.items():
             v *= scale
             v -= self.weight_decay * rho.points(block)
-        return Evaluation(risk + others, Blocks(**velocity), {"risk": risk})
+        return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``, from a forward pass alone."""
@@ -240,123 +138,40 @@ class TransformerObjective(Energy):
     def predict(self, rho: Measure, tokens: ArrayLike | None = None) -> NDArray[np.float64]:
         """``Read T(1)`` for the training prompts, or for other prompts (B, D, n): shape (B,) or (B, K)."""
         rho = self.prepare(rho)
-        given = self.dataset.tokens if tokens is None else check_array("tokens", tokens, 3, "(B, D, n)")
-        if given.shape[1:] != self.dataset.tokens.shape[1:]:
+        array = self.dataset.tokens if tokens is None else check_array("tokens", tokens, 3, "(B, D, n)")
+        if array.shape[1:] != self.dataset.tokens.shape[1:]:
             raise InputError(
-                f"tokens must have shape (B, {self.dataset.dimension}, {self.dataset.n_tokens}), got {given.shape}"
+                f"tokens must have shape (B, {self.dataset.dimension}, {self.dataset.n_tokens}), got {array.shape}"
             )
-        array = given.astype(rho.dtype, copy=False)
-        packed, groups = self._packed(rho), self._groups(rho, len(array))
-        out = np.empty((len(array), self.dataset.n_labels))
-
-        def work(g: int) -> None:
-            for batch in groups[g]:
-                out[batch] = self._read(self._forward(packed, array[batch])[-1])
-
-        _share(work, len(groups), len(groups) > 1)
+        out = self.network.predict(rho, array.astype(rho.dtype, copy=False))
         return out[:, 0] if self.dataset.labels.ndim == 1 else out
 
     def overflow(self, rho: Measure) -> str:
         """The first prompt and depth at which tokens are no finite numbers, in words; empty where all are."""
         rho = self.prepare(rho)
-        packed = self._packed(rho)
-        for group in self._groups(rho, self.dataset.n_prompts):
-            for batch in group:
-                tokens = self.dataset.tokens[batch].astype(rho.dtype)
-                for state, array in enumerate(self._forward(packed, tokens)):
-                    if not np.isfinite(array).all():
-                        b, d, i = (int(k) for k in np.argwhere(~np.isfinite(array))[0])
-                        column = int(self._cut.columns[i]) if self._cut.narrow[state] else i
-                        where = f"state {state} of {len(self._cut.narrow) - 1} in depth, row {d}, column {column}"
-                        return f"the tokens of prompt {b + batch.start} are {array[b, d, i]} at {where}"
-        return ""
+        return self.network.overflow(rho, self.dataset.tokens.astype(rho.dtype, copy=False))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``E <g(T(t), beta), p(t)> + lambda/2 |beta|^2`` (see :meth:`Energy.first_variation`)."""
         rho = self.prepare(rho)
         if points is None:
-            return self._vary(rho, None)[2]
-        at = {block: rho.points(block) for block in rho.blocks}
-        for block in at.keys() & points.keys():
-            x = np.asarray(points[block], rho.dtype)
-            if x.ndim != 3 or x.shape[::2] != at[block].shape[::2]:
-                raise InputError(f"points of {block} must have shape (S, M, p) like {at[block].shape}, got {x.shape}")
-            at[block] = x
-        return self._vary(rho, at)[2]
+            return dict(self.linearise(rho).first_variation)
+        at = {block: np.asarray(points.get(block, x), rho.dtype) for block, x in self._points(rho).items()}
+        for block, x in self._points(rho).items():
+            if at[block].ndim != 3 or at[block].shape[::2] != x.shape[::2]:
+                raise InputError(f"points of {block} must have shape (S, M, p) like {x.shape}, got {at[block].shape}")
+        phi = self.linearise(with_massless(rho, at)).first_variation
+        return {block: phi[block][:, rho.points(block).shape[1] :] for block in at}
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, R (``parts["risk"]``) and the first variation in one forward and one adjoint pass."""
         rho = self.prepare(rho)
-        risk, others, phi = self._vary(rho, None)
-        return Linearisation(risk + others, phi, {"risk": risk})
-
-    def _vary(self, rho: Measure, at: Mapping[str, Array] | None) -> tuple[float, float, dict[str, Array]]:
-        """R, the other part of Q, and the first variation at points; None stands for those of the measure, which cost
-        nothing more."""
-        packed, D = self._packed(rho, pairs=at is None), self.dataset.dimension
-        if at is None:
-            targets, at = packed, {block: rho.points(block) for block in rho.blocks}
-        else:
-            targets = {b: pack(self.encoders[b], x, np.zeros(x.shape[:2]), D, pairs=True) for b, x in at.items()}
-        groups = self._groups(rho, self.dataset.n_prompts, sum(x.nbytes for x in at.values()))
-        sums = {block: target.sums(len(groups)) for block, target in targets.items()}
-
-        def back(states: list[Array], cotangent: Array, own: dict[str, tuple[Array, ...]]) -> None:
-            if targets is packed:
-                self._adjoint(packed, states, cotangent, own)
-                return
-            unused = {block: zeroed(particles.sums(1), 0) for block, particles in packed.items()}
-
-            def pull(stage: Stage, state: Array, k: Array, columns: Array | None, wanted: bool) -> Array | None:
-                block, l = stage.block, stage.slice
-                if block not in packed:
-                    return None
-                targets[block].vjp(l, state, k, own[block], columns, wanted=False)
-                return packed[block].vjp(l, state, k, unused[block], columns, wanted) if wanted else None
-
-            self.rule.adjoint(states, cotangent, pull, self._cut)
-
-        risk, others = self._pass(rho, packed, groups, sums, back)
+        risk, paired = self._loss(rho, pairings=True)
         phi = {}
-        for block, x in at.items():
+        for block, x in self._points(rho).items():
             decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)
-            phi[block] = targets[block].paired(sums[block]) / self.rule.weights[:, None] + decay
-        return risk, others, phi
+            phi[block] = paired[block] / self.rule.weights[:, None] + decay
+        return Linearisation(risk + self._regulariser(rho), phi, {"risk": risk})
 
-
-def _parts(whole: slice, count: int) -> list[slice]:
-    """A slice in so many parts of about the same size."""
-    edges = [whole.start + (whole.stop - whole.start) * i // count for i in range(count + 1)]
-    return [slice(a, b) for a, b in pairwise(edges)]
-
-
-def _share(work: Callable[[int], None], count: int, threaded: bool) -> None:
-    """``work(0), ..., work(count - 1)``, by several threads if asked."""
-    if threaded:
-        from wflow.kernels.threads import in_threads
-
-        in_threads(work, count)
-    else:
-        for i in range(count):
-            work(i)
-
-
-def _check_encoder(block: str, encoder: Any, dataset: Dataset) -> None:
-    """Try an encoder on one prompt and two particles, so that a wrong shape is found before any work is done."""
-    name = f"the encoder {type(encoder).__name__} of block {block!r}"
-    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
-        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
-    p = encoder.n_parameters(dataset.dimension)
-    if not isinstance(p, (int, np.integer)) or p < 1:
-        raise InputError(f"{name}: n_parameters({dataset.dimension}) must be a positive integer, got {p!r}")
-    tokens, particles, weights = dataset.tokens[:1].copy(), np.full((2, int(p)), 0.1), np.full(2, 0.5)
-    results = [("mean", encoder.mean(tokens, particles, weights), tokens.shape)]
-    pulled = encoder.vjp(tokens, particles, weights, np.ones_like(tokens))
-    if not isinstance(pulled, tuple) or len(pulled) != 2:
-        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pulled).__name__}")
-    results += [("vjp: tokens_bar", pulled[0], tokens.shape), ("vjp: parameters_bar", pulled[1], particles.shape)]
-    if callable(getattr(encoder, "pairing", None)):
-        results.append(("pairing", encoder.pairing(tokens, particles, np.ones_like(tokens)), (2,)))
-    for method, array, shape in results:
-        if np.shape(array) != shape:
-            raise InputError(f"{name}: {method} must have shape {shape}, got {np.shape(array)}")
+    def _points(self, rho: Measure) -> dict[str, Array]:
+        return {block: rho.points(block) for block in rho.blocks}

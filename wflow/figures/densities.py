@@ -290,7 +290,7 @@ def _parameters(solution: Solution, rho: Grid, block: str) -> list[str]:
     if encoder is None or not hasattr(encoder, "groups"):
         return [f"${symbol}$"] if p == 1 else [rf"${symbol}_{{{k}}}$" for k in range(p)]
     labels = []
-    for name, place in encoder.groups(solution.objective.dataset.dimension).items():
+    for name, (place, _) in encoder.groups(solution.objective.dataset.dimension).items():
         count = place.stop - place.start
         labels += [f"${name}$"] if count == 1 else [f"$({name})_{{{k}}}$" for k in range(count)]
     return labels

@@ -1,11 +1,16 @@
-"""The passes of a depth rule (see :mod:`wflow.depth`) through attention heads and neurons, compiled as a whole.
+"""The loop over depth: a program of averaged encoders (see :mod:`wflow.network.program`), forward and its transpose.
 
 Nothing is left to the interpreter between the kernels of a pass, for which threads would wait on each other.
+
+A *program* is a tuple of integer arrays, made by :func:`wflow.encoders.compiled.program_arrays`. All states lie in one
+array, one after the other: state j is a block (B, D, width[j]). Places of tokens stand in one array ``places``: those
+of state j among the tokens of its base from ``base_at[j]`` on, the queries of call e among the tokens of its state from
+``query_at[e]`` on, and those of the target's tokens among the queries from ``target_at[t]`` on.
 """
 
 from __future__ import annotations
 
-__all__ = ["adjoint", "forward"]
+__all__ = ["FAMILIES", "adjoint", "forward"]
 
 from typing import Any
 
@@ -15,6 +20,10 @@ import numpy as np
 from wflow.kernels.attention import attention_mean, attention_vjp
 from wflow.kernels.feedforward import feedforward_mean, feedforward_vjp
 from wflow.kernels.products import kernel
+
+#: The families of kernels, by the number under which passes know them.
+FAMILIES = "attention", "feedforward"
+ATTENTION = FAMILIES.index("attention")
 
 
 def _inlined(function: Any) -> Any:
@@ -27,86 +36,106 @@ _feedforward, _feedforward_back = _inlined(feedforward_mean), _inlined(feedforwa
 
 
 @kernel
-def _add(total, coefficient, term, columns):
-    """``total += coefficient term``; where one of them has the columns of the other alone, at these."""
-    (B, D, n), m, c = total.shape, term.shape[2], total.dtype.type(coefficient)
+def _add_at(total, coefficient, term, places):
+    """``total_i += coefficient term_{places[i]}`` for every token i of the total."""
+    (B, D, n), c = total.shape, total.dtype.type(coefficient)
     for b in range(B):
         for d in range(D):
-            for i in range(min(n, m)):
-                to, of = columns[i] if m < n else i, columns[i] if n < m else i
-                total[b, d, to] += c * term[b, d, of]
+            for i in range(n):
+                total[b, d, i] += c * term[b, d, places[i]]
 
 
 @kernel
-def _taken(state, chosen):
-    """The chosen columns."""
-    if chosen.size == state.shape[2]:
+def _add_to(total, places, coefficient, term):
+    """``total_{places[i]} += coefficient term_i`` for every token i of the term: the transpose of :func:`_add_at`."""
+    (B, D, n), c = term.shape, total.dtype.type(coefficient)
+    for b in range(B):
+        for d in range(D):
+            for i in range(n):
+                total[b, d, places[i]] += c * term[b, d, i]
+
+
+@kernel
+def _taken(state, queries):
+    """The tokens of a state at the queries."""
+    if queries.size == state.shape[2]:
         return state
-    out = np.empty((*state.shape[:2], chosen.size), state.dtype)
-    for b in range(out.shape[0]):
-        for d in range(out.shape[1]):
-            for i in range(chosen.size):
-                out[b, d, i] = state[b, d, chosen[i]]
+    out = np.zeros((state.shape[0], state.shape[1], queries.size), state.dtype)
+    _add_at(out, 1.0, state, queries)
     return out
 
 
 @kernel
-def forward(program, wide, slim, theta, w, bias, activation, memory):
-    """All states, from the first on, which is there; the others are zero.
+def _state(states, start, width, j, B, D):
+    """State j, in place."""
+    return states[start[j] * B * D : (start[j] + width[j]) * B * D].reshape(B, D, width[j])
 
-    program as by :class:`wflow.energies.passes.Passes`; states wide (J, B, D, n) and slim (J, B, D, q), of which one
-    holds state j; the heads theta and the neurons w of all slices, as packed (S, registers, lanes); memory (registers,
-    lanes).
+
+@kernel
+def forward(program, places, states, B, D, first, second, families, memory):
+    """All states from the first on, which is there; the others are zero.
+
+    ``T_j = T_base(j) + sum of the calls e with target j: coefficient_e,j mean_e(T_state(e))``.
+
+    program and places as above; states flat; the particles of the first and the second block, of all slices, as packed
+    (S, registers, lanes); families (blocks, 3): the kernels of a block and their options; memory (registers, lanes).
     """
-    base, narrow, columns, last, block, where, asked, last_target, target, coefficient = program
-    everything, e, t = np.arange(wide.shape[3]), 0, 0
+    base, width, start, base_at, last, block, where, count, query_at, last_target, target, target_at, coefficient = (
+        program
+    )
+    e = t = 0
     for j in range(base.size):
-        state = slim[j] if narrow[j] else wide[j]
-        if j > 0:
-            _add(state, 1.0, slim[base[j]] if narrow[base[j]] else wide[base[j]], columns)
+        T = _state(states, start, width, j, B, D)
+        if base[j] >= 0:
+            _add_at(T, 1.0, _state(states, start, width, base[j], B, D), places[base_at[j] :])
         while e < last[j]:
-            l, chosen = where[e], columns if asked[e] else everything[: state.shape[2]]
-            out = np.empty((*state.shape[:2], chosen.size), state.dtype)
-            if block[e] == 0:
-                _attention(state, chosen, theta[l], memory, out)
+            queries = places[query_at[e] : query_at[e] + count[e]]
+            particles = first[where[e]] if block[e] == 0 else second[where[e]]
+            family = families[block[e]]
+            out = np.empty((B, D, count[e]), states.dtype)
+            if family[0] == ATTENTION:
+                _attention(T, queries, particles, memory, out)
             else:
-                _feedforward(_taken(state, chosen), w[l], bias, activation, memory, out)
+                _feedforward(_taken(T, queries), particles, family[1], family[2], memory, out)
             while t < last_target[e]:
-                i = target[t]
-                _add(slim[i] if narrow[i] else wide[i], coefficient[t], out, columns)
+                _add_at(_state(states, start, width, target[t], B, D), coefficient[t], out, places[target_at[t] :])
                 t += 1
             e += 1
 
 
 @kernel
-def adjoint(program, wide, slim, cotangent, theta, w, bias, activation, memory, theta_bar, w_bar):
-    """Pull the cotangent of the last state back through all evaluations, and add what the parameters take of it to
-    theta_bar and w_bar, without weights, which are like theta and w. Others as for :func:`forward`."""
-    base, narrow, columns, last, block, where, asked, last_target, target, coefficient = program
-    everything, e = np.arange(wide.shape[3]), block.size
-    wide_bars, slim_bars = np.zeros_like(wide), np.zeros_like(slim)
-    end = base.size - 1
-    _add(slim_bars[end] if narrow[end] else wide_bars[end], 1.0, cotangent, columns)
-    for j in range(end, -1, -1):
-        state, bar = (slim[j], slim_bars[j]) if narrow[j] else (wide[j], wide_bars[j])
-        (B, D, n), wanted = state.shape, state.shape[0] if j > 0 else 0
+def adjoint(program, places, states, bars, B, D, first, second, families, memory, first_bar, second_bar, need_input):
+    """The transpose of :func:`forward`: pull the cotangents ``bars`` of all states, like states, back through all
+    calls, and add what the parameters take of them to first_bar and second_bar, without weights, which are like the
+    particles. The cotangent of the first state is complete only if ``need_input``."""
+    base, width, start, base_at, last, block, where, count, query_at, last_target, target, target_at, coefficient = (
+        program
+    )
+    e = block.size
+    for j in range(base.size - 1, -1, -1):
+        T, T_bar = _state(states, start, width, j, B, D), _state(bars, start, width, j, B, D)
+        needed = B if j > 0 or need_input else 0
         while e > (last[j - 1] if j > 0 else 0):
             e -= 1
-            l, chosen = where[e], columns if asked[e] else everything[:n]
-            k = np.zeros((B, D, chosen.size), state.dtype)
+            queries = places[query_at[e] : query_at[e] + count[e]]
+            # The cotangent of the result: p = sum of the targets' coefficient T_bar_target.
+            p = np.zeros((B, D, count[e]), states.dtype)
             for t in range(last_target[e - 1] if e > 0 else 0, last_target[e]):
-                i = target[t]
-                _add(k, coefficient[t], slim_bars[i] if narrow[i] else wide_bars[i], columns)
-            if block[e] == 0:
-                T_bar = np.empty((wanted, D, n), state.dtype)
-                X_bar = np.empty((wanted if chosen.size < n else 0, D, chosen.size), state.dtype)
-                _attention_back(state, chosen, theta[l], k, memory, T_bar, X_bar, theta_bar[l])
-                if X_bar.size:
-                    _add(bar, 1.0, X_bar, columns)
+                _add_to(p, places[target_at[t] :], coefficient[t], _state(bars, start, width, target[t], B, D))
+            particles = first[where[e]] if block[e] == 0 else second[where[e]]
+            particles_bar = first_bar[where[e]] if block[e] == 0 else second_bar[where[e]]
+            family = families[block[e]]
+            if family[0] == ATTENTION:
+                everywhere = np.empty((needed, D, width[j]), states.dtype)
+                there = np.empty((needed if count[e] < width[j] else 0, D, count[e]), states.dtype)
+                _attention_back(T, queries, particles, p, memory, everywhere, there, particles_bar)
+                for b in range(needed):
+                    for d in range(D):
+                        for i in range(width[j]):
+                            T_bar[b, d, i] += everywhere[b, d, i]
             else:
-                T_bar = np.empty((wanted, D, chosen.size), state.dtype)
-                _feedforward_back(_taken(state, chosen), w[l], bias, activation, k, memory, T_bar, w_bar[l])
-            if wanted:
-                _add(bar, 1.0, T_bar, columns)
-        if j > 0:
-            _add(slim_bars[base[j]] if narrow[base[j]] else wide_bars[base[j]], 1.0, bar, columns)
+                there = np.empty((needed, D, count[e]), states.dtype)
+                _feedforward_back(_taken(T, queries), particles, family[1], family[2], p, memory, there, particles_bar)
+            _add_to(T_bar, queries, 1.0, there)
+        if base[j] >= 0:
+            _add_to(_state(bars, start, width, base[j], B, D), places[base_at[j] :], 1.0, T_bar)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 __all__ = ["pack", "unpack"]
 
-import numpy as np
 
 from wflow.kernels.products import kernel
 
@@ -38,22 +37,15 @@ def pack(points, weights, order, block, out):
 
 
 @kernel
-def unpack(sums, order, block, out):
-    """``out`` (S, M, p), the sum of what is packed in ``sums`` (groups, S, registers, lanes)."""
-    (groups, S, _, lanes), (parts, k), M = sums.shape, order.shape, out.shape[1]
-    n_registers = sums.shape[2] // (k + 1)
-    total = np.empty((k, lanes), sums.dtype)
+def unpack(registers, order, block, out):
+    """``out`` (S, M, p), what is packed in ``registers`` (S, registers, lanes), without the weights."""
+    (S, size, lanes), (parts, k), M = registers.shape, order.shape, out.shape[1]
+    n_registers = size // (k + 1)
     for s in range(S):
         for register in range(n_registers):
             start, step = _start(register, n_registers, block, k + 1)
-            for i in range(k):
-                for lane in range(lanes):
-                    total[i, lane] = 0
-                for g in range(groups):
-                    for lane in range(lanes):
-                        total[i, lane] += sums[g, s, start + i * step, lane]
             for lane in range(lanes):
                 j, part = divmod(register * lanes + lane, parts)
                 if j < M:
                     for i in range(k):
-                        out[s, j, order[part, i]] = total[i, lane]
+                        out[s, j, order[part, i]] = registers[s, start + i * step, lane]

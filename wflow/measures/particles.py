@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wflow.checks import check_array
 from wflow.errors import InputError
-from wflow.measures.measure import Measure, frozen
+from wflow.measures.measure import Blocks, Measure, frozen
 
 Array = NDArray[Any]
 
@@ -100,6 +100,18 @@ class Particles(Measure):
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name}={array.shape}" for name, array in self._blocks.items())
         return f"Particles({shapes}, {self.dtype})"
+
+
+def with_massless(rho: Measure, points: Mapping[str, Array]) -> Particles:
+    """The particles of a measure, and further ones (S, K, p) without mass after them, which are not checked."""
+    new = object.__new__(Particles)
+    new.__dict__.update(rho.__dict__)
+    blocks = {name: np.concatenate([rho.points(name), x], axis=1) for name, x in points.items()}
+    new._blocks = Blocks(**{name: frozen(x) for name, x in blocks.items()})
+    new._given_weights = {
+        name: frozen(np.concatenate([rho.weights(name), np.zeros(x.shape[:2])], axis=1)) for name, x in points.items()
+    }
+    return new
 
 
 def _check_weights(name: str, value: ArrayLike, points: Array) -> NDArray[np.float64]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wflow import initial
-from wflow.depth import DEPTH_RULES
 from wflow.encoders.feedforward import ACTIVATIONS
+from wflow.network.rules import DEPTH_RULES
 from wflow.observers import OBSERVERS
 from wflow.schemes import SCHEMES
 

@@ -1,0 +1,275 @@
+"""Encoders that compiled kernels serve: their form as data, and the passes that read it.
+
+An encoder has a compiled form if its class has a method ``compiled(dimension)`` that returns a :class:`Compiled`: which
+family of kernels it belongs to, with which options, and where the numbers that these read stand among its parameters.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Compiled", "CompiledEncoder", "Packed", "Passes", "aligned_empty", "program_arrays", "workspace"]
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from wflow.measures.measure import frozen
+
+Array = NDArray[Any]
+Integers = NDArray[np.int64]
+
+#: A cache line.
+LINE_BYTES = 64
+#: Workspaces of up to so many bytes are kept for the next call.
+KEPT_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """The compiled form of an encoder for tokens of one dimension.
+
+    Parameters
+    ----------
+    family
+        The kernels that serve it: ``"attention"`` or ``"feedforward"``.
+    options
+        Two integers that they read at run time (see :mod:`wflow.kernels.depth`).
+    order
+        (parts, k): where the k numbers of each part of a particle, a head or a hidden neuron, stand among the numbers.
+    block
+        How many registers of parts the kernels take at a time.
+    linear
+        Parameters in which f is linear: ``<f, p> = <beta[linear], grad_beta[linear] <f, p>>``.
+    numbers
+        The numbers (..., k parts) that kernels read, from parameters (..., p), where they are not the same.
+    pull_back
+        Its transposed derivative: from parameters (..., p) and the derivative by the numbers to that by the parameters.
+    """
+
+    family: str
+    options: tuple[int, int]
+    order: Integers
+    block: int
+    linear: slice
+    numbers: Callable[[Array], Array] | None = None
+    pull_back: Callable[[Array, Array], Array] | None = None
+
+    def pairing(self, parameters: Array, parameters_bar: Array) -> Array:
+        """``<f(., beta_j), p>`` (...,) from the derivative ``parameters_bar`` (..., p) of the same by ``beta_j``."""
+        out: Array = np.einsum("...i,...i->...", parameters[..., self.linear], parameters_bar[..., self.linear])
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """The particles (S, M, p) of a block as its kernels read them: ``registers`` (S, registers, lanes)."""
+
+    form: Compiled
+    parameters: Array
+    registers: Array
+
+    @classmethod
+    def of(cls, form: Compiled, parameters: Array, weights: Array) -> Self:
+        """Particles (S, M, p) with weights (S, M)."""
+        from wflow.kernels.lanes import n_lanes
+        from wflow.kernels.packing import pack
+
+        numbers = parameters if form.numbers is None else form.numbers(parameters)
+        (S, M, _), (parts, k), lanes = numbers.shape, form.order.shape, n_lanes(numbers.dtype)
+        registers = aligned_empty((S, -(-M * parts // lanes) * (k + 1), lanes), numbers.dtype)
+        # As measures have them, read only: compiled once for a precision.
+        points, mass = frozen(np.ascontiguousarray(numbers)), frozen(np.ascontiguousarray(weights, np.float64))
+        pack(points, mass, form.order, form.block, registers)
+        return cls(form, parameters, registers)
+
+    def sums(self) -> Array:
+        """Memory for a sum of derivatives, in the layout of the registers; whatever stands there."""
+        return aligned_empty(self.registers.shape, self.registers.dtype)
+
+    def gradient(self, sums: Array) -> Array:
+        """The derivative by the parameters (S, M, p) from such a sum."""
+        from wflow.kernels.packing import unpack
+
+        bar = np.empty((*self.parameters.shape[:2], self.form.order.size), self.parameters.dtype)
+        unpack(sums, self.form.order, self.form.block, bar)
+        return bar if self.form.pull_back is None else self.form.pull_back(self.parameters, bar)
+
+
+def program_arrays(
+    base: Sequence[int],
+    base_places: Sequence[Integers],
+    widths: Sequence[int],
+    calls: Iterable[tuple[int, int, int, Integers, Sequence[tuple[int, float, Integers]]]],
+) -> tuple[tuple[Array, ...], Integers]:
+    """A program as :mod:`wflow.kernels.depth` reads it, and its places.
+
+    For every state, its base (-1 for none), the places of its tokens among those of the base, and how many they are;
+    for every call, in the order of states, its state, block, slice and queries, and its targets with coefficients and
+    the places of their tokens among the queries.
+    """
+    places: list[Integers] = []
+    end = 0
+
+    def put(array: Integers) -> int:
+        """Add places, and return where they start."""
+        nonlocal end
+        places.append(array)
+        end += len(array)
+        return end - len(array)
+
+    base_at, rows, targets = [put(array) for array in base_places], [], []
+    last = np.zeros(len(base), np.int64)
+    for state, block, slice_, queries, ends in calls:
+        targets += [(target, put(at), coefficient) for target, coefficient, at in ends]
+        rows.append((block, slice_, len(queries), put(queries), len(targets)))
+        last[state:] += 1
+    of_calls = [np.array(column, np.int64) for column in zip(*rows)]
+    target, target_at, coefficient = (np.array(column) for column in zip(*targets))
+    start = np.concatenate([[0], np.cumsum(widths)[:-1]])
+    of_states = [np.array(x, np.int64) for x in (base, widths, start, base_at, last)]
+    return (*of_states, *of_calls, target, target_at, coefficient.astype(float)), np.concatenate(places)
+
+
+@cache
+def _one_call(n: int) -> tuple[tuple[Array, ...], Integers]:
+    """The program ``T_1 = mean(T_0)`` of n tokens."""
+    everywhere = np.arange(n)
+    call = 0, 0, 0, everywhere, [(1, 1.0, everywhere)]
+    return program_arrays([-1, -1], [everywhere[:0]] * 2, [n, n], [call])
+
+
+class Passes:
+    """A program through blocks with compiled forms, forward and back (see :mod:`wflow.kernels.depth`).
+
+    Parameters
+    ----------
+    program, places
+        As by :func:`program_arrays`.
+    forms
+        Those of the blocks, one or two.
+    dimension
+        D.
+    """
+
+    def __init__(self, program: tuple[Array, ...], places: Integers, forms: Sequence[Compiled], dimension: int) -> None:
+        from wflow.kernels.depth import FAMILIES
+
+        self.program, self.places, self.forms, self.dimension = program, places, forms, dimension
+        self.families = np.array([(FAMILIES.index(form.family), *form.options) for form in forms], np.int64)
+        _, self.widths, self.starts, _, last, block, _, count, *_ = program
+        state = np.searchsorted(last, np.arange(len(block)), side="right")
+        rows = zip(block.tolist(), self.widths[state].tolist(), count.tolist())
+        self._shapes = {(forms[b].family, width, queries) for b, width, queries in rows}
+
+    def states(self, flat: Array) -> list[Array]:
+        """All states (B, D, width) in the array that holds them."""
+        size = flat.size // int(self.widths.sum())  # B D
+        parts = zip((size * self.starts).tolist(), self.widths.tolist())
+        return [flat[at : at + size * width].reshape(-1, self.dimension, width) for at, width in parts]
+
+    def empty(self, tokens: Array) -> Array:
+        """Memory for all states, zero after the first, which is ``tokens`` (B, D, width)."""
+        B, D, _ = tokens.shape
+        flat = np.zeros(B * D * int(self.widths.sum()), tokens.dtype)
+        flat[: tokens.size] = tokens.ravel()
+        return flat
+
+    def _arguments(self, blocks: Sequence[Packed], flat: Array) -> tuple[Any, ...]:
+        """What the kernels of both directions are told: B, D, the particles, their families, and memory."""
+        from wflow.kernels.attention import attention_space
+        from wflow.kernels.feedforward import feedforward_space
+
+        lanes = blocks[0].registers.shape[-1]
+        B, D = flat.size // (self.dimension * int(self.widths.sum())), self.dimension
+        sizes = [
+            attention_space(B, D, n, q, lanes)[-1] if family == "attention" else feedforward_space(B, D, q, lanes)[-1]
+            for family, n, q in self._shapes
+        ]
+        absent: Array = np.empty((0, 0, lanes), flat.dtype)  # the passes are compiled for two blocks
+        first, second, *_ = (*(block.registers for block in blocks), absent)
+        return B, D, first, second, self.families, workspace(max(sizes), lanes, flat.dtype)
+
+    def forward(self, blocks: Sequence[Packed], flat: Array) -> None:
+        """Fill the states after the first, which are zero."""
+        from wflow.kernels.depth import forward
+
+        forward(self.program, self.places, flat, *self._arguments(blocks, flat))
+
+    def adjoint(
+        self, blocks: Sequence[Packed], flat: Array, cotangent: Array, sums: Sequence[Array], need_input: bool = False
+    ) -> Array:
+        """Pull the cotangent of the last state back, and add derivatives by the parameters to the sums of the blocks.
+
+        Returns the cotangents of all states, flat; that of the first is complete only if ``need_input``.
+        """
+        from wflow.kernels.depth import adjoint
+
+        bars = np.zeros_like(flat)
+        self.states(bars)[-1][...] = cotangent
+        arguments = self._arguments(blocks, flat)
+        first, second, *_ = (*sums, arguments[3])
+        adjoint(self.program, self.places, flat, bars, *arguments, first, second, need_input)
+        return bars
+
+
+class CompiledEncoder:
+    """The methods of :class:`wflow.encoders.Encoder` for an encoder with a compiled form, by its kernels."""
+
+    def compiled(self, dimension: int) -> Compiled:
+        """The compiled form for tokens of dimension D."""
+        raise NotImplementedError
+
+    def _alone(self, tokens: Array, parameters: Array, weights: Array) -> tuple[Passes, list[Packed], Array]:
+        """The program of one call, its particles, and memory for its states."""
+        form = self.compiled(tokens.shape[1])
+        passes = Passes(*_one_call(tokens.shape[2]), [form], tokens.shape[1])
+        packed = Packed.of(form, parameters[None].astype(tokens.dtype, copy=False), weights[None])
+        return passes, [packed], passes.empty(tokens)
+
+    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
+        """``sum_j a_j f(T_b, beta_j)``, shape (B, D, n)."""
+        passes, blocks, flat = self._alone(tokens, parameters, weights)
+        passes.forward(blocks, flat)
+        return passes.states(flat)[1]
+
+    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
+        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
+        passes, blocks, flat = self._alone(tokens, parameters, weights)
+        sums = blocks[0].sums()
+        sums[...] = 0
+        bars = passes.adjoint(blocks, flat, cotangent, [sums], need_input=True)
+        return passes.states(bars)[0], blocks[0].gradient(sums)[0]
+
+    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
+        """``sum_b <f(T_b, beta_j), cotangent_b>``, shape (M,)."""
+        _, bar = self.vjp(tokens, parameters, np.zeros(len(parameters)), cotangent)
+        return self.compiled(tokens.shape[1]).pairing(parameters, bar)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    """Memory that starts with a cache line: a register that straddles two takes the kernels twice as long to read."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + LINE_BYTES, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE_BYTES  # (memory.ctypes takes ten times as long)
+    out: Array = memory[start : start + size].view(dtype).reshape(shape)
+    return out
+
+
+_kept = threading.local()
+
+
+def workspace(registers: int, lanes: int, dtype: DTypeLike) -> Array:
+    """Memory of at least so many registers (registers, lanes), which the next call in this thread may use again."""
+    key = np.dtype(dtype).char
+    memory: Array | None = getattr(_kept, key, None)
+    if memory is None or len(memory) < registers:
+        memory = aligned_empty((registers, lanes), dtype)
+        if memory.nbytes <= KEPT_BYTES:
+            setattr(_kept, key, memory)
+    return memory
