@@ -49,8 +49,8 @@ class InRegisters:
     @classmethod
     def of(cls, points: Array, weights: Array, order: NDArray[np.int64], block: int) -> Self:
         """Points (S, M, p) with weights (S, M)."""
-        from wflow.kernels.lanes import n_lanes
         from wflow.kernels.packing import pack
+        from wflow.kernels.simd.lanes import n_lanes
 
         (S, M, _), (parts, k), lanes = points.shape, order.shape, n_lanes(points.dtype)
         registers = aligned_empty((S, -(-M * parts // lanes) * (k + 1), lanes), points.dtype)

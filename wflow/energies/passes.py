@@ -54,7 +54,7 @@ class Passes:
         """What both passes are told of the particles, and memory for them."""
         from wflow.kernels.attention import attention_space
         from wflow.kernels.feedforward import ACTIVATIONS, feedforward_space
-        from wflow.kernels.lanes import n_lanes
+        from wflow.kernels.simd.lanes import n_lanes
 
         (B, D, n), theta, w = tokens.shape, packed.get("theta"), packed.get("w")
         lanes = n_lanes(tokens.dtype)

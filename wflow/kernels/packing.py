@@ -12,7 +12,7 @@ __all__ = ["pack", "unpack"]
 
 import numpy as np
 
-from wflow.kernels.products import kernel
+from wflow.kernels.compile import kernel
 
 
 @kernel
