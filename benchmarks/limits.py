@@ -23,8 +23,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads are ours: each has
 import numba
 import numpy as np
 
-from wflow.kernels.lanes import add, exp, fma, n_lanes
-from wflow.kernels.matrices import at, extent, put, space
+from wflow.kernels.simd.lanes import add, exp, fma, n_lanes
+from wflow.kernels.simd.matrices import at, extent, put, space
 
 KINDS = {"FMA": "Gflop/s", "exp": "G/s", "product": "Gflop/s", "triad": "GB/s"}
 #: Rates by kind, precision and number of threads.

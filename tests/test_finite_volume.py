@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wflow
-from wflow.kernels.hops import hop_rates, implicit_hops
+from wflow.kernels.jumps import implicit_jumps, jump_rates
 from wflow.schemes import FiniteVolume, Kernel
 
 #: Not a sum over axes, so that the directions do not commute; and a part that depends on the density.
@@ -93,8 +93,8 @@ def test_mass_positivity_and_decay(n: int, h: float, variance: float, extrapolat
 def test_the_implicit_step_solves_its_equations(seed: int, sigma: float, h: float) -> None:
     rng = np.random.default_rng(seed)
     phi, r = 20 * rng.standard_normal((2, 9, 3)), rng.random((2, 9, 3))
-    up, down = hop_rates(phi, sigma)
-    x = implicit_hops(r, up, down, h)
+    up, down = jump_rates(phi, sigma)
+    x = implicit_jumps(r, up, down, h)
     flux = h * (up * x[:, :-1] - down * x[:, 1:])
     flux = np.concatenate([0 * flux[:, :1], flux, 0 * flux[:, :1]], axis=1)
     scale = h * (up.max() + down.max()) + 1

@@ -76,8 +76,8 @@ class Packed:
     @classmethod
     def of(cls, form: Compiled, parameters: Array, weights: Array) -> Self:
         """Particles (S, M, p) with weights (S, M)."""
-        from wflow.kernels.lanes import n_lanes
         from wflow.kernels.packing import pack
+        from wflow.kernels.simd.lanes import n_lanes
 
         numbers = parameters if form.numbers is None else form.numbers(parameters)
         (S, M, _), (parts, k), lanes = numbers.shape, form.order.shape, n_lanes(numbers.dtype)

@@ -1,5 +1,1 @@
-"""The hot loops, in numba: flat arrays in and out, no classes.
-
-A cached kernel calls only kernels of its own file, since numba does not notice changes elsewhere; the register type of
-:mod:`wflow.kernels.lanes` is the one exception (``make clean`` after changing it).
-"""
+"""The hot loops, in numba: flat arrays in and out, no classes. :mod:`wflow.kernels.compile` says when they compile."""

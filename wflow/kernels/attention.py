@@ -1,7 +1,7 @@
 """Attention heads ``f(T, X) = V T softmax_col(T^T W X)``, averaged over heads, and the exact transpose.
 
 T are the tokens of a prompt, and X those of its columns that are asked for. Everything is a product of small matrices
-whose entries are registers over heads (see :mod:`wflow.kernels.products`). What belongs to single tokens is done for
+whose entries are registers over heads (see :mod:`wflow.kernels.simd`). What belongs to single tokens is done for
 several prompts at once; what belongs to pairs of tokens, for so few columns that it stays in the first-level cache.
 Heads are packed with W transposed (see :mod:`wflow.kernels.packing`), so that fewer kinds of products are compiled.
 """
@@ -12,11 +12,11 @@ __all__ = ["attention_mean", "attention_space", "attention_vjp"]
 
 import numpy as np
 
-from wflow.kernels.matrices import columns, flipped, rows, space
-from wflow.kernels.products import (
+from wflow.kernels.compile import kernel
+from wflow.kernels.simd.matrices import columns, flipped, rows, space
+from wflow.kernels.simd.products import (
     add_product,
     add_scaled_product,
-    kernel,
     number_registers,
     product,
     scale,

@@ -18,8 +18,8 @@ import numba
 import numpy as np
 
 from wflow.kernels.attention import attention_mean, attention_vjp
+from wflow.kernels.compile import kernel
 from wflow.kernels.feedforward import feedforward_mean, feedforward_vjp
-from wflow.kernels.products import kernel
 
 #: The families of kernels, by the number under which passes know them.
 FAMILIES = "attention", "feedforward"

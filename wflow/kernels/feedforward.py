@@ -1,6 +1,6 @@
 """Feed-forward neurons ``h(T, (a, c)) = c act(a^T T)``, averaged over neurons, and the exact transpose.
 
-Registers hold the same entry of many neurons (see :mod:`wflow.kernels.products`); a few of them and the tokens of a few
+Registers hold the same entry of many neurons (see :mod:`wflow.kernels.simd`); a few of them and the tokens of a few
 prompts are treated at a time, so that what they make stays in the first-level cache.
 """
 
@@ -12,12 +12,12 @@ import math
 
 import numpy as np
 
-from wflow.kernels.lanes import add, div, erf, exp, expm1, fma, log1p, mul, splat, sub, tanh, vmax, where_negative
-from wflow.kernels.matrices import at, columns, extent, flipped, put, rows, space
-from wflow.kernels.products import (
+from wflow.kernels.compile import kernel
+from wflow.kernels.simd.lanes import add, div, erf, exp, expm1, fma, log1p, mul, splat, sub, tanh, vmax, where_negative
+from wflow.kernels.simd.matrices import at, columns, extent, flipped, put, rows, space
+from wflow.kernels.simd.products import (
     add_product,
     add_scaled_product,
-    kernel,
     number_registers,
     product,
     side_by_side,

@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["pack", "unpack"]
 
 
-from wflow.kernels.products import kernel
+from wflow.kernels.compile import kernel
 
 
 @kernel

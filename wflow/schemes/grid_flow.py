@@ -106,7 +106,7 @@ class GridFlow(Flow):
         return self._dissipation[point]
 
     def _dissipation_of(self, point: Any) -> float:
-        from wflow.kernels.hops import hop_dissipation
+        from wflow.kernels.jumps import jump_dissipation
 
         internal, total = self.energy.internal, 0.0
         sigma = internal.sigma if isinstance(internal, Entropy) else 0.0
@@ -114,7 +114,7 @@ class GridFlow(Flow):
             psi = phi if internal is None else phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
                 arrays = along(axis, r, phi if sigma else psi, psi)
-                rate = hop_dissipation(*arrays, sigma).reshape(len(om), -1).sum(axis=1)
+                rate = jump_dissipation(*arrays, sigma).reshape(len(om), -1).sum(axis=1)
                 total += float(om @ rate) * math.prod(widths) / dx**2
         return max(total, 0.0)
 

@@ -1,17 +1,17 @@
-"""Masses that hop between neighbouring cells: the fluxes of Scharfetter and Gummel, along one axis of many densities.
+"""Masses that jump between neighbouring cells: the fluxes of Scharfetter and Gummel, along one axis of many densities.
 
 Arrays are (outer, n, inner), the axis in the middle; those of the faces between cells (outer, n - 1, inner).
 """
 
 from __future__ import annotations
 
-__all__ = ["hop_dissipation", "hop_rates", "implicit_hops"]
+__all__ = ["implicit_jumps", "jump_dissipation", "jump_rates"]
 
 import math
 
 import numpy as np
 
-from wflow.kernels.products import kernel
+from wflow.kernels.compile import kernel
 
 
 @kernel
@@ -24,7 +24,7 @@ def _rate_against(rise, sigma):
 
 
 @kernel
-def hop_rates(phi, sigma):
+def jump_rates(phi, sigma):
     """``sigma B(z)`` and ``sigma B(-z)`` at ``z = (phi_{i+1} - phi_i)/sigma``; upwind where sigma = 0.
 
     The rates from a cell to the next and back, times the square of the cell width.
@@ -42,7 +42,7 @@ def hop_rates(phi, sigma):
 
 
 @kernel
-def hop_dissipation(r, phi, psi, sigma):
+def jump_dissipation(r, phi, psi, sigma):
     """For every outer index, the sum over faces of ``(up r_i - down r_{i+1}) (psi_i - psi_{i+1})``."""
     outer, n, inner = r.shape
     total = np.zeros(outer)
@@ -57,7 +57,7 @@ def hop_dissipation(r, phi, psi, sigma):
 
 
 @kernel
-def implicit_hops(r, up, down, h):
+def implicit_jumps(r, up, down, h):
     """Solve ``x_i + h (up_i x_i - down_i x_{i+1}) - h (up_{i-1} x_{i-1} - down_{i-1} x_i) = r_i`` along axis 1.
 
     The rates are not negative. Columns sum to 1, and elimination keeps what a column has left over in e, so that there

@@ -1,14 +1,14 @@
 """A SIMD register as a numba value, and functions of it, so that kernels read like the mathematics.
 
 Kernels here work on ``LANES`` attention heads or neurons at once: every entry of a small matrix is a register that
-holds that entry of all of them (see :mod:`wflow.kernels.matrices`). A register is as long as the processor's: 64 bytes,
-8 float64 or 16 float32, with AVX-512, and 32 bytes elsewhere (LLVM takes two of 16 where those are the longest).
+holds that entry of all of them (see :mod:`wflow.kernels.simd.matrices`). A register is as long as the processor's:
+64 bytes, 8 float64 or 16 float32, with AVX-512, and 32 bytes elsewhere (LLVM takes two of 16 where those are the
+longest).
 """
 
 from __future__ import annotations
 
 __all__ = [
-    "FAST",
     "REGISTER_BYTES",
     "WIDE",
     "LaneType",
@@ -39,9 +39,6 @@ from numba.core import cgutils, types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 from numpy.polynomial import chebyshev
-
-#: Floating-point freedoms of the kernels. Not ``fast``: ``nnan`` and ``ninf`` would make isnan lie.
-FAST = {"contract", "arcp", "nsz", "reassoc"}
 
 #: Whether the code is for a processor with 32 registers of 64 bytes; otherwise it has 16 of at most 32. numba's own
 #: settings, NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, may ask for less than the machine has.

@@ -27,7 +27,7 @@ from llvmlite import ir
 from numba.core import cgutils, errors, types
 from numba.extending import intrinsic, models, register_model
 
-from wflow.kernels.lanes import REGISTER_BYTES, LaneType, broadcast
+from wflow.kernels.simd.lanes import REGISTER_BYTES, LaneType, broadcast
 
 INT = ir.IntType(64)
 BYTES = ir.IntType(8).as_pointer()

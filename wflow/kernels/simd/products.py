@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = [
     "add_product",
     "add_scaled_product",
-    "kernel",
     "number_registers",
     "product",
     "scale",
@@ -24,17 +23,15 @@ __all__ = [
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from wflow.kernels.lanes import FAST, WIDE, lane_sum, vector_exp, vector_fma, vector_max
-from wflow.kernels.matrices import BYTES, FIELDS, INT, Matrix, at, extent, number_space, put
+from wflow.kernels.compile import kernel
+from wflow.kernels.simd.lanes import WIDE, lane_sum, vector_exp, vector_fma, vector_max
+from wflow.kernels.simd.matrices import BYTES, FIELDS, INT, Matrix, at, extent, number_space, put
 
 #: The largest tile of a product. Its sums, the entries of one factor and one of the other fill the registers.
 TILE_ROWS, TILE_COLUMNS = (6, 4) if WIDE else (6, 2)
@@ -306,24 +303,6 @@ def softmax_weights(builder: Any, S: Matrix, inverse: Matrix) -> None:
             inverse.store(value, inverse.address(INT(0), builder.add(column, INT(j))))
 
     _tiles(builder, S.columns, TILE_COLUMNS, body)
-
-
-@cache
-def _sources() -> tuple[tuple[str, float, int], ...]:
-    """Name, time and size of all files of kernels."""
-    files = [(path.name, path.stat()) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return tuple((name, stat.st_mtime, stat.st_size) for name, stat in files)
-
-
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function that several threads may run: it releases the interpreter's lock.
-
-    What is on disk counts while no file of kernels has changed; numba would look at the function's own file alone.
-    """
-    options = {"fastmath": FAST, "error_model": "numpy", "boundscheck": False, "nogil": True}
-    compiled = numba.njit(cache=True, **options)(function)
-    compiled._cache._cache_file._source_stamp = _sources()
-    return compiled
 
 
 @kernel

@@ -1,0 +1,1 @@
+"""Registers of many heads or neurons, matrices of them, and products of matrices, as LLVM code."""
