@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose
 from wflow import Dataset, FeedForward, Particles, SoftmaxAttention, TransformerObjective
 from wflow.network import DEPTH_RULES, CompiledExecutor, Network, PlainExecutor, Program, depth_rule
 from wflow.network.batches import tree_sum
+from wflow.network.blocks import Block
 from wflow.problems import SineEncoder
 
 BLOCKS: dict[str, tuple[Any, Any]] = {
@@ -31,8 +32,9 @@ READOUTS = {"one token": [(-1, -1)], "two tokens": [(0, 0), (1, 2)], "every toke
 
 def plainly(objective: TransformerObjective) -> TransformerObjective:
     """The objective, run by the plain executor."""
-    network = objective.network
-    network.executor = PlainExecutor(network.program, objective.encoders)
+    network, D = objective.network, objective.dataset.dimension
+    blocks = {name: Block(encoder, network.program, D) for name, encoder in objective.encoders.items()}
+    network.executor = PlainExecutor(network.program, blocks)
     return objective
 
 
@@ -79,7 +81,7 @@ def test_tokens_that_nothing_reads_may_be_left_out(depth: str, blocks: str, colu
     short = objective.evaluate(rho)
     network, everything = objective.network, np.arange(6)
     network.program = Program.of(objective.rule, objective.encoders, everything, 6)
-    network.executor = CompiledExecutor(network.program, objective.encoders, 3)
+    del network.executor
     network.readout = readout.reshape(2, -1)
     assert all(len(tokens) == 6 for tokens in network.program.tokens)
     long = objective.evaluate(rho)

@@ -6,7 +6,7 @@ family of kernels it belongs to, with which options, and where the numbers that 
 
 from __future__ import annotations
 
-__all__ = ["Compiled", "CompiledEncoder", "Packed", "Passes", "aligned_empty", "program_arrays", "workspace"]
+__all__ = ["Compiled", "CompiledEncoder", "Packed", "Passes", "one_call", "program_arrays"]
 
 import math
 import threading
@@ -87,6 +87,10 @@ class Packed:
         pack(points, mass, form.order, form.block, registers)
         return cls(form, parameters, registers)
 
+    def slice(self, l: int) -> Packed:
+        """The particles of one slice."""
+        return Packed(self.form, self.parameters[l : l + 1], self.registers[l : l + 1])
+
     def sums(self) -> Array:
         """Memory for a sum of derivatives, in the layout of the registers; whatever stands there."""
         return aligned_empty(self.registers.shape, self.registers.dtype)
@@ -136,11 +140,11 @@ def program_arrays(
 
 
 @cache
-def _one_call(n: int) -> tuple[tuple[Array, ...], Integers]:
-    """The program ``T_1 = mean(T_0)`` of n tokens."""
-    everywhere = np.arange(n)
-    call = 0, 0, 0, everywhere, [(1, 1.0, everywhere)]
-    return program_arrays([-1, -1], [everywhere[:0]] * 2, [n, n], [call])
+def one_call(n_tokens: int, queries: tuple[int, ...]) -> tuple[tuple[Array, ...], Integers]:
+    """The program ``T_1 = mean(T_0)`` at some of n tokens."""
+    at = np.array(queries)
+    call = 0, 0, 0, at, [(1, 1.0, np.arange(len(at)))]
+    return program_arrays([-1, -1], [at[:0]] * 2, [n_tokens, len(at)], [call])
 
 
 class Passes:
@@ -161,38 +165,47 @@ class Passes:
 
         self.program, self.places, self.forms, self.dimension = program, places, forms, dimension
         self.families = np.array([(FAMILIES.index(form.family), *form.options) for form in forms], np.int64)
-        _, self.widths, self.starts, _, last, block, _, count, *_ = program
+        _, widths, starts, _, last, block, _, count, *_ = program
         state = np.searchsorted(last, np.arange(len(block)), side="right")
-        rows = zip(block.tolist(), self.widths[state].tolist(), count.tolist())
+        rows = zip(block.tolist(), widths[state].tolist(), count.tolist())
         self._shapes = {(forms[b].family, width, queries) for b, width, queries in rows}
+        self._ranges = list(zip(starts.tolist(), widths.tolist()))
+        self._total = int(widths.sum())  # of all states, in tokens
+        self._registers: dict[tuple[int, int], int] = {}
 
-    def states(self, flat: Array) -> list[Array]:
-        """All states (B, D, width) in the array that holds them."""
-        size = flat.size // int(self.widths.sum())  # B D
-        parts = zip((size * self.starts).tolist(), self.widths.tolist())
-        return [flat[at : at + size * width].reshape(-1, self.dimension, width) for at, width in parts]
+    def state(self, flat: Array, j: int) -> Array:
+        """State j (B, D, width) in the array that holds all of them."""
+        size, (start, width) = flat.size // self._total, self._ranges[j]
+        return flat[size * start : size * (start + width)].reshape(-1, self.dimension, width)
 
     def empty(self, tokens: Array) -> Array:
         """Memory for all states, zero after the first, which is ``tokens`` (B, D, width)."""
         B, D, _ = tokens.shape
-        flat = np.zeros(B * D * int(self.widths.sum()), tokens.dtype)
-        flat[: tokens.size] = tokens.ravel()
+        flat = np.zeros(B * D * self._total, tokens.dtype)
+        self.state(flat, 0)[...] = tokens
         return flat
 
     def _arguments(self, blocks: Sequence[Packed], flat: Array) -> tuple[Any, ...]:
         """What the kernels of both directions are told: B, D, the particles, their families, and memory."""
+        lanes, D = blocks[0].registers.shape[-1], self.dimension
+        B = flat.size // (D * self._total)
+        if (B, lanes) not in self._registers:
+            self._registers[B, lanes] = self._space(B, lanes)
+        first = second = blocks[0].registers
+        if len(blocks) > 1:  # the passes are compiled for two blocks, of which a program may call one
+            second = blocks[1].registers
+        return B, D, first, second, self.families, workspace(self._registers[B, lanes], lanes, flat.dtype)
+
+    def _space(self, B: int, lanes: int) -> int:
+        """The registers of memory that kernels need for so many prompts."""
         from wflow.kernels.attention import attention_space
         from wflow.kernels.feedforward import feedforward_space
 
-        lanes = blocks[0].registers.shape[-1]
-        B, D = flat.size // (self.dimension * int(self.widths.sum())), self.dimension
-        sizes = [
-            attention_space(B, D, n, q, lanes)[-1] if family == "attention" else feedforward_space(B, D, q, lanes)[-1]
-            for family, n, q in self._shapes
-        ]
-        absent: Array = np.empty((0, 0, lanes), flat.dtype)  # the passes are compiled for two blocks
-        first, second, *_ = (*(block.registers for block in blocks), absent)
-        return B, D, first, second, self.families, workspace(max(sizes), lanes, flat.dtype)
+        D, sizes = self.dimension, []
+        for family, n, q in self._shapes:
+            space = attention_space(B, D, n, q, lanes) if family == "attention" else feedforward_space(B, D, q, lanes)
+            sizes.append(space[-1])
+        return int(max(sizes))
 
     def forward(self, blocks: Sequence[Packed], flat: Array) -> None:
         """Fill the states after the first, which are zero."""
@@ -210,10 +223,8 @@ class Passes:
         from wflow.kernels.depth import adjoint
 
         bars = np.zeros_like(flat)
-        self.states(bars)[-1][...] = cotangent
-        arguments = self._arguments(blocks, flat)
-        first, second, *_ = (*sums, arguments[3])
-        adjoint(self.program, self.places, flat, bars, *arguments, first, second, need_input)
+        self.state(bars, -1)[...] = cotangent
+        adjoint(self.program, self.places, flat, bars, *self._arguments(blocks, flat), sums[0], sums[-1], need_input)
         return bars
 
 
@@ -227,7 +238,8 @@ class CompiledEncoder:
     def _alone(self, tokens: Array, parameters: Array, weights: Array) -> tuple[Passes, list[Packed], Array]:
         """The program of one call, its particles, and memory for its states."""
         form = self.compiled(tokens.shape[1])
-        passes = Passes(*_one_call(tokens.shape[2]), [form], tokens.shape[1])
+        n = tokens.shape[2]
+        passes = Passes(*one_call(n, tuple(range(n))), [form], tokens.shape[1])
         packed = Packed.of(form, parameters[None].astype(tokens.dtype, copy=False), weights[None])
         return passes, [packed], passes.empty(tokens)
 
@@ -235,7 +247,7 @@ class CompiledEncoder:
         """``sum_j a_j f(T_b, beta_j)``, shape (B, D, n)."""
         passes, blocks, flat = self._alone(tokens, parameters, weights)
         passes.forward(blocks, flat)
-        return passes.states(flat)[1]
+        return passes.state(flat, 1)
 
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
         """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
@@ -243,7 +255,7 @@ class CompiledEncoder:
         sums = blocks[0].sums()
         sums[...] = 0
         bars = passes.adjoint(blocks, flat, cotangent, [sums], need_input=True)
-        return passes.states(bars)[0], blocks[0].gradient(sums)[0]
+        return passes.state(bars, 0), blocks[0].gradient(sums)[0]
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <f(T_b, beta_j), cotangent_b>``, shape (M,)."""

@@ -1,8 +1,8 @@
 """The network: a measure applied to prompts through a depth rule, forward and back.
 
 A rule (:mod:`wflow.network.rules`) with the encoders of its blocks makes a :class:`Program`; one of two executors runs
-it on prompts, :class:`PlainExecutor` for any encoder and :class:`CompiledExecutor` for those with a compiled form; and
-:class:`Network` shares groups of prompts among threads.
+it on prompts, :class:`PlainExecutor` call by call, :class:`CompiledExecutor` in one compiled pass; and :class:`Network`
+shares groups of prompts among threads.
 """
 
 from wflow.network.batches import Network

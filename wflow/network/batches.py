@@ -12,7 +12,7 @@ __all__ = ["Network", "tree_sum"]
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from wflow.encoders.protocol import Encoder, optional
 from wflow.measures import Measure
+from wflow.network.blocks import Block, CompiledBlock
 from wflow.network.compiled import CompiledExecutor
 from wflow.network.plain import PlainExecutor
 from wflow.network.program import Program
@@ -61,10 +62,12 @@ class Network:
 
     @cached_property
     def executor(self) -> Any:
-        """The compiled one if all encoders have a compiled form, else the plain one."""
-        if all(optional(encoder, "compiled") for encoder in self.encoders.values()):
-            return CompiledExecutor(self.program, self.encoders, self.shape[0])
-        return PlainExecutor(self.program, self.encoders)
+        """One compiled pass if all encoders have a compiled form, else call by call."""
+        kinds = {name: CompiledBlock if optional(e, "compiled") else Block for name, e in self.encoders.items()}
+        executor: Any = PlainExecutor if Block in kinds.values() else CompiledExecutor
+        return executor(
+            self.program, {n: kind(self.encoders[n], self.program, self.shape[0]) for n, kind in kinds.items()}
+        )
 
     def predict(self, rho: Measure, tokens: Array) -> NDArray[np.float64]:
         """``Read T(1)`` for tokens (B, D, n): shape (B, K)."""
@@ -88,12 +91,12 @@ class Network:
         """
         executor = self.executor
         particles, groups = executor.load(rho), self._groups(rho, len(tokens))
-        pool: list[list[Array]] = []  # memory that nobody uses
+        pool: list[list[list[Array]]] = []  # memory that nobody uses
 
-        def partial(g: int) -> tuple[float, list[Array]]:
+        def partial(g: int) -> tuple[float, list[list[Array]]]:
             """The loss of a group, and the derivatives."""
             sums = pool.pop() if pool else executor.sums(particles, pairings)
-            for array in sums:
+            for array in chain(*sums):
                 array[...] = 0
             loss = 0.0
             for batch in groups[g]:
@@ -104,8 +107,8 @@ class Network:
                 executor.adjoint(particles, states, cotangent.reshape(states[-1].shape).astype(tokens.dtype), sums)
             return loss, sums
 
-        def add(a: tuple[float, list[Array]], b: tuple[float, list[Array]]) -> tuple[float, list[Array]]:
-            for total, term in zip(a[1], b[1]):
+        def add(a: Any, b: Any) -> Any:
+            for total, term in zip(chain(*a[1]), chain(*b[1])):
                 np.add(total, term, out=total)
             pool.append(b[1])
             return a[0] + b[0], a[1]

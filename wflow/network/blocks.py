@@ -1,0 +1,118 @@
+"""The particles of one block under the calls of a program: by the methods of any encoder, or by compiled kernels.
+
+Both kinds of blocks have the same methods. *Particles* are what :meth:`load` makes of points (S, M, p) and weights
+(S, M); *sums* are arrays to which derivatives are added, in a layout of the block's choice.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Block", "CompiledBlock", "taken"]
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.encoders.compiled import Packed, Passes, one_call
+from wflow.encoders.protocol import Encoder, optional, pairing
+from wflow.network.program import Program, ProgramCall
+
+Array = NDArray[Any]
+
+
+class Block:
+    """A block of any encoder, by its methods ``mean`` and ``vjp``, which see all n tokens of a prompt."""
+
+    def __init__(self, encoder: Encoder, program: Program, dimension: int) -> None:
+        self.encoder, self.program = encoder, program
+
+    def load(self, points: Array, weights: Array) -> Any:
+        """The particles as calls read them."""
+        return points, weights
+
+    def sums(self, particles: Any, pairings: bool) -> list[Array]:
+        """Memory for the derivatives by the particles and, on demand, for their pairings (S, M)."""
+        points, _ = particles
+        return [np.empty_like(points)] + [np.empty(points.shape[:2])] * pairings
+
+    def mean(self, particles: Any, call: ProgramCall, T: Array) -> Array:
+        """``sum_j a_j f(T_b, beta_j)`` at the queries of a call: (B, D, q) from the tokens that its state keeps."""
+        (points, weights), kept = particles, self.program.tokens[call.state]
+        out = self.encoder.mean(self._whole(T, kept), points[call.slice], weights[call.slice])
+        return taken(out, kept[call.queries])
+
+    def vjp(
+        self, particles: Any, call: ProgramCall, T: Array, p: Array, sums: list[Array], need_input: bool
+    ) -> Array | None:
+        """The transpose: adds to the sums, without weights, and returns the cotangent of T if there is need of it."""
+        (points, weights), kept, l = particles, self.program.tokens[call.state], call.slice
+        T, p = self._whole(T, kept), self._whole(p, kept[call.queries])
+        T_bar, bar = self.encoder.vjp(T, points[l], weights[l], p)
+        sums[0][l] += bar
+        if len(sums) > 1:
+            sums[1][l] += pairing(self.encoder, T, points[l], p)
+        return taken(T_bar, kept)
+
+    def gradient(self, particles: Any, sums: list[Array]) -> Array:
+        """The derivatives (S, M, p)."""
+        return sums[0]
+
+    def pairings(self, particles: Any, sums: list[Array]) -> Array:
+        """``sum_b <f(T_b, beta_j), p_b>`` (S, M), for sums that were made for them."""
+        return sums[1]
+
+    def _whole(self, array: Array, kept: NDArray[np.int64]) -> Array:
+        """Some of n tokens as all of them, zero elsewhere: places mean something to an encoder."""
+        if len(kept) == self.program.n_tokens:
+            return array
+        whole = np.zeros((*array.shape[:2], self.program.n_tokens), array.dtype)
+        whole[:, :, kept] = array
+        return whole
+
+
+class CompiledBlock(Block):
+    """A block of an encoder with a compiled form, by kernels that see no more tokens than they need."""
+
+    def __init__(self, encoder: Encoder, program: Program, dimension: int) -> None:
+        self.form, self.dimension = optional(encoder, "compiled")(dimension), dimension
+        self._alone: dict[tuple[int, int], Passes] = {}  # calls one by one
+
+    def load(self, points: Array, weights: Array) -> Packed:
+        """The particles in registers."""
+        return Packed.of(self.form, points, weights)
+
+    def sums(self, particles: Packed, pairings: bool) -> list[Array]:
+        """Memory for the derivatives by the particles; pairings need no other."""
+        return [particles.sums()]
+
+    def mean(self, particles: Packed, call: ProgramCall, T: Array) -> Array:
+        passes = self._passes(call, T)
+        flat = passes.empty(T)
+        passes.forward([particles.slice(call.slice)], flat)
+        return passes.state(flat, 1)
+
+    def vjp(
+        self, particles: Packed, call: ProgramCall, T: Array, p: Array, sums: list[Array], need_input: bool
+    ) -> Array | None:
+        passes, l = self._passes(call, T), call.slice
+        bars = passes.adjoint([particles.slice(l)], passes.empty(T), p, [sums[0][l : l + 1]], need_input)
+        return passes.state(bars, 0) if need_input else None
+
+    def gradient(self, particles: Packed, sums: list[Array]) -> Array:
+        return particles.gradient(sums[0])
+
+    def pairings(self, particles: Packed, sums: list[Array]) -> Array:
+        out: Array = self.form.pairing(particles.parameters, particles.gradient(sums[0]))
+        return out
+
+    def _passes(self, call: ProgramCall, T: Array) -> Passes:
+        key = call.slice, call.state
+        if key not in self._alone:
+            program = one_call(T.shape[2], tuple(call.queries.tolist()))
+            self._alone[key] = Passes(*program, [self.form], self.dimension)
+        return self._alone[key]
+
+
+def taken(array: Array, places: NDArray[np.int64]) -> Array:
+    """The tokens of an array (B, D, n) at some places, in order; the array itself where they are all."""
+    return array if len(places) == array.shape[2] else array[:, :, places]
