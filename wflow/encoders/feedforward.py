@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["ACTIVATIONS", "FeedForward"]
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ Array = NDArray[Any]
 #: The activations, by name. ``huberized-relu`` is 0, x^2/2, x - 1/2 on x <= 0, 0 <= x <= 1, x >= 1; ``gelu`` is
 #: x Phi(x) with the normal distribution function, ``silu`` x sigmoid(x), ``elu`` e^x - 1 for x <= 0 and x beyond,
 #: ``softplus`` log(1 + e^x).
-ACTIVATIONS = ("identity", "relu", "huberized-relu", "tanh", "gelu", "sigmoid", "silu", "elu", "softplus")
+Activation = Literal["identity", "relu", "huberized-relu", "tanh", "gelu", "sigmoid", "silu", "elu", "softplus"]
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class FeedForward(CompiledEncoder):
     array([[[5., 0.]]])
     """
 
-    activation: str = "relu"
+    activation: Activation = "relu"
     hidden: int = 1
     bias: bool = False
 
