@@ -17,14 +17,15 @@ PACKAGE = Path(wflow.__file__).parent
 #: Storeys from the ground up; a module imports only from its own storey or below.
 STOREYS = [
     ["_version", "errors"],
-    ["checks"],
+    ["checks", "plain"],
     ["kernels"],
     ["measures", "datasets"],
     ["encoders", "depth"],
     ["energies", "distances"],
     ["initial", "observers", "problems"],
     ["schemes", "solution"],
-    ["controllers", "session", "trajectory", "figures"],
+    ["controllers", "session", "settings"],
+    ["trajectory", "figures"],
     ["solver"],
     ["runfile"],
     ["check"],

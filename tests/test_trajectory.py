@@ -138,7 +138,7 @@ def test_resume_with_encoders_and_functions_of_ones_own(tmp_path: Path) -> None:
     wflow.solve(objective, rho, (0, 1), path=path, observe=observe)
     with pytest.raises(wflow.InputError, match="pass energy="):
         wflow.resume(path, 2)
-    with pytest.raises(wflow.InputError, match="observes 'mean', a function of your own"):
+    with pytest.raises(wflow.InputError, match=r"lambda> is of your own: pass observe=\{'mean': f\} to resume"):
         wflow.resume(path, 2, energy=objective)
     wflow.resume(path, 2, energy=objective, observe=observe)
     wflow.solve(objective, rho, (0, 2), path=whole, observe=observe, save=wflow.SaveAt(tau=[1.0]))

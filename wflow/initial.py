@@ -38,6 +38,7 @@ from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
+from wflow.plain import register
 
 if TYPE_CHECKING:
     from wflow.energies import TransformerObjective
@@ -498,6 +499,9 @@ class product(Law):
                 remedy = f"{block}, or all of its groups {', '.join(groups)}" if groups else block
                 raise InputError(f"product leaves out {missing}; name {remedy}")
         return parts
+
+
+register(gaussian, ball, atoms, product)
 
 
 def _value(value: Any, t: float) -> Any:

@@ -7,5 +7,10 @@
 from wflow.encoders.attention import SoftmaxAttention
 from wflow.encoders.feedforward import ACTIVATIONS, FeedForward
 from wflow.encoders.protocol import Encoder, pairing
+from wflow.plain import register
 
-__all__ = ["ACTIVATIONS", "Encoder", "FeedForward", "SoftmaxAttention", "pairing"]
+__all__ = ["ACTIVATIONS", "ENCODERS", "Encoder", "FeedForward", "SoftmaxAttention", "pairing"]
+
+#: The encoders that run files and trajectories can name.
+ENCODERS: dict[str, type] = {"attention": SoftmaxAttention, "feedforward": FeedForward}
+register(**ENCODERS)
