@@ -317,7 +317,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "truncated HDF5": (trajectory(truncated), "is damaged"),
     "not HDF5": (trajectory(lambda path: path.write_text("hello")), "is not an HDF5 file, so no trajectory of wflow"),
     "empty file": (trajectory(lambda path: path.write_text("")), "is not an HDF5 file, so no trajectory of wflow"),
-    "future": (trajectory(of_the_future), "has format version 99; this wflow reads up to 1: update wflow"),
+    "future": (trajectory(of_the_future), "has format version 99; this wflow reads up to 2: update wflow"),
     "missing": (trajectory(lambda path: path.unlink()), "does not exist"),
     "figure": (figure("energi"), "got 'energi'; did you mean 'energy'?"),
     "figure: suffix": (figure("energy", output="f.pfd"), "must end in .pdf or .png"),

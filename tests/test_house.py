@@ -17,7 +17,7 @@ PACKAGE = Path(wflow.__file__).parent
 #: Storeys from the ground up; a module imports only from its own storey or below.
 STOREYS = [
     ["_version", "errors"],
-    ["checks"],
+    ["checks", "plain"],
     ["kernels"],
     ["measures", "datasets"],
     ["encoders"],
@@ -25,7 +25,8 @@ STOREYS = [
     ["energies"],
     ["initial", "observers", "problems"],
     ["schemes", "solution"],
-    ["controllers", "session", "trajectory", "figures"],
+    ["controllers", "session", "settings"],
+    ["trajectory", "figures"],
     ["solver"],
     ["runfile"],
     ["check"],

@@ -464,7 +464,8 @@ def test_densities(tmp_path: Path) -> None:
     solution = run.solve(tmp_path / "run.h5")
     assert isinstance(solution.measure(-1), wflow.Grid)
     further = wflow.resume(tmp_path / "run.h5", 0.4)
-    assert json.loads(further.attributes["config"])["scheme_options"] == {"levels": 2, "outer_mass": 1e-6}
+    scheme = further.settings["scheme"]
+    assert (scheme["kind"], scheme["levels"], scheme["outer_mass"]) == ("kernel", 2, 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,7 @@ def test_resume_with_encoders_and_functions_of_ones_own(tmp_path: Path) -> None:
     wflow.solve(objective, rho, (0, 1), path=path, observe=observe)
     with pytest.raises(wflow.InputError, match="pass energy="):
         wflow.resume(path, 2)
-    with pytest.raises(wflow.InputError, match="observes 'mean', a function of your own"):
+    with pytest.raises(wflow.InputError, match=r"lambda> is of your own: pass observe=\{'mean': f\} to resume"):
         wflow.resume(path, 2, energy=objective)
     wflow.resume(path, 2, energy=objective, observe=observe)
     wflow.solve(objective, rho, (0, 2), path=whole, observe=observe, save=wflow.SaveAt(tau=[1.0]))
@@ -313,3 +314,29 @@ def test_a_running_file_can_be_read_at_every_moment(tmp_path: Path, uninterrupte
             reads += 1
     process.communicate()
     assert process.returncode == 0 and reads > 10
+
+
+def test_a_file_of_version_1_opens_and_resumes(tmp_path: Path) -> None:
+    """A Transformer with factored heads and biased neurons, observed on held-out data, run by version 1 to tau = 1."""
+    for name in ("version1.h5", "version1.h5.resume"):
+        shutil.copy(Path(__file__).parent / "data" / name, tmp_path)
+    path = tmp_path / "version1.h5"
+    solution = wflow.load(path)
+    objective, rho = solution.objective, solution.measure(-1)
+    assert solution.attributes["format_version"] == 1 and solution.frame_tau.tolist() == [0, 0.5, 1]
+    assert solution.energy[[0, -1]] == pytest.approx([1.2502171477361164, 0.4865538470026458], rel=1e-15)
+    assert objective.value(rho) == pytest.approx(solution.energy[-1], rel=1e-12)
+    assert objective.encoders == {
+        "theta": wflow.SoftmaxAttention(factored=True, rank=1),
+        "w": wflow.FeedForward("tanh", bias=True),
+    }
+    assert (objective.rule.name, objective.weight_decay, objective.dataset.name) == ("midpoint", 0.01, "signs")
+    assert rho.theta[0, 0, 0] == 1.8560935885493843
+
+    resumed = wflow.resume(path, 2)
+    assert resumed.frame_tau.tolist() == [0, 0.5, 1, 1.5, 2] and resumed.stats["steps"] == 12
+    assert resumed.energy[-1] == pytest.approx(0.3241287896597933, rel=1e-9)
+    assert resumed.measure(-1).w[1, 2, 3] == pytest.approx(-0.8968459657154778, rel=1e-9)
+    assert resumed.observed["held-out risk"][7] == pytest.approx(1.0936550692645974, rel=1e-12)
+    assert resumed.observed["training error rate"][[7, -1]].tolist() == [1 / 6, 1 / 6]
+    assert len(resumed.observed["held-out risk"]) == 13

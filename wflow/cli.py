@@ -93,18 +93,18 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="what to write: .pdf or .png, of an animation .gif or .mp4",
     )
-    given = figure.add_argument_group("options of the figures", "each for the figures that it names")
+    choices = figure.add_argument_group("options of the figures", "each for the figures that it names")
     words = "clouds, density, depth: how many frames, or which: 0,3,-1; animation: how many at most"
-    given.add_argument("--frames", type=_frames, metavar="N", help=words)
-    given.add_argument("--coordinates", type=_pair, metavar="I,J", help="clouds: two parameters, counted from 0")
+    choices.add_argument("--frames", type=_frames, metavar="N", help=words)
+    choices.add_argument("--coordinates", type=_pair, metavar="I,J", help="clouds: two parameters, counted from 0")
     words = "density, animation: of the slices in depth, how many, or which: 0,3,-1"
-    given.add_argument("--slices", type=_frames, metavar="N", help=words)
-    given.add_argument("--block", metavar="NAME", help="density, animation: the block to show, such as theta or w")
+    choices.add_argument("--slices", type=_frames, metavar="N", help=words)
+    choices.add_argument("--block", metavar="NAME", help="density, animation: the block to show, such as theta or w")
     words = "density, animation: a run on particles to show over the densities"
-    given.add_argument("--particles", metavar="OTHER.h5", help=words)
-    given.add_argument("--tau-scale", choices=["linear", "log"], help="energy: scale of the axis of training time")
-    given.add_argument("--defect", action="store_true", default=None, help="energy: show the energy-identity defect")
-    given.add_argument("--heldout", action="store_true", default=None, help="predictions: of the held-out prompts")
+    choices.add_argument("--particles", metavar="OTHER.h5", help=words)
+    choices.add_argument("--tau-scale", choices=["linear", "log"], help="energy: scale of the axis of training time")
+    choices.add_argument("--defect", action="store_true", default=None, help="energy: show the energy-identity defect")
+    choices.add_argument("--heldout", action="store_true", default=None, help="predictions: of the held-out prompts")
     return parser
 
 
@@ -186,23 +186,34 @@ def _status(solution: Solution) -> str:
 
 def _problem(solution: Solution) -> dict[str, str]:
     """The objective, the measure and the method."""
-    objective = solution.objective
-    if objective is None:
-        rows = {"objective": "of your own: an energy or an encoder that is not stored"}
-    else:
-        data, rule = objective.dataset, objective.rule
-        noise = f"entropy {objective.internal.sigma:g}, " if objective.internal else ""
-        rows = {
-            "data": f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} label{'s' * (data.n_labels > 1)}",
-            "encoders": ", ".join(str(encoder) for encoder in objective.encoders.values()),
-            "objective": f"weight_decay {objective.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers",
-        }
-    rows["measure"] = str(solution.measure(0))
-    config = json.loads(solution.attributes["config"])
-    control = ", ".join(f"{name} {value}" for name, value in config["controller"].items() if value is not None)
-    options = "".join(f", {name} {value}" for name, value in (config["scheme_options"] or {}).items())
-    rows["method"] = f"{config['scheme']}{options}, {control}, to tau = {config['tau_range'][1]:g}"
-    return rows
+    from wflow import TransformerObjective
+    from wflow.plain import describe
+    from wflow.schemes import SCHEMES
+
+    rows, terms, settings = {}, [], solution.settings
+    for energy in getattr(solution.objective, "terms", [solution.objective]):
+        if isinstance(energy, TransformerObjective):
+            data, rule = energy.dataset, energy.rule
+            rows["data"] = f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} label{'s' * (data.n_labels > 1)}"
+            rows["encoders"] = ", ".join(str(encoder) for encoder in energy.encoders.values())
+            noise = f"entropy {energy.entropy:g}, " if energy.entropy else ""
+            terms.append(f"weight_decay {energy.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers")
+        else:
+            terms.append(_words(describe(energy)) if energy else "of your own: not all of it is stored")
+    rows |= {"objective": " + ".join(terms), "measure": str(solution.measure(0))}
+    scheme = _words(settings["scheme"], describe(SCHEMES.get(settings["scheme"]["kind"])))
+    return rows | {"method": f"{scheme}, {_words(settings['controller'])}, to tau = {settings['tau_range'][1]:g}"}
+
+
+def _words(data: Any, default: Any = None) -> str:
+    """A description in words, without the arguments that are None or as in the default."""
+    if not isinstance(data, dict) or "kind" not in data:
+        return f"{data!s:.60}"
+    if data["kind"] == "user":
+        return f"{data['name']} of your own"
+    known = {"kind": data["kind"]} | (default or {})
+    options = [f"{name} {_words(x)}" for name, x in data.items() if x is not None and x != known.get(name)]
+    return ", ".join([data["kind"], *options])
 
 
 #: The counters of every run; others belong to its scheme.
@@ -237,7 +248,7 @@ def _provenance(solution: Solution) -> dict[str, str]:
     rows = {
         "created": str(attributes["created"]),
         "command": " ".join(json.loads(attributes["argv"])),
-        "seed": str(json.loads(attributes["config"])["seed"]),
+        "seed": str(solution.settings["seed"]),
         "versions": versions,
         "commit": str(attributes["commit"]),
         "run file": "stored as the attribute runfile" if "runfile" in attributes else "",
@@ -253,33 +264,23 @@ def _figure(options: argparse.Namespace) -> None:
 
     solution = wflow.load(options.trajectory)
     fixed = ("command", "kind", "trajectory", "output")
-    given = {name: value for name, value in vars(options).items() if name not in fixed and value is not None}
+    arguments = {name: value for name, value in vars(options).items() if name not in fixed and value is not None}
     functions: dict[str, Callable[..., Any]] = {**figures.FIGURES, "animation": figures.animate}
     if options.kind in functions:
         known = {*inspect.signature(functions[options.kind]).parameters}
         known |= {"heldout"} if "dataset" in known else set()
-        if unknown := [name for name in given if name not in known]:
+        if unknown := [name for name in arguments if name not in known]:
             raise InputError(f"figure {options.kind} has no option --{unknown[0].replace('_', '-')}")
-    if given.pop("heldout", None):
-        given["dataset"] = _heldout(solution)
-    if "particles" in given:
-        given["particles"] = wflow.load(options.particles)
+    if arguments.pop("heldout", None):
+        if solution.heldout is None:
+            raise InputError(f"{solution.path} has no held-out prompts: the run did not observe any")
+        arguments["dataset"] = solution.heldout
+    if "particles" in arguments:
+        arguments["particles"] = wflow.load(options.particles)
     if options.kind == "animation":
-        figures.animate(solution, options.output, **given)
+        figures.animate(solution, options.output, **arguments)
     else:
-        figures.save(figures.draw(options.kind, solution, **given), options.output)
-
-
-def _heldout(solution: Solution) -> Any:
-    """The held-out data that a run observed."""
-    from wflow import InputError, trajectory
-
-    if solution.objective is not None:
-        observers = trajectory.restore_observers(str(solution.path), solution.objective, {})
-        for observe in observers.values():
-            if getattr(observe, "dataset", None) is not None:
-                return observe.dataset  # type: ignore[attr-defined]
-    raise InputError(f"{solution.path} has no held-out prompts: the run did not observe any")
+        figures.save(figures.draw(options.kind, solution, **arguments), options.output)
 
 
 if __name__ == "__main__":

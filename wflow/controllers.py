@@ -11,6 +11,7 @@ import numpy as np
 
 from wflow.checks import check_nonnegative, check_positive
 from wflow.errors import InputError
+from wflow.plain import register
 from wflow.schemes.scheme import Flow, Point, Scheme, Trial, rises
 
 
@@ -160,3 +161,6 @@ class Adaptive:
         if trial.lipschitz > 0:
             h = min(h, scheme.stability / trial.lipschitz)
         return Verdict(True, "", h, error)
+
+
+register(Adaptive, Fixed, Replay)

@@ -37,6 +37,7 @@ from wflow.checks import check_array, check_positive, check_rng, is_integer
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
+from wflow.plain import register
 
 if TYPE_CHECKING:
     from wflow.energies import TransformerObjective
@@ -497,6 +498,9 @@ class product(Law):
                 remedy = f"{block}, or all of its groups {', '.join(groups)}" if groups else block
                 raise InputError(f"product leaves out {missing}; name {remedy}")
         return parts
+
+
+register(gaussian, ball, atoms, product)
 
 
 def _value(value: Any, t: float) -> Any:

@@ -18,6 +18,7 @@ from wflow.datasets.dataset import Dataset
 from wflow.energies import Energy, Entropy, TransformerObjective
 from wflow.errors import InputError
 from wflow.measures import Measure
+from wflow.plain import register
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,3 +97,4 @@ class Virial:
 
 #: What files and run files can name: classes of ``(objective, dataset)``.
 OBSERVERS: dict[str, Callable[[Any, Any], Any]] = {"risk": Risk, "error-rate": ErrorRate, "virial": Virial}
+register(**OBSERVERS)

@@ -49,6 +49,7 @@ from wflow.encoders.feedforward import Activation
 from wflow.energies import TransformerObjective
 from wflow.errors import InputError
 from wflow.measures import Particles
+from wflow.plain import register
 
 Array = NDArray[Any]
 Seed = np.random.Generator | int
@@ -211,6 +212,8 @@ class SineEncoder:
         """``sin(theta_j) sum_b cotangent_b``, shape (M,)."""
         return np.asarray(np.sin(parameters[:, 0]) * cotangent[:, -1, -1].sum())
 
+
+register(ConstantEncoder, FrozenRowEncoder, ScalingEncoder, SineEncoder)
 
 # Problems
 

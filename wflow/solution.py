@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_array, check_integer, check_positive
 from wflow.errors import InputError
+from wflow.plain import register
 
 #: The scalar series of every run, with the words that files and figures use.
 SERIES: Mapping[str, str] = {
@@ -86,11 +87,11 @@ class SaveAt:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("every", "tau", "steps") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise InputError(f"SaveAt takes exactly one of every, tau and steps, got {' and '.join(given) or 'none'}")
+        names = [name for name in ("every", "tau", "steps") if getattr(self, name) is not None]
+        if len(names) != 1:
+            raise InputError(f"SaveAt takes exactly one of every, tau and steps, got {' and '.join(names) or 'none'}")
         if self.every is not None:
-            check_positive("every", self.every)
+            object.__setattr__(self, "every", check_positive("every", self.every))
         if self.steps is not None:
             object.__setattr__(self, "steps", check_integer("steps", self.steps))
         if self.tau is not None:
@@ -107,11 +108,16 @@ class SaveAt:
         return next((stop for stop in self.tau or () if stop > tau), np.inf)
 
 
+register(SaveAt)
+
+
 class Solution:
     """What :func:`wflow.solve` returns and :func:`wflow.load` reads.
 
     The series have one entry for the initial state and one for every accepted step; ``measure(i)`` is the measure at
-    ``frame_tau[i]`` (negative i from the end).
+    ``frame_tau[i]`` (negative i from the end). ``objective`` is the energy, and ``observers`` are the observed
+    quantities by name; of a loaded run, what :mod:`wflow.plain` can build, and None for another energy. ``settings``
+    describes scheme, controller and what else :func:`wflow.solve` was told.
     """
 
     def __init__(
@@ -126,6 +132,8 @@ class Solution:
         path: str | PathLike[str] | None = None,
         energy: Any = None,
         attributes: Mapping[str, Any] | None = None,
+        observers: Mapping[str, Callable[[Any], float]] | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.series = dict(series)
         self.observed = dict(observed)
@@ -137,6 +145,8 @@ class Solution:
         self.path = None if path is None else Path(path)
         self.objective = energy
         self.attributes = dict(attributes or {})
+        self.observers = dict(observers or {})
+        self.settings = dict(settings or {})
 
     @property
     def tau(self) -> NDArray[np.float64]:
@@ -157,6 +167,12 @@ class Solution:
     def dissipation(self) -> NDArray[np.float64]:
         """``|v|^2 = -dQ/d tau`` at every accepted step."""
         return self.series["dissipation"]
+
+    @property
+    def heldout(self) -> Any:
+        """The first data set of an observer, such as held-out prompts; None where there is none."""
+        datasets = (getattr(observe, "dataset", None) for observe in self.observers.values())
+        return next((dataset for dataset in datasets if dataset is not None), None)
 
     @property
     def n_frames(self) -> int:

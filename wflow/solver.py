@@ -5,26 +5,26 @@ from __future__ import annotations
 __all__ = ["Interrupted", "resume", "solve"]
 
 import contextlib
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from wflow.checks import check_nonnegative, check_seed
+from wflow.checks import check_nonnegative, check_positive, check_seed
 from wflow.controllers import Adaptive, Controller, Fixed, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError
 from wflow.measures import Measure
-from wflow.schemes import Flow, ParticleScheme, Point, Scheme, Trial, options_of, scheme_of
+from wflow.schemes import Flow, ParticleScheme, Point, Scheme, Trial, scheme_of
 from wflow.session import Bar, Interrupted, compile_clock, signals
-from wflow.solution import SaveAt, Solution, Status
+from wflow.settings import Observers, Settings
+from wflow.solution import SERIES, SaveAt, Solution, Status
 
-Observers = Mapping[str, Callable[[Any], float]]
 PathLike_ = str | PathLike[str]
 
 #: A rejected step ends the run below this fraction of the largest step so far: that is not stiffness, but a velocity
@@ -123,33 +123,26 @@ def solve(
     if dtau is not None and controller is not None:
         raise InputError("pass dtau or controller, not both")
     if controller is None:
-        controller = Adaptive(rtol, atol) if dtau is None else Fixed(dtau)
+        tolerances = check_nonnegative("rtol", rtol), check_nonnegative("atol", atol)
+        controller = Adaptive(*tolerances) if dtau is None else Fixed(check_positive("dtau", dtau))
     tol = check_nonnegative("tol", tol)
     if save is not None and not isinstance(save, SaveAt):
         raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
     observers = _check_observers(observe or {}, energy)
     seed = None if rng is None else check_seed(rng)
-    flow = _open(chosen, controller, energy, rho0, seed)
-    config = {
-        "tau_range": [start, end],
-        "scheme": chosen.name,
-        "scheme_options": options_of(chosen),
-        "controller": {"kind": type(controller).__name__, **_plain(controller)},
-        "save": None if save is None else asdict(save),
-        "tol": tol,
-        "seed": seed,
-    }
+    settings = Settings(energy, observers, (start, end), chosen, controller, save, tol, seed)
+    flow = _open(settings, rho0)
     if path is not None:
         from wflow.trajectory import check_target
 
         check_target(path, overwrite)
-    run = _Run(flow, chosen, controller, start, end, save, observers, tol)
+    run = _Run(flow, settings)
     with signals(flow, active=path is not None), compile_clock(run.stats):
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
             from wflow.trajectory import MemoryRecorder
 
-            run.recorder = MemoryRecorder(energy)
+            run.recorder = MemoryRecorder()
             run.record_first()
         else:
             from wflow.trajectory import TrajectoryFile
@@ -157,7 +150,7 @@ def solve(
             noisy = getattr(chosen, "noisy", False)
             label = f"smooth part of Q: without {energy.internal}, which noise does not show" if noisy else ""
             run.recorder = TrajectoryFile.create(
-                path, overwrite, energy, flow.template, config, observers, attributes or {}, run.record_first, label
+                path, overwrite, settings, flow.template, attributes or {}, run.record_first, label
             )
         return run.loop(progress)
 
@@ -184,8 +177,8 @@ def resume(
     tau_end
         Where to go; None for where the run was going.
     energy, observe
-        An energy with encoders of your own, and observed functions of your own, are passed again; data sets, built-in
-        encoders and the observers of :mod:`wflow.observers` are in the file.
+        An energy with functions or encoders of your own, and observed functions of your own, are passed again;
+        everything that the package offers is in the file (see :mod:`wflow.plain`).
     scheme, controller
         Likewise, a scheme or controller of your own.
     progress
@@ -197,70 +190,45 @@ def resume(
         For a file that is no trajectory, a missing checkpoint, an end before the checkpoint, or something of your own
         that is not passed again.
     """
-    from wflow.trajectory import TrajectoryFile, load, load_checkpoint, restore_observers
+    from wflow.trajectory import TrajectoryFile, load_checkpoint, measure_of, reading, settings_of
 
-    solution = load(path)
+    with reading(path) as file:
+        data, template = settings_of(file), measure_of(file, 0)
     state = load_checkpoint(path)
-    energy = energy if energy is not None else solution.objective
-    if energy is None:
-        raise InputError(f"{path} has an energy or encoder of your own: pass energy=")
-    config = json.loads(solution.attributes["config"])
-    start, old_end = config["tau_range"]
-    end = old_end if tau_end is None else _check_range((start, tau_end))[1]
+    start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
     if end < state["tau"]:
         raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
-    config["tau_range"] = [start, end]
-    observers = restore_observers(path, energy, observe or {})
-    if scheme is None and config["scheme_options"] is None:
-        raise InputError(f"{path} has a scheme of your own, {config['scheme']!r}: pass scheme=")
-    chosen = scheme_of(config["scheme"], **config["scheme_options"]) if scheme is None else scheme_of(scheme)
-    known: dict[str, type[Any]] = {"Adaptive": Adaptive, "Fixed": Fixed}
-    settings = dict(config["controller"])
-    kind = settings.pop("kind")
-    if controller is None:
-        if kind not in known:
-            raise InputError(f"{path} has a controller of your own, {kind}: pass controller=")
-        controller = known[kind](**settings)
-    save = None if config["save"] is None else SaveAt(**config["save"])
-    template = solution.measure(0)
-    flow = _open(chosen, controller, energy, template, config["seed"])
+    chosen = None if scheme is None else scheme_of(scheme)
+    settings = Settings.restore(
+        data, path, observe, energy=energy, scheme=chosen, controller=controller, tau_range=(start, end)
+    )
+    flow = _open(settings, template)
     if state["x"].size != flow.mass.size:
         raise InputError(
             f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
         )
-    run = _Run(flow, chosen, controller, start, end, save, observers, config["tol"])
+    run = _Run(flow, settings)
     with signals(flow, active=True), compile_clock(run.stats):
         run.restore(state)
-        run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], config)
+        run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], settings)
         return run.loop(progress)
 
 
-def _open(scheme: Scheme, controller: Controller, energy: Energy, rho0: Measure, seed: int | None) -> Flow:
+def _open(settings: Settings, rho0: Measure) -> Flow:
     """The flow in which a scheme steps, after its checks."""
-    if hasattr(scheme, "flow"):
-        flow: Flow = scheme.flow(energy, rho0, seed)
-    else:
-        flow = ParticleScheme.flow(scheme, energy, rho0, seed)  # type: ignore[arg-type]
-    flow.wants_error = getattr(controller, "wants_error", True)
+    open_flow = getattr(settings.scheme, "flow", partial(ParticleScheme.flow, settings.scheme))
+    flow: Flow = open_flow(settings.energy, rho0, settings.seed)
+    flow.wants_error = getattr(settings.controller, "wants_error", True)
     return flow
 
 
 class _Run:
     """A run in progress: where it is, what comes next, what it has counted."""
 
-    def __init__(
-        self,
-        flow: Flow,
-        scheme: Scheme,
-        controller: Controller,
-        start: float,
-        end: float,
-        save: SaveAt | None,
-        observers: Observers,
-        tol: float,
-    ) -> None:
-        self.flow, self.scheme, self.controller = flow, scheme, controller
-        self.start, self.end, self.save, self.observers, self.tol = start, end, save, observers, tol
+    def __init__(self, flow: Flow, settings: Settings) -> None:
+        self.flow, self.settings = flow, settings
+        self.scheme, self.controller, self.save = settings.scheme, settings.controller, settings.save
+        self.start, self.end = settings.tau_range
         self.recorder: Any = None
         self.stats: dict[str, Any] = {"steps": 0, "rejected": 0, "evaluations": 0}
         self.stats |= {"seconds_compile": 0.0, "seconds_solve": 0.0, "seconds_save": 0.0}
@@ -328,7 +296,7 @@ class _Run:
             "step_length": length,
             "defect": self.energy0 - point.value - self.dissipated,
             "max_norm": rho.radius,
-        } | {name: float(observe(rho)) for name, observe in self.observers.items()}
+        } | {name: float(observe(rho)) for name, observe in self.settings.observe.items()}
 
     def record_first(self, recorder: Any = None) -> None:
         """The initial state: series entry, frame and checkpoint."""
@@ -346,7 +314,7 @@ class _Run:
             while status is Status.RUNNING:
                 if self.tau >= self.end:
                     status = Status.FINISHED
-                elif np.sqrt(self.flow.dissipation(self.point)) <= self.tol:
+                elif np.sqrt(self.flow.dissipation(self.point)) <= self.settings.tol:
                     status = Status.STEADY
                     if self.last_frame < self.tau:
                         self._keep(self._frame)
@@ -373,6 +341,7 @@ class _Run:
         self.stats |= dict(self.notes) | {"evaluations": self.flow.n_evaluations}
         self.stats["seconds_solve"] = elapsed - (self.stats["seconds_save"] - saving)
         solution: Solution = self._keep(lambda: self.recorder.finish(status, message, self.stats, self.state()))
+        solution.objective, solution.observers = self.settings.energy, dict(self.settings.observe)
         return solution
 
     def _keep(self, write: Callable[[], Any]) -> Any:
@@ -460,8 +429,6 @@ def _check_range(tau_range: Any) -> tuple[float, float]:
 
 
 def _check_observers(observe: Any, energy: Energy) -> Observers:
-    from wflow.solution import SERIES
-
     if not isinstance(energy, Energy):
         raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
     if not isinstance(observe, Mapping):
@@ -473,7 +440,3 @@ def _check_observers(observe: Any, energy: Energy) -> Observers:
                 f"got {name!r}: {function!r:.80}"
             )
     return dict(observe)
-
-
-def _plain(controller: Any) -> dict[str, Any]:
-    return dict(asdict(controller)) if isinstance(controller, (Adaptive, Fixed)) else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = ["FORMAT", "Recorder", "TrajectoryFile", "load", "load_checkpoint"]
 
+import contextlib
 import errno
 import json
 import os
@@ -30,19 +31,19 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow import observers, problems  # noqa: F401 (a file may name what they register)
 from wflow._version import __version__
-from wflow.datasets.dataset import Dataset
-from wflow.encoders import FeedForward, SoftmaxAttention
-from wflow.energies.energy import Energy
-from wflow.energies.internal import Entropy
-from wflow.energies.transformer import TransformerObjective
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
-from wflow.observers import OBSERVERS
+from wflow.plain import MissingObject, build
+from wflow.settings import Settings, parts
 from wflow.solution import SERIES, Solution, Status
 
 FORMAT = "wflow-trajectory"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+#: Lists of more numbers become datasets: attributes of HDF5 have less than 64 kB.
+LONG = 256
 
 Path_ = str | PathLike[str]
 State = Mapping[str, Any]
@@ -68,7 +69,6 @@ class Recorder(Protocol):
 class MemoryRecorder:
     """Keeps everything in memory."""
 
-    energy: Energy
     rows: list[Mapping[str, float]] = field(default_factory=list)
     frames: list[tuple[float, Any]] = field(default_factory=list)
 
@@ -89,7 +89,6 @@ class MemoryRecorder:
             status,
             message,
             stats,
-            energy=self.energy,
         )
 
 
@@ -124,10 +123,8 @@ class TrajectoryFile:
         cls,
         path: Path_,
         overwrite: bool,
-        energy: Energy,
+        settings: Settings,
         rho0: Measure,
-        config: Mapping[str, Any],
-        observe: Mapping[str, Callable[[Any], float]],
         attributes: Mapping[str, str],
         first: Callable[[TrajectoryFile], None],
         energy_label: str = "",
@@ -140,9 +137,9 @@ class TrajectoryFile:
         scratch = beside(target)
         try:
             with h5py.File(scratch, "w") as file:
-                _write_header(file, config, attributes)
-                _write_problem(file.create_group("problem"), energy, observe)
-                _write_layout(file, rho0, list(observe), STEPS_ROOM, FRAMES_ROOM)
+                _write_header(file, attributes)
+                _write_settings(file, settings)
+                _write_layout(file, rho0, list(settings.observe), STEPS_ROOM, FRAMES_ROOM)
                 if energy_label:
                     file["series/energy"].attrs["long_name"] = energy_label
             draft = cls(scratch)
@@ -157,15 +154,17 @@ class TrajectoryFile:
         return cls(target)
 
     @classmethod
-    def reopen(cls, path: Path_, n_steps: int, n_frames: int, config: Mapping[str, Any]) -> TrajectoryFile:
-        """Go on after this many series entries and frames; what came later is dropped, to be computed again."""
+    def reopen(cls, path: Path_, n_steps: int, n_frames: int, settings: Settings) -> TrajectoryFile:
+        """Go on after this many series entries and frames; what came later is dropped, to be computed again.
+
+        The settings go into the file, in the present version of the format."""
         this = object.__new__(cls)
         this.path, this._rows = Path(path), []
         this._written = this._saved = time.monotonic()
-        attributes = {"config": json.dumps(dict(config)), "status": Status.RUNNING.name.lower(), "message": ""}
+        attributes = {"status": Status.RUNNING.name.lower(), "message": ""}
         try:
             with open_trajectory(path) as file:
-                _copy(file, this.path, n_steps, n_frames, 2 * n_steps, 2 * n_frames, attributes)
+                _copy(file, this.path, n_steps, n_frames, 2 * n_steps, 2 * n_frames, attributes, settings=settings)
             this._open()
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from None
@@ -271,10 +270,11 @@ def _copy(
     frames_room: int,
     attributes: Mapping[str, str],
     compress: bool = False,
+    settings: Settings | None = None,
 ) -> None:
     """Put a copy of an open trajectory, up to these counts and with this room, in the place of ``target``.
 
-    Densities of a run that has ended are compressed.
+    Densities of a run that has ended are compressed. New settings take the place of those of the source.
     """
     scratch = beside(target)
     try:
@@ -284,8 +284,11 @@ def _copy(
                 file.attrs[name] = value
             for name, text in attributes.items():
                 file.attrs[name] = text
-            source.copy("problem", file)
-            rho0 = _measure_of(source, 0)
+            if settings is None:
+                source.copy("problem", file)
+            else:
+                _write_settings(file, settings)
+            rho0 = measure_of(source, 0)
             observed = list(source["series/observed"])
             _write_layout(file, rho0, observed, steps_room, frames_room, compress and isinstance(rho0, Grid))
             new = dict(_columns(file))
@@ -350,9 +353,8 @@ def check_target(path: Path_, overwrite: bool) -> Path:
     return target
 
 
-def _write_header(file: Any, config: Mapping[str, Any], attributes: Mapping[str, str]) -> None:
+def _write_header(file: Any, attributes: Mapping[str, str]) -> None:
     file.attrs["format"] = FORMAT
-    file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["run"] = uuid.uuid4().hex
     file.attrs["status"], file.attrs["message"] = Status.RUNNING.name.lower(), ""
     file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -360,7 +362,6 @@ def _write_header(file: Any, config: Mapping[str, Any], attributes: Mapping[str,
     file.attrs["versions"] = json.dumps({"wflow": __version__, "python": platform.python_version(), **packages})
     file.attrs["commit"] = _commit()
     file.attrs["argv"] = json.dumps(sys.argv)
-    file.attrs["config"] = json.dumps(dict(config))
     for name, text in attributes.items():
         file.attrs[name] = text
 
@@ -374,61 +375,81 @@ def _commit() -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def _write_dataset(group: Any, data: Dataset) -> None:
-    group.attrs["name"] = data.name
-    for name in ("tokens", "labels", "readout"):
-        array = getattr(data, name)
-        group.create_dataset(name, data=array, dtype=array.dtype)
+def _write_settings(file: Any, settings: Settings) -> None:
+    """What determines the run: in the group ``problem`` and, all but energy and observers, the attribute ``config``."""
+    problem = file.create_group("problem")
+    places: dict[int, str] = {}
+    data = {name: _put(problem, name, value, places) for name, value in settings.plain().items()}
+    for name in ("energy", "observe"):
+        problem.attrs[name] = json.dumps(data.pop(name))
+    file.attrs["config"] = json.dumps(data)
+    file.attrs["format_version"] = FORMAT_VERSION
 
 
-def _read_dataset(group: Any) -> Dataset:
-    return Dataset(group["tokens"][()], group["labels"][()], group["readout"][()], str(group.attrs["name"]))
+def _put(group: Any, place: str, data: Any, places: dict[int, str]) -> Any:
+    """Plain data for JSON: arrays, each one once, and long lists of numbers become datasets of the group."""
+    if isinstance(data, np.ndarray):
+        if id(data) not in places:
+            group.create_dataset(place, data=data, dtype=data.dtype)
+        return {"kind": "array", "dataset": places.setdefault(id(data), place)}
+    if isinstance(data, list) and len(data) > LONG and all(type(number) is float for number in data):
+        group.create_dataset(place, data=data, dtype=np.float64)
+        return {"kind": "list", "dataset": place}
+    if isinstance(data, list):
+        return [_put(group, f"{place}/{i}", entry, places) for i, entry in enumerate(data)]
+    if isinstance(data, dict):
+        return {name: _put(group, f"{place}/{name}", entry, places) for name, entry in data.items()}
+    return data
 
 
-def _write_problem(group: Any, energy: Energy, observe: Mapping[str, Any]) -> None:
-    """What is needed to build the energy and the observed quantities again."""
-    group.attrs["energy"] = type(energy).__name__
-    known = group.create_group("observe")
-    for name, function in observe.items():
-        kind = next((key for key, cls in OBSERVERS.items() if type(function) is cls), "")
-        entry = known.create_group(name)
-        entry.attrs["kind"] = kind
-        if kind and function.dataset is not None:
-            _write_dataset(entry, function.dataset)
-    if not isinstance(energy, TransformerObjective):
-        return
-    _write_dataset(group.create_group("dataset"), energy.dataset)
-    group.attrs["objective"] = json.dumps(describe(energy))
+def settings_of(file: Any) -> dict[str, Any]:
+    """The settings of an open trajectory as plain data (see :meth:`wflow.settings.Settings.plain`)."""
+    problem = file["problem"]
+    if file.attrs["format_version"] == 1:
+        return _version_1(problem, json.loads(file.attrs["config"]))
+
+    def fetch(entry: dict[str, Any]) -> Any:
+        if entry.get("kind") not in ("array", "list"):
+            return entry
+        array = problem[entry["dataset"]][()]
+        return array.tolist() if entry["kind"] == "list" else array
+
+    texts = {name: problem.attrs[name] for name in ("energy", "observe")}
+    data = {name: json.loads(text, object_hook=fetch) for name, text in texts.items()}
+    return data | dict(json.loads(file.attrs["config"], object_hook=fetch))
 
 
-def describe(energy: TransformerObjective) -> dict[str, Any]:
-    """The arguments of a Transformer objective as plain data; a user's encoder by the name of its class."""
-    out: dict[str, Any] = {"attention": None, "feedforward": None}
-    for block, key in (("theta", "attention"), ("w", "feedforward")):
-        encoder = energy.encoders.get(block)
-        if type(encoder) in (SoftmaxAttention, FeedForward):
-            out[key] = {"kind": type(encoder).__name__, **vars(encoder)}
-        elif encoder is not None:
-            out[key] = {"kind": "user", "class": f"{type(encoder).__module__}.{type(encoder).__qualname__}"}
-    sigma = energy.internal.sigma if isinstance(energy.internal, Entropy) else 0.0
-    return out | {
-        "weight_decay": energy.weight_decay,
-        "entropy": sigma,
-        "depth": energy.rule.name,
-        "layers": energy.rule.layers,
-    }
+def _version_1(problem: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The same of a file of format version 1."""
 
+    def dataset(group: Any) -> dict[str, Any]:
+        arrays = {name: group[name][()] for name in ("tokens", "labels", "readout")}
+        return {"kind": "Dataset", "name": str(group.attrs["name"]), **arrays}
 
-def rebuild(description: Mapping[str, Any], dataset: Dataset) -> TransformerObjective | None:
-    """The objective of a description; None where an encoder is the user's own."""
-    builtin = {"SoftmaxAttention": SoftmaxAttention, "FeedForward": FeedForward}
-    arguments = dict(description)
-    for key in ("attention", "feedforward"):
-        entry = dict(arguments[key] or {})
-        if entry.get("kind") == "user":
-            return None
-        arguments[key] = builtin[entry.pop("kind")](**entry) if entry else None
-    return TransformerObjective(dataset, **arguments)
+    def user(name: str) -> dict[str, Any]:
+        return {"kind": "user", "name": name}
+
+    def encoder(entry: dict[str, Any]) -> dict[str, Any]:
+        kind = {"SoftmaxAttention": "attention", "FeedForward": "feedforward"}.get(entry["kind"])
+        return entry | {"kind": kind} if kind else user(entry["class"])
+
+    energy = user(str(problem.attrs["energy"]))
+    if "objective" in problem.attrs:
+        arguments = json.loads(problem.attrs["objective"])
+        encoders = {name: encoder(arguments[name]) for name in ("attention", "feedforward") if arguments[name]}
+        energy = {"kind": "TransformerObjective", "dataset": dataset(problem["dataset"]), **arguments, **encoders}
+    observe = {}
+    for name, entry in problem["observe"].items():
+        arguments = {"objective": {"kind": "reference", "to": "energy"}}
+        arguments["dataset"] = dataset(entry) if "tokens" in entry else None
+        observe[name] = {"kind": str(entry.attrs["kind"]), **arguments} if entry.attrs["kind"] else user(name)
+    scheme, options, controller = config["scheme"], config.pop("scheme_options"), config["controller"]
+    config["scheme"] = user(scheme) if options is None else {"kind": scheme, **options}
+    if controller["kind"] not in ("Adaptive", "Fixed"):
+        config["controller"] = user(controller["kind"])
+    if config["save"]:
+        config["save"]["kind"] = "SaveAt"
+    return {"energy": energy, "observe": observe, **config}
 
 
 def _write_layout(
@@ -539,6 +560,16 @@ def open_trajectory(path: Path_) -> Any:
     return file
 
 
+@contextlib.contextmanager
+def reading(path: Path_) -> Iterator[Any]:
+    """An open trajectory (see :func:`open_trajectory`); what cannot be read in it is an :class:`InputError`, too."""
+    try:
+        with open_trajectory(path) as file:
+            yield file
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
 def load(path: Path_) -> Solution:
     """Read a trajectory: its series at once, its measures one by one when asked for.
 
@@ -547,42 +578,44 @@ def load(path: Path_) -> Solution:
     InputError
         For a missing, truncated or foreign file.
     """
-    try:
-        with open_trajectory(path) as file:
-            count, frames = _counts(file)
-            series = {name: file["series"][name][:count] for name in SERIES}
-            observed = {name: column[:count] for name, column in file["series/observed"].items()}
-            frame_tau = file["frames/tau"][:frames]
-            attributes = dict(file.attrs)
-            energy = None
-            if "objective" in file["problem"].attrs:
-                data = _read_dataset(file["problem/dataset"])
-                energy = rebuild(json.loads(file["problem"].attrs["objective"]), data)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    with reading(path) as file:
+        count, frames = _counts(file)
+        series = {name: file["series"][name][:count] for name in SERIES}
+        observed = {name: column[:count] for name, column in file["series/observed"].items()}
+        frame_tau = file["frames/tau"][:frames]
+        attributes, settings = dict(file.attrs), settings_of(file)
+
+    def measure(i: int) -> Any:
+        with reading(path) as file:
+            return measure_of(file, i)
+
+    energy = _built(settings.pop("energy"), {})
+    observe = {name: _built(entry, parts(energy)) for name, entry in settings.pop("observe").items()}
     return Solution(
         series,
         observed,
         frame_tau,
-        lambda i: _read_measure(path, i),
+        measure,
         Status[str(attributes["status"]).upper()],
         str(attributes["message"]),
         json.loads(attributes.get("stats", "{}")),
         path=path,
         energy=energy,
         attributes=attributes,
+        observers={name: f for name, f in observe.items() if f is not None},
+        settings=settings,
     )
 
 
-def _read_measure(path: Path_, i: int) -> Any:
+def _built(data: Any, known: Mapping[str, Any]) -> Any:
+    """The object of a description; None where it is the user's own."""
     try:
-        with open_trajectory(path) as file:
-            return _measure_of(file, i)
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        return build(data, known)
+    except MissingObject:
+        return None
 
 
-def _measure_of(file: Any, i: int) -> Any:
+def measure_of(file: Any, i: int) -> Any:
     """The measure of frame i of an open trajectory."""
     frames = file["frames"]
     names = json.loads(frames.attrs["blocks"])
@@ -619,27 +652,3 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
     if state["run"] != run:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")
     return state
-
-
-def restore_observers(path: Path_, energy: Energy, given: Mapping[str, Any]) -> dict[str, Callable[[Any], float]]:
-    """The observed quantities of a trajectory: those stored in it, and the user's own, passed again.
-
-    Raises
-    ------
-    InputError
-        When a user's own function is not passed, or one is passed that the run did not observe.
-    """
-    out: dict[str, Callable[[Any], float]] = {}
-    with open_trajectory(path) as file:
-        stored = file["problem/observe"]
-        if unknown := set(given) - set(stored):
-            raise InputError(f"{path} does not observe {sorted(unknown)}; it observes {sorted(stored)}")
-        for name, entry in stored.items():
-            if name in given:
-                out[name] = given[name]
-            elif entry.attrs["kind"] and isinstance(energy, TransformerObjective):
-                data = _read_dataset(entry) if "tokens" in entry else None
-                out[name] = OBSERVERS[str(entry.attrs["kind"])](energy, data)
-            else:
-                raise InputError(f"{path} observes {name!r}, a function of your own: pass observe={{{name!r}: f}}")
-    return out

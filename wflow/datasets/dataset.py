@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wflow.checks import check_array
 from wflow.errors import InputError
+from wflow.plain import register
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -136,6 +137,9 @@ class Dataset:
         order = rng.permutation(self.n_prompts)
         kept, out = np.sort(order[held:]), np.sort(order[:held])
         return self.subset(kept), self.subset(out, f"{self.name} (held out)")
+
+
+register(Dataset)
 
 
 def _readout_array(readout: Any, dimension: int, n_tokens: int) -> NDArray[np.float64]:

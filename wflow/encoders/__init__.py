@@ -7,6 +7,7 @@ from wflow.encoders.attention import SoftmaxAttention
 from wflow.encoders.compiled import Compiled, CompiledEncoder
 from wflow.encoders.feedforward import ACTIVATIONS, FeedForward
 from wflow.encoders.protocol import Encoder, Group, pairing
+from wflow.plain import register
 
 __all__ = [
     "ACTIVATIONS",
@@ -22,3 +23,4 @@ __all__ = [
 
 #: The encoders of wflow by the names that files and run files use: the only list of them.
 ENCODERS: dict[str, type] = {"attention": SoftmaxAttention, "feedforward": FeedForward}
+register(**ENCODERS)

@@ -6,6 +6,7 @@ from wflow.energies.energy import Energy, Evaluation, Linearisation
 from wflow.energies.internal import Entropy, InternalEnergy, PorousMedium
 from wflow.energies.sums import SumEnergy
 from wflow.energies.transformer import TransformerObjective
+from wflow.plain import register
 
 __all__ = [
     "BlobEnergy",
@@ -20,3 +21,5 @@ __all__ = [
     "SumEnergy",
     "TransformerObjective",
 ]
+
+register(BlobEnergy, Entropy, InteractionEnergy, PorousMedium, PotentialEnergy, SumEnergy, TransformerObjective)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["BlobEnergy"]
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,8 @@ class BlobEnergy(Energy):
     True
     """
 
+    argument_attributes: ClassVar[dict[str, str]] = {"internal": "regularised"}  # energies have another ``internal``
+
     def __init__(
         self,
         internal: InternalEnergy,
@@ -76,7 +78,7 @@ class BlobEnergy(Energy):
             raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {internal!r}")
         if set(box or {}) != set(cells or {}):
             raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
-        self.regularised = internal
+        self.regularised, self.box, self.cells = internal, box, cells
         #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.
         self.linear = internal.sigma if isinstance(internal, Entropy) and box is not None else 0.0
         self.epsilon = dict(epsilon) if isinstance(epsilon, Mapping) else epsilon

@@ -76,7 +76,8 @@ class TransformerObjective(Energy):
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
-        self.dataset = dataset
+        self.dataset, self.attention, self.feedforward = dataset, attention, feedforward
+        self.entropy, self.depth, self.layers = entropy, depth, layers
         self.weight_decay = check_nonnegative("weight_decay", weight_decay)
         self.internal = Entropy(entropy) if check_nonnegative("entropy", entropy) > 0 else None
         self.rule: DepthRule = depth_rule(depth, layers)

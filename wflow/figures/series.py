@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from wflow.checks import check_choice
 from wflow.errors import InputError
 from wflow.figures.style import DASHES, PALETTE, SINGLE, Array, laid_out, log_axis, style
+from wflow.observers import OBSERVERS
 from wflow.solution import Solution
 
 
@@ -27,8 +28,9 @@ def energy(
     Parameters
     ----------
     observed
-        ``{name: "risk" or "error-rate"}``, the observed quantities to show. None shows those that the trajectory file
-        knows as such; for a solution in memory, those with "risk" or "error" in their names.
+        ``{name: "risk" or "error-rate"}``, the observed quantities to show. None shows those of the observers
+        :class:`wflow.observers.Risk` and :class:`wflow.observers.ErrorRate`, and functions with "risk" or "error" in
+        their names.
     defect
         Also show the defect of the energy identity, ``|Q(0) - Q(tau) - int |v|^2| / |Q(0)|``.
     tau_scale
@@ -73,15 +75,13 @@ def energy(
 
 
 def _observed_kinds(solution: Solution) -> dict[str, str]:
-    """Which observed quantities are risks and error rates: by the file, else by their names."""
-    if solution.path is None:
-        words = {"risk": "risk", "error": "error-rate"}
-        return {name: kind for name in solution.observed for word, kind in words.items() if word in name.lower()}
-    from wflow.trajectory import open_trajectory
-
-    with open_trajectory(solution.path) as file:
-        kinds = {name: str(file["problem/observe"][name].attrs["kind"]) for name in solution.observed}
-    return {name: kind for name, kind in kinds.items() if kind in ("risk", "error-rate")}
+    """Which observed quantities are risks and error rates: by their observers, else by their names."""
+    words, observers = {"risk": "risk", "error": "error-rate"}, {cls: kind for kind, cls in OBSERVERS.items()}
+    kinds = {}
+    for name in solution.observed:
+        by_name = next((kind for word, kind in words.items() if word in name.lower()), "")
+        kinds[name] = observers.get(type(solution.observers.get(name)), by_name)
+    return {name: kind for name, kind in kinds.items() if kind in words.values()}
 
 
 def _plot_series(axes: Axes, title: str, tau: Array, curves: Mapping[str, Array]) -> None:

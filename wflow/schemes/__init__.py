@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from wflow.errors import InputError
+from wflow.plain import register
 from wflow.schemes.avf import AVF
 from wflow.schemes.bdf2 import BDF2
 from wflow.schemes.blob import BLOB, Blob
@@ -52,7 +53,6 @@ __all__ = [
     "Scheme",
     "Trial",
     "entropy_prox",
-    "options_of",
     "scheme_of",
 ]
 
@@ -63,6 +63,8 @@ DENSITIES = (KERNEL, FINITE_VOLUME, MUSCL, ENTROPIC_JKO)
 
 #: Every scheme by its name.
 SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (*EXPLICIT, *IMPLICIT, *DIFFUSIVE, *DENSITIES)}
+register(RungeKutta, entropy_prox=entropy_prox)
+register(**{name: x if isinstance(x, RungeKutta) else type(x) for name, x in SCHEMES.items()})
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
@@ -89,13 +91,3 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     if not callable(getattr(scheme, "step", None)):
         raise InputError(f"scheme must be a name or have a method step, got {scheme!r}")
     return scheme
-
-
-def options_of(scheme: Any) -> dict[str, Any] | None:
-    """The options in which a scheme differs from the one of its name; None for a user's own, or one with a function."""
-    known = SCHEMES.get(getattr(scheme, "name", ""))
-    if known is None or type(scheme) is not type(known):
-        return None
-    given, default = dataclasses.asdict(scheme), dataclasses.asdict(known)
-    options = {name: value for name, value in given.items() if value != default[name]}
-    return None if any(map(callable, options.values())) else options
