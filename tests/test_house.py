@@ -85,3 +85,26 @@ def test_starting_is_quick() -> None:
     heavy = "import sys, wflow; print(sorted({'ot', 'matplotlib', 'h5py', 'scipy.stats'} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True).stdout
     assert loaded.strip() == "[]"
+
+
+def test_no_two_modules_import_each_other() -> None:
+    """Also not in a longer circle, nor inside functions, nor for types alone."""
+    modules = {".".join(("wflow", *p.relative_to(PACKAGE).with_suffix("").parts)): p for p in FILES}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        graph[name.removesuffix(".__init__")] = {m for m in found if m in modules}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way[way.index(name) :], name))
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*way, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())

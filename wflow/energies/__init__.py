@@ -2,9 +2,8 @@
 
 from wflow.energies.blob import BlobEnergy
 from wflow.energies.classic import InteractionEnergy, PotentialEnergy
-from wflow.energies.energy import Energy, Evaluation, Linearisation
-from wflow.energies.internal import Entropy, InternalEnergy, PorousMedium
-from wflow.energies.sums import SumEnergy
+from wflow.energies.energy import Energy, Evaluation, InternalEnergy, Linearisation, SumEnergy
+from wflow.energies.internal import Entropy, PorousMedium
 from wflow.energies.transformer import TransformerObjective
 from wflow.plain import register
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_positive
-from wflow.energies.energy import Energy, Evaluation
-from wflow.energies.internal import Entropy, InternalEnergy, PorousMedium
+from wflow.energies.energy import Energy, Evaluation, InternalEnergy
+from wflow.energies.internal import Entropy, PorousMedium
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.grid import Box, check_box, check_cells

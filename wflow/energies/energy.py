@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["Energy", "Evaluation", "Linearisation"]
+__all__ = ["Energy", "Evaluation", "InternalEnergy", "Linearisation", "SumEnergy"]
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import reduce
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wflow.errors import InputError
-from wflow.measures import Blocks, Measure
+from wflow.measures import Blocks, Grid, Measure
 
-if TYPE_CHECKING:
-    from wflow.energies.internal import InternalEnergy
-    from wflow.energies.sums import SumEnergy
-
-
+Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
 
 
@@ -36,7 +34,7 @@ class Linearisation:
     """Everything grid schemes want of one pass: Q, the first variation of its smooth part, and named parts of Q."""
 
     value: float
-    first_variation: Mapping[str, NDArray[Any]]
+    first_variation: Mapping[str, Array]
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -55,8 +53,6 @@ class Energy:
 
     def __add__(self, other: Energy) -> SumEnergy:
         """The sum of both functionals."""
-        from wflow.energies.sums import SumEnergy
-
         return SumEnergy(self, other) if isinstance(other, Energy) else NotImplemented
 
     def prepare(self, rho: M) -> M:
@@ -73,9 +69,7 @@ class Energy:
         """Q, its parts and the velocity, in one pass."""
         raise NotImplementedError
 
-    def first_variation(
-        self, rho: Measure, points: Mapping[str, NDArray[Any]] | None = None
-    ) -> dict[str, NDArray[Any]]:
+    def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``dQ/drho(beta, t) = om_l^{-1} dQ/da_{l,j}`` at the points, or at other ``points[block]`` (S, M, p).
 
         Returns ``{block: (S, M) array}``.
@@ -104,7 +98,124 @@ class Energy:
         return squared_norm(rho, self.velocity(rho))
 
 
-def squared_norm(rho: Measure, v: Mapping[str, NDArray[Any]]) -> float:
+class InternalEnergy(Energy):
+    """``int_0^1 sum over blocks of int U(rho) dbeta dt``: as an energy, one without a smooth part.
+
+    Particles have no density: there its value is not offered (it counts as 0), and its flow is left to schemes that
+    treat it in a way of their own, such as noise.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "internal", self)
+
+    def density(self, r: Array) -> Array:
+        """``U(r)``."""
+        raise NotImplementedError
+
+    def slope(self, r: Array) -> Array:
+        """``U'(r)``, the first variation where the density is r."""
+        raise NotImplementedError
+
+    def pressure(self, r: Array) -> Array:
+        """``P(r) = r U'(r) - U(r)``, of which ``P/r^2`` is the slope of the energy per mass ``U(r)/r``."""
+        raise NotImplementedError
+
+    def joined(self, other: InternalEnergy) -> InternalEnergy:
+        """The one internal energy that is the sum of both.
+
+        Raises
+        ------
+        InputError
+            Where there is none.
+        """
+        raise InputError(f"internal energies other than entropies do not add up: {self}, {other}")
+
+    def of(self, rho: Measure) -> float:
+        """The value on a grid, 0 on particles."""
+        if not isinstance(rho, Grid):
+            return 0.0
+        return float(
+            sum(
+                rho.cell_volume(name) * (rho.depth_weights @ self.density(r).reshape(rho.n_slices, -1).sum(axis=1))
+                for name, r in rho.blocks.items()
+            )
+        )
+
+    def evaluate(self, rho: Measure) -> Evaluation:
+        """The value and no velocity (see :meth:`Energy.evaluate`)."""
+        return Evaluation(self.of(rho), Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks}))
+
+    def linearise(self, rho: Measure) -> Linearisation:
+        """The value and zeros."""
+        return Linearisation(self.of(rho), self.first_variation(rho))
+
+    def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Zero: that of the smooth part."""
+        at = {name: rho.points(name) for name in rho.blocks} | dict(points or {})
+        return {name: np.zeros(x.shape[:2]) for name, x in at.items()}
+
+
+class SumEnergy(Energy):
+    """``Q_1 + Q_2 + ...``: values, velocities, first variations and named parts add.
+
+    Entropies add up to one entropy; another internal energy may appear once.
+
+    Raises
+    ------
+    InputError
+        For two internal energies that do not add up to one.
+
+    Examples
+    --------
+    >>> from wflow import Entropy, Particles, PotentialEnergy
+    >>> Q = PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x) + Entropy(0.5) + Entropy(0.25)
+    >>> Q.internal, Q.velocity(Particles(x=[[2.0]])).x
+    (Entropy(sigma=0.75), array([[[-2.]]]))
+    """
+
+    def __init__(self, *terms: Energy) -> None:
+        self.terms: tuple[Energy, ...] = tuple(
+            part for term in terms for part in (term.terms if isinstance(term, SumEnergy) else (term,))
+        )
+        internals = [term.internal for term in self.terms if term.internal is not None]
+        self.internal = reduce(lambda a, b: a.joined(b), internals) if internals else None
+
+    def prepare(self, rho: M) -> M:
+        """The measure after the checks of every term."""
+        for term in self.terms:
+            rho = term.prepare(rho)
+        return rho
+
+    def evaluate(self, rho: Measure) -> Evaluation:
+        """The sums of all that the terms yield."""
+        results = [term.evaluate(rho) for term in self.terms]
+        velocity = {name: np.sum([result.velocity[name] for result in results], axis=0) for name in rho.blocks}
+        return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results))
+
+    def linearise(self, rho: Measure) -> Linearisation:
+        """The sums of all that the terms yield."""
+        results = [term.linearise(rho) for term in self.terms]
+        phi = {name: np.sum([result.first_variation[name] for result in results], axis=0) for name in rho.blocks}
+        return Linearisation(sum(r.value for r in results), phi, _parts(results))
+
+    def value(self, rho: Measure) -> float:
+        """The sum of the values."""
+        return sum(term.value(rho) for term in self.terms)
+
+    def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """The sum of the first variations."""
+        results = [term.first_variation(rho, points) for term in self.terms]
+        return {name: np.sum([result[name] for result in results], axis=0) for name in rho.blocks}
+
+
+def _parts(results: list[Any]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for result in results:
+        total.update(result.parts)
+    return dict(total)
+
+
+def squared_norm(rho: Measure, v: Mapping[str, Array]) -> float:
     """``sum over blocks, slices and particles of om_l a_{l,j} |v_{l,j}|^2``, summed in float64."""
     wide = {name: x.astype(np.float64, copy=False) for name, x in v.items()}
     return float(sum(np.sum(rho.mass(name) * np.einsum("smp,smp->sm", x, x)) for name, x in wide.items()))

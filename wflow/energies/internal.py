@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["Entropy", "InternalEnergy", "PorousMedium"]
+__all__ = ["Entropy", "PorousMedium"]
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,58 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_positive
-from wflow.energies.energy import Energy, Evaluation, Linearisation
+from wflow.energies.energy import InternalEnergy
 from wflow.errors import InputError
-from wflow.measures import Blocks, Grid, Measure
+from wflow.measures import Grid, Measure
 
 Array = NDArray[Any]
-
-
-class InternalEnergy(Energy):
-    """``int_0^1 sum over blocks of int U(rho) dbeta dt``: as an energy, one without a smooth part.
-
-    Particles have no density: there its value is not offered (it counts as 0), and its flow is left to schemes that
-    treat it in a way of their own, such as noise.
-    """
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "internal", self)
-
-    def density(self, r: Array) -> Array:
-        """``U(r)``."""
-        raise NotImplementedError
-
-    def slope(self, r: Array) -> Array:
-        """``U'(r)``, the first variation where the density is r."""
-        raise NotImplementedError
-
-    def pressure(self, r: Array) -> Array:
-        """``P(r) = r U'(r) - U(r)``, of which ``P/r^2`` is the slope of the energy per mass ``U(r)/r``."""
-        raise NotImplementedError
-
-    def of(self, rho: Measure) -> float:
-        """The value on a grid, 0 on particles."""
-        if not isinstance(rho, Grid):
-            return 0.0
-        return float(
-            sum(
-                rho.cell_volume(name) * (rho.depth_weights @ self.density(r).reshape(rho.n_slices, -1).sum(axis=1))
-                for name, r in rho.blocks.items()
-            )
-        )
-
-    def evaluate(self, rho: Measure) -> Evaluation:
-        """The value and no velocity (see :meth:`Energy.evaluate`)."""
-        return Evaluation(self.of(rho), Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks}))
-
-    def linearise(self, rho: Measure) -> Linearisation:
-        """The value and zeros."""
-        return Linearisation(self.of(rho), self.first_variation(rho))
-
-    def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
-        """Zero: that of the smooth part."""
-        at = {name: rho.points(name) for name in rho.blocks} | dict(points or {})
-        return {name: np.zeros(x.shape[:2]) for name, x in at.items()}
 
 
 @dataclass(frozen=True)
@@ -97,6 +49,10 @@ class Entropy(InternalEnergy):
     def pressure(self, r: Array) -> Array:
         """``sigma r``."""
         return np.asarray(self.sigma * r)
+
+    def joined(self, other: InternalEnergy) -> InternalEnergy:
+        """The entropy of the sum of both sigma (see :meth:`InternalEnergy.joined`)."""
+        return Entropy(self.sigma + other.sigma) if isinstance(other, Entropy) else super().joined(other)
 
     def estimate(self, rho: Measure) -> float:
         """The value estimated from equally weighted particles by their nearest neighbours.
