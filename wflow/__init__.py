@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Any
 from wflow._version import __version__
 
 if TYPE_CHECKING:
-    from wflow import check, datasets, distances, encoders, figures, initial, observers, problems, runfile, trajectory
+    from wflow import (
+        check,
+        controllers,
+        datasets,
+        distances,
+        encoders,
+        figures,
+        initial,
+        observers,
+        problems,
+        runfile,
+        schemes,
+        trajectory,
+    )
     from wflow.datasets import Dataset
     from wflow.encoders import FeedForward, SoftmaxAttention
     from wflow.energies import (
@@ -47,6 +60,7 @@ __all__ = [
     "TransformerObjective",
     "__version__",
     "check",
+    "controllers",
     "datasets",
     "distances",
     "encoders",
@@ -57,6 +71,7 @@ __all__ = [
     "problems",
     "resume",
     "runfile",
+    "schemes",
     "solve",
     "trajectory",
 ]
