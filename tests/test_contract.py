@@ -15,14 +15,16 @@ import wflow
 #: What is imported, by the module that promises it.
 NAMES = {
     "wflow": "BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
-    "PorousMedium PotentialEnergy SaveAt SoftmaxAttention Solution SolveError Status TransformerObjective __version__ load resume "
-    "solve check controllers datasets distances encoders figures initial observers problems runfile schemes trajectory",
+    "PorousMedium PotentialEnergy SaveAt SoftmaxAttention Solution SolveError Status TransformerObjective __version__ "
+    "load resume solve check controllers datasets distances encoders figures initial observers problems runfile schemes "
+    "trajectory",
     "wflow.datasets": "in_context_regression digits diabetes Dataset",
     "wflow.initial": "gaussian ball atoms product",
     "wflow.controllers": "Adaptive Fixed Replay",
     "wflow.observers": "Risk ErrorRate Virial",
     "wflow.schemes": "SCHEMES AVF BDF2 JKO Blob DiscreteGradient EntropicJKO EulerMaruyama FiniteVolume Kernel "
-    "Langevin Midpoint Muscl QuantileJKO RungeKutta Flow GridFlow Point DensityPoint Trial Scheme ParticleScheme GridScheme",
+    "Langevin Midpoint Muscl QuantileJKO RungeKutta Flow GridFlow Point DensityPoint Trial Scheme ParticleScheme "
+    "GridScheme",
     "wflow.encoders": "ENCODERS ACTIVATIONS Encoder pairing",
     "wflow.runfile": "read",
     "wflow.check": "check",
