@@ -16,8 +16,8 @@ import wflow
 NAMES = {
     "wflow": "BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
     "PorousMedium PotentialEnergy SaveAt SoftmaxAttention Solution SolveError Status TransformerObjective __version__ "
-    "load resume solve check controllers datasets distances encoders figures initial observers problems runfile schemes "
-    "trajectory",
+    "load resume solve check controllers datasets distances encoders figures initial observers problems runfile "
+    "schemes trajectory",
     "wflow.datasets": "in_context_regression digits diabetes Dataset",
     "wflow.initial": "gaussian ball atoms product",
     "wflow.controllers": "Adaptive Fixed Replay",

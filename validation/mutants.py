@@ -223,7 +223,7 @@ MUTANTS = (
     # Measures, laws and distances
     Mutant(
         "langevin-overlapping-streams",
-        "wflow/schemes/scheme.py",
+        "wflow/schemes/particle_flow.py",
         "counter=[0, 0, 0, index]",
         "counter=[index, 0, 0, 0]",
     ),

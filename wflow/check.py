@@ -196,8 +196,7 @@ def _sources(run: runfile.Run) -> list[Source]:
     if dtau is None:
         sources.append(Source("tau", 1.0, words="every step of the adaptive run halved"))
     else:
-        noisy = getattr(scheme, "noisy", False)
-        sources.append(Source("tau", scheme.order, random=noisy, words=f"dtau = {dtau:g} -> {dtau / 2:g}"))
+        sources.append(Source("tau", scheme.order, random=scheme.noisy, words=f"dtau = {dtau:g} -> {dtau / 2:g}"))
     return sources
 
 

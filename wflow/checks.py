@@ -16,6 +16,7 @@ __all__ = [
     "check_array",
     "check_boolean",
     "check_choice",
+    "check_fields",
     "check_integer",
     "check_nonnegative",
     "check_positive",
@@ -26,7 +27,7 @@ __all__ = [
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,10 +43,12 @@ def is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def check_integer(name: str, value: Any, least: int = 1) -> int:
-    """Return ``value`` as an int, or raise :class:`InputError` unless it is an integer of at least this size."""
-    if not is_integer(value) or value < least:
+def check_integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Return ``value`` as an int, or raise :class:`InputError` unless it is an integer between these."""
+    if not is_integer(value) or value < least or (most is not None and value > most):
         kind = {0: "a non-negative integer", 1: "a positive integer"}.get(least, f"an integer >= {least}")
+        if most is not None:
+            kind = f"{', '.join(map(str, range(least, most)))} or {most}"
         raise InputError(f"{name} must be {kind}, got {value!r:.80}")
     return int(value)
 
@@ -87,6 +90,13 @@ def check_boolean(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(f"{name} must be True or False, got {value!r:.80}")
     return bool(value)
+
+
+def check_fields(frozen: Any, check: Callable[..., Any], *names: str, optional: bool = False, **limits: Any) -> None:
+    """Store fields of a frozen dataclass as a check returns them; an optional one may be None."""
+    for name in names:
+        if not (optional and getattr(frozen, name) is None):
+            object.__setattr__(frozen, name, check(name, getattr(frozen, name), **limits))
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:

@@ -1,23 +1,66 @@
-"""Step-size control, apart from the schemes."""
+"""Step-size control, apart from the schemes: from numbers about a step to its verdict and the next step."""
 
 from __future__ import annotations
 
-__all__ = ["Adaptive", "Controller", "Fixed", "Replay", "Verdict"]
+__all__ = ["Adaptive", "Attempt", "Controller", "Fixed", "Replay", "Start", "Verdict"]
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
-from wflow.checks import check_nonnegative, check_positive
+from wflow.checks import check_array, check_boolean, check_fields, check_nonnegative, check_positive
 from wflow.errors import InputError
 from wflow.plain import register
-from wflow.schemes.scheme import Flow, Point, Scheme, Trial, rises
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a controller knows before the first step: the scheme, and size and speed of the state in the metric."""
+
+    scheme: str
+    error_order: int | None
+    size: float
+    speed: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a controller knows of an attempted step of size h.
+
+    Parameters
+    ----------
+    value, new_value
+        Q before and after.
+    norm, new_norm
+        The norms of the states before and after, in which the error is measured.
+    is_finite
+        Whether the state after the step consists of finite numbers.
+    rose
+        Whether Q rose by more than rounding, for a scheme with which it must not.
+    h, error, lipschitz, failure, order, error_order, stability, restart
+        As in :class:`wflow.schemes.Trial`.
+    """
+
+    value: float
+    new_value: float
+    norm: float
+    new_norm: float
+    is_finite: bool
+    rose: bool
+    h: float
+    error: float | None
+    lipschitz: float
+    failure: str
+    order: int
+    error_order: int | None
+    stability: float | None
+    restart: bool
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a controller decides on a trial: accepted or not, why not, the next step, and what it remembers."""
+    """What a controller decides on a step: accepted or not, why not, the next step, and what it remembers."""
 
     accepted: bool
     reason: str
@@ -25,25 +68,23 @@ class Verdict:
     memory: float
 
 
-class Controller(Protocol):
-    """Proposes steps and judges trials. Its only state is the step h and one number, its memory."""
+class Controller:
+    """Proposes steps and judges attempts. Its only state is the step h and one number, its memory."""
 
-    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
+    #: Whether it reads error estimates: schemes need not spend evaluations on them otherwise.
+    need_error: ClassVar[bool] = True
+
+    def start(self, start: Start) -> tuple[float, float]:
         """The first step and the first memory: never a function of where the run ends, so that it can be extended."""
-        ...
+        raise NotImplementedError
 
-    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
-        """Accept or reject a trial from a point."""
-        ...
-
-
-def energy_rise(scheme: Scheme, point: Point, trial: Trial) -> bool:
-    """Whether Q rose over a trial by more than rounding, for a scheme with which it must not."""
-    return getattr(scheme, "monotone", True) and rises(point, trial.point)
+    def judge(self, attempt: Attempt, memory: float) -> Verdict:
+        """Accept or reject an attempt; ``memory`` is what the controller remembers."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Controller):
     """Steps of one size. A step that raises Q or leaves the numbers ends the run, unless ``monotone`` is false.
 
     Parameters
@@ -56,31 +97,30 @@ class Fixed:
 
     dtau: float
     monotone: bool = True
-    #: It reads no error estimates, so that schemes need not spend evaluations on them.
-    wants_error: ClassVar[bool] = False
+    need_error = False
 
     def __post_init__(self) -> None:
-        check_positive("dtau", self.dtau)
+        check_fields(self, check_positive, "dtau")
+        check_fields(self, check_boolean, "monotone")
 
-    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
+    def start(self, start: Start) -> tuple[float, float]:
         """Always ``dtau``."""
         return self.dtau, 1.0
 
-    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
+    def judge(self, attempt: Attempt, memory: float) -> Verdict:
         """Accept unless Q rose or is not finite; a step that could not be made is tried with half of it."""
-        if trial.failure:
-            return Verdict(False, trial.failure, 0.5 * trial.h, memory)
-        if not trial.point.is_finite:
+        if attempt.failure:
+            return Verdict(False, attempt.failure, 0.5 * attempt.h, memory)
+        if not attempt.is_finite:
             return Verdict(False, "is not finite", 0.0, memory)
-        if self.monotone and energy_rise(scheme, point, trial):
-            rise = f"raised Q from {point.value:.9g} to {trial.point.value:.9g}"
-            return Verdict(False, rise, 0.0, memory)
+        if self.monotone and attempt.rose:
+            return Verdict(False, _rise(attempt), 0.0, memory)
         return Verdict(True, "", self.dtau, memory)
 
 
 @dataclass(frozen=True)
-class Replay:
-    """Given steps, one after the other, such as the halved steps of another run.
+class Replay(Controller):
+    """The steps of a list, one after the other, such as the halved steps of another run.
 
     Parameters
     ----------
@@ -89,34 +129,39 @@ class Replay:
     """
 
     steps: tuple[float, ...]
-    wants_error: ClassVar[bool] = False
+    need_error = False
 
-    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
+    def __post_init__(self) -> None:
+        steps = check_array("steps", self.steps, 1, "(steps,)").tolist()
+        if not steps or min(steps) <= 0:
+            raise InputError(f"steps must be one or more positive numbers, got {self.steps!r:.80}")
+        object.__setattr__(self, "steps", tuple(steps))
+
+    def start(self, start: Start) -> tuple[float, float]:
         """The first step; the memory counts."""
         return self.steps[0], 0.0
 
-    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
+    def judge(self, attempt: Attempt, memory: float) -> Verdict:
         """Accept whatever is finite, and go on to the next step."""
-        verdict = Fixed(trial.h, monotone=False).judge(flow, scheme, point, trial, memory)
-        if not verdict.accepted:
-            return verdict
+        verdict = Fixed(attempt.h, monotone=False).judge(attempt, memory)
         following = min(int(memory) + 1, len(self.steps) - 1)
-        return Verdict(True, "", self.steps[following], float(following))
+        return replace(verdict, h=self.steps[following], memory=float(following)) if verdict.accepted else verdict
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(Controller):
     """Proportional-integral control of the estimated error, with an energy test.
 
-    A trial is accepted when ``err = |estimate| / (atol + rtol max(|x|, |x+|)) <= 1`` in the label norm and Q has not
-    risen. The next step is ``h clip(0.9 err^{-0.7/q} err_prev^{0.4/q}, 0.2, 5)`` with q the order of the estimate
-    (Hairer, Wanner, Solving ODEs II, section IV.2), at most the stability limit of the scheme for the Lipschitz
-    constant seen on the way, and without the integral term after a rejection.
+    A step is accepted when ``err = |estimate| / (atol + rtol max(|x|, |x+|)) <= 1`` in the mass-weighted norm (L1 for
+    densities) and Q has not risen. The next step is ``h clip(0.9 err^{-0.7/q} err_prev^{0.4/q}, 0.2, 5)`` with q the
+    order of the estimate (Hairer, Wanner, Solving ODEs II, section IV.2), at most the stability limit of the scheme for
+    the Lipschitz constant seen on the way, and without the integral term after a rejection or where the scheme
+    restarts.
 
     Parameters
     ----------
     rtol, atol
-        Relative and absolute tolerance of the local error in the label norm.
+        Relative and absolute tolerance of the local error in that norm.
     dtau
         The first step; None lets the size of the velocity choose.
     """
@@ -126,41 +171,42 @@ class Adaptive:
     dtau: float | None = None
 
     def __post_init__(self) -> None:
-        check_nonnegative("rtol", self.rtol)
-        check_nonnegative("atol", self.atol)
+        check_fields(self, check_nonnegative, "rtol", "atol")
         if self.rtol + self.atol == 0:
             raise InputError("rtol and atol must not both be 0")
-        if self.dtau is not None:
-            check_positive("dtau", self.dtau)
+        check_fields(self, check_positive, "dtau", optional=True)
 
-    def start(self, flow: Flow, scheme: Scheme, point: Point) -> tuple[float, float]:
+    def start(self, start: Start) -> tuple[float, float]:
         """A first step over which particles move by about a hundredth of their size."""
-        if scheme.error_order is None:
-            raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
+        if start.error_order is None:
+            raise InputError(f"scheme {start.scheme!r} has no error estimate: pass dtau")
         if self.dtau is not None:
             return self.dtau, 1.0
-        size, speed = flow.size(point), float(np.sqrt(flow.dissipation(point)))
-        return (0.01 * (size or 1.0) / speed if speed > 0 else 1.0), 1.0
+        return (0.01 * (start.size or 1.0) / start.speed if start.speed > 0 else 1.0), 1.0
 
-    def judge(self, flow: Flow, scheme: Scheme, point: Point, trial: Trial, memory: float) -> Verdict:
+    def judge(self, attempt: Attempt, memory: float) -> Verdict:
         """Accept or reject, and choose the next step."""
-        if trial.failure:
-            return Verdict(False, trial.failure, 0.5 * trial.h, 1.0)
-        if not trial.point.is_finite:
-            return Verdict(False, "is not finite", 0.2 * trial.h, 1.0)
-        q: Any = scheme.error_order
-        scale = self.atol + self.rtol * max(flow.norm(point.x), flow.norm(trial.point.x))
-        error = max((trial.error or 0.0) / scale, 1e-10)
+        h = attempt.h
+        if attempt.failure:
+            return Verdict(False, attempt.failure, 0.5 * h, 1.0)
+        if not attempt.is_finite:
+            return Verdict(False, "is not finite", 0.2 * h, 1.0)
+        q: Any = attempt.error_order
+        error = max((attempt.error or 0.0) / (self.atol + self.rtol * max(attempt.norm, attempt.new_norm)), 1e-10)
         if error > 1:
-            return Verdict(
-                False, f"has {error:.3g} times the tolerated error", trial.h * max(0.2, 0.9 * error ** (-1 / q)), 1.0
-            )
-        if energy_rise(scheme, point, trial):
-            return Verdict(False, f"raised Q from {point.value:.9g} to {trial.point.value:.9g}", 0.5 * trial.h, 1.0)
-        h = trial.h * float(np.clip(0.9 * error ** (-0.7 / q) * memory ** (0.4 / q), 0.2, 5.0))
-        if trial.lipschitz > 0:
-            h = min(h, scheme.stability / trial.lipschitz)
+            words = f"has {error:.3g} times the tolerated error"
+            return Verdict(False, words, h * max(0.2, 0.9 * error ** (-1 / q)), 1.0)
+        if attempt.rose:
+            return Verdict(False, _rise(attempt), 0.5 * h, 1.0)
+        memory = 1.0 if attempt.restart else memory
+        h *= float(np.clip(0.9 * error ** (-0.7 / q) * memory ** (0.4 / q), 0.2, 5.0))
+        if attempt.stability is not None and attempt.lipschitz > 0:
+            h = min(h, attempt.stability / attempt.lipschitz)
         return Verdict(True, "", h, error)
+
+
+def _rise(attempt: Attempt) -> str:
+    return f"raised Q from {attempt.value:.9g} to {attempt.new_value:.9g}"
 
 
 register(Adaptive, Fixed, Replay)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_array, check_integer, check_positive
+from wflow.checks import check_array, check_fields, check_integer, check_positive
 from wflow.errors import InputError
 from wflow.plain import register
 
@@ -50,17 +50,7 @@ class Status(StrEnum):
     @property
     def is_failure(self) -> bool:
         """Whether the run went wrong."""
-        return self in FAILURES
-
-
-FAILURES = (
-    Status.ENERGY_ROSE,
-    Status.NOT_FINITE,
-    Status.STEP_TOO_SMALL,
-    Status.NOT_CONVERGED,
-    Status.FAILED,
-    Status.BOX_TOO_SMALL,
-)
+        return self not in (Status.RUNNING, Status.FINISHED, Status.STEADY, Status.INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -90,10 +80,8 @@ class SaveAt:
         names = [name for name in ("every", "tau", "steps") if getattr(self, name) is not None]
         if len(names) != 1:
             raise InputError(f"SaveAt takes exactly one of every, tau and steps, got {' and '.join(names) or 'none'}")
-        if self.every is not None:
-            object.__setattr__(self, "every", check_positive("every", self.every))
-        if self.steps is not None:
-            object.__setattr__(self, "steps", check_integer("steps", self.steps))
+        check_fields(self, check_positive, "every", optional=True)
+        check_fields(self, check_integer, "steps", optional=True)
         if self.tau is not None:
             times = check_array("SaveAt tau", self.tau, 1, "(frames,)").astype(np.float64)
             if (np.diff(times) <= 0).any():

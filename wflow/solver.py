@@ -9,18 +9,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from wflow.checks import check_nonnegative, check_positive, check_seed
-from wflow.controllers import Adaptive, Controller, Fixed, Verdict
+from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Start, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError
 from wflow.measures import Measure
-from wflow.schemes import Flow, ParticleScheme, Point, Scheme, Trial, scheme_of
+from wflow.schemes import Flow, Point, Scheme, Trial, scheme_of
+from wflow.schemes.particle_flow import rises
 from wflow.session import Bar, Interrupted, compile_clock, signals
 from wflow.settings import Observers, Settings
 from wflow.solution import SERIES, SaveAt, Solution, Status
@@ -32,6 +32,9 @@ PathLike_ = str | PathLike[str]
 STEP_COLLAPSE = 1e-10
 #: The same for steps whose equations were not solved: halving cures them soon or never.
 CONVERGENCE_COLLAPSE = 1e-3
+#: What a checkpoint keeps of a run, besides the state and its notes: attributes, and counts of ``Solution.stats``.
+PROGRESS = ("tau", "h", "h_largest", "memory", "energy0", "dissipated", "last_frame")
+COUNTS = ("steps", "rejected", "evaluations")
 
 
 def solve(
@@ -65,12 +68,12 @@ def solve(
     tau_range
         ``(tau_start, tau_end)``, training time, dimensionless (depth is t, in [0, 1]).
     scheme
-        A name of :data:`wflow.schemes.SCHEMES` (docs/schemes.md says which for what), or an object with a method
-        ``step``.
+        A name of :data:`wflow.schemes.SCHEMES` (docs/schemes.md says which for what), or a
+        :class:`wflow.schemes.Scheme`.
     dtau
         Steps of this one size; None for adaptive steps.
     rtol, atol
-        Tolerances of adaptive steps, in the label norm (see :class:`wflow.controllers.Adaptive`).
+        Tolerances of adaptive steps (see :class:`wflow.controllers.Adaptive`).
     save
         When measures are kept; None for the first and the last only.
     observe
@@ -147,8 +150,7 @@ def solve(
         else:
             from wflow.trajectory import TrajectoryFile
 
-            noisy = getattr(chosen, "noisy", False)
-            label = f"smooth part of Q: without {energy.internal}, which noise does not show" if noisy else ""
+            label = f"smooth part of Q: without {energy.internal}, which noise does not show" if chosen.noisy else ""
             run.recorder = TrajectoryFile.create(
                 path, overwrite, settings, flow.template, attributes or {}, run.record_first, label
             )
@@ -216,9 +218,10 @@ def resume(
 
 def _open(settings: Settings, rho0: Measure) -> Flow:
     """The flow in which a scheme steps, after its checks."""
-    open_flow = getattr(settings.scheme, "flow", partial(ParticleScheme.flow, settings.scheme))
-    flow: Flow = open_flow(settings.energy, rho0, settings.seed)
-    flow.wants_error = getattr(settings.controller, "wants_error", True)
+    if not isinstance(settings.controller, Controller):
+        raise InputError(f"controller must be a wflow.controllers.Controller, got {settings.controller!r:.80}")
+    flow: Flow = settings.scheme.flow(settings.energy, rho0, settings.seed)
+    flow.need_error = settings.controller.need_error
     return flow
 
 
@@ -230,8 +233,8 @@ class _Run:
         self.scheme, self.controller, self.save = settings.scheme, settings.controller, settings.save
         self.start, self.end = settings.tau_range
         self.recorder: Any = None
-        self.stats: dict[str, Any] = {"steps": 0, "rejected": 0, "evaluations": 0}
-        self.stats |= {"seconds_compile": 0.0, "seconds_solve": 0.0, "seconds_save": 0.0}
+        self.stats: dict[str, Any] = dict.fromkeys(COUNTS, 0)
+        self.stats |= dict.fromkeys(("seconds_compile", "seconds_solve", "seconds_save"), 0.0)
         self.last_frame = -np.inf
         self.notes: Counter[str] = Counter()
 
@@ -240,18 +243,17 @@ class _Run:
         self.tau, self.dissipated = self.start, 0.0
         self.point = self._first_evaluation(x)
         self.energy0 = self.point.value
-        self.h, self.memory = self.controller.start(self.flow, self.scheme, self.point)
+        size, speed = self.flow.size(self.point), float(np.sqrt(self.flow.dissipation(self.point)))
+        start = Start(self.scheme.name, self.scheme.error_order, size, speed)
+        self.h, self.memory = self.controller.start(start)
         self.h_largest = self.h
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a checkpoint. The velocity is computed again, to the same bits."""
-        self.tau, self.dissipated = state["tau"], state["dissipated"]
-        self.h, self.memory, self.energy0 = state["h"], state["memory"], state["energy0"]
-        self.h_largest = state["h_largest"]
-        self.last_frame = state["last_frame"]
+        for name in PROGRESS:
+            setattr(self, name, state[name])
         self.notes.update(state["notes"])
-        for name in ("steps", "rejected", "evaluations"):
-            self.stats[name] = state[name]
+        self.stats |= {name: state[name] for name in COUNTS}
         self.point = replace(self._first_evaluation(state["x"]), carry=state["carry"])
         self.flow.n_evaluations = state["evaluations"]
 
@@ -268,21 +270,9 @@ class _Run:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return {
-            "x": self.point.x,
-            "carry": self.point.carry,
-            "notes": self.notes,
-            "tau": self.tau,
-            "h": self.h,
-            "h_largest": self.h_largest,
-            "memory": self.memory,
-            "energy0": self.energy0,
-            "dissipated": self.dissipated,
-            "last_frame": self.last_frame,
-            "steps": self.stats["steps"],
-            "rejected": self.stats["rejected"],
-            "evaluations": self.flow.n_evaluations,
-        }
+        self.stats["evaluations"] = self.flow.n_evaluations
+        progress = {name: getattr(self, name) for name in PROGRESS} | {name: self.stats[name] for name in COUNTS}
+        return progress | {"x": self.point.x, "carry": self.point.carry, "notes": self.notes}
 
     def row(self, dtau: float, length: float = 0.0) -> dict[str, float]:
         """The series entry of the present state."""
@@ -363,25 +353,22 @@ class _Run:
         self.last_frame = self.tau
         self.recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
 
-    def _next_stop(self) -> float:
-        return min(self.end, np.inf if self.save is None else self.save.next_stop(self.start, self.tau))
-
     def _step(self) -> tuple[Status, str]:
         """One trial; on acceptance the state, the series and the frames move on."""
-        stop = self._next_stop()
+        stop = min(self.end, np.inf if self.save is None else self.save.next_stop(self.start, self.tau))
         last = stop - self.tau <= self.h * (1 + 1e-9)
         h = stop - self.tau if last else self.h
         shortened = last and h < self.h * (1 - 1e-9)
         try:
-            trial = self.scheme.step(self.flow, self.point, h)
+            trial = self.scheme.propose(self.flow, self.point, h)
         except SolveError as error:
             return Status.FAILED, f"{self._where(h)} failed: {error}"
-        verdict = self.controller.judge(self.flow, self.scheme, self.point, trial, self.memory)
+        verdict = self.controller.judge(self._attempt(trial), self.memory)
         if not verdict.accepted:
             return self._rejected(trial, verdict)
-        if complaint := self.flow.complaint(trial.point):
-            return Status.BOX_TOO_SMALL, f"{self._where(h)} {complaint}"
-        length = self.flow.length(self.point, trial)
+        if reason := self.flow.stop_reason(trial.point.x):
+            return Status.BOX_TOO_SMALL, f"{self._where(h)} {reason}"
+        length = self.flow.length(self.point, trial.point, trial.h)
         self.point, self.dissipated = trial.point, self.dissipated + trial.dissipated
         self.notes.update(trial.notes)
         self.tau = stop if last else self.tau + h
@@ -389,16 +376,20 @@ class _Run:
         self.h_largest = max(self.h_largest, h)
         if not shortened:
             self.h, self.memory = verdict.h, verdict.memory
-        self.recorder_step(h, length)
+        row = self.row(h, length)  # before the clock of saving starts, since it observes
+        self._keep(lambda: self.recorder.add_step(row))
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
         if last or by_count:
             self._keep(self._frame)
         return Status.RUNNING, ""
 
-    def recorder_step(self, h: float, length: float) -> None:
-        """Observe, then record, so that the clock of saving sees no evaluations."""
-        row = self.row(h, length)
-        self._keep(lambda: self.recorder.add_step(row))
+    def _attempt(self, trial: Trial) -> Attempt:
+        """What the controller knows of a trial."""
+        old, new, finite, norm = self.point, trial.point, trial.point.is_finite, self.flow.norm
+        rose = self.scheme.monotone and rises(old, new)
+        names = ("h", "error", "lipschitz", "failure", "order", "error_order", "stability", "restart")
+        numbers = {name: getattr(trial, name) for name in names}
+        return Attempt(old.value, new.value, norm(old.x), norm(new.x) if finite else np.inf, finite, rose, **numbers)
 
     def _where(self, h: float) -> str:
         return f"the {self.scheme.name} step {self.stats['steps'] + 1} at tau={self.tau:.9g} with dtau={h:.3g}"

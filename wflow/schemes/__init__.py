@@ -5,28 +5,30 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from wflow.checks import check_choice, did_you_mean
 from wflow.errors import InputError
 from wflow.plain import register
 from wflow.schemes.avf import AVF
+from wflow.schemes.base import Scheme, Trial
 from wflow.schemes.bdf2 import BDF2
-from wflow.schemes.blob import BLOB, Blob
+from wflow.schemes.blob import Blob
 from wflow.schemes.bs3 import BS3
 from wflow.schemes.discrete_gradient import DiscreteGradient
 from wflow.schemes.dopri5 import DOPRI5
-from wflow.schemes.entropic_jko import ENTROPIC_JKO, EntropicJKO, entropy_prox
+from wflow.schemes.entropic_jko import EntropicJKO, entropy_prox
 from wflow.schemes.euler import EULER
-from wflow.schemes.finite_volume import FINITE_VOLUME, FiniteVolume
+from wflow.schemes.finite_volume import FiniteVolume
 from wflow.schemes.grid_flow import DensityPoint, GridFlow, GridScheme
 from wflow.schemes.heun import HEUN
 from wflow.schemes.jko import JKO
-from wflow.schemes.kernel import KERNEL, Kernel
-from wflow.schemes.langevin import EULER_MARUYAMA, LANGEVIN, EulerMaruyama, Langevin
+from wflow.schemes.kernel import Kernel
+from wflow.schemes.langevin import EulerMaruyama, Langevin
 from wflow.schemes.midpoint import Midpoint
-from wflow.schemes.muscl import MUSCL, Muscl
-from wflow.schemes.quantile_jko import QUANTILE_JKO, QuantileJKO
+from wflow.schemes.muscl import Muscl
+from wflow.schemes.particle_flow import Flow, Point
+from wflow.schemes.quantile_jko import QuantileJKO
 from wflow.schemes.rk4 import RK4
 from wflow.schemes.runge_kutta import RungeKutta
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Scheme, Trial
 
 __all__ = [
     "AVF",
@@ -56,19 +58,21 @@ __all__ = [
     "scheme_of",
 ]
 
+#: Schemes for particles share no more than all schemes do.
+ParticleScheme = Scheme
+
 EXPLICIT = (EULER, HEUN, BS3, RK4, DOPRI5)
-IMPLICIT = (DiscreteGradient(), AVF(), JKO(), BDF2(), Midpoint())
-DIFFUSIVE = (LANGEVIN, EULER_MARUYAMA, BLOB, QUANTILE_JKO)
-DENSITIES = (KERNEL, FINITE_VOLUME, MUSCL, ENTROPIC_JKO)
+CLASSES = (DiscreteGradient, AVF, JKO, BDF2, Midpoint, Langevin, EulerMaruyama, Blob, QuantileJKO)
+DENSITIES = (Kernel, FiniteVolume, Muscl, EntropicJKO)
 
 #: Every scheme by its name.
-SCHEMES: dict[str, Any] = {scheme.name: scheme for scheme in (*EXPLICIT, *IMPLICIT, *DIFFUSIVE, *DENSITIES)}
+SCHEMES: dict[str, Any] = {s.name: s for s in (*EXPLICIT, *(kind() for kind in (*CLASSES, *DENSITIES)))}
 register(RungeKutta, entropy_prox=entropy_prox)
 register(**{name: x if isinstance(x, RungeKutta) else type(x) for name, x in SCHEMES.items()})
 
 
 def scheme_of(scheme: Any, **options: Any) -> Any:
-    """A scheme from its name, with options other than their defaults, or from its class; one is returned as it is.
+    """A scheme from its name, its class or an object with the members of one; with options other than their defaults.
 
     Examples
     --------
@@ -76,18 +80,41 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     4
     >>> scheme_of("rk45")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    wflow.errors.InputError: scheme must be one of euler, heun, bs3, rk4, dopri5, ..., got 'rk45'
+    wflow.errors.InputError: scheme must be one of euler, heun, bs3, ..., got 'rk45'; did you mean 'rk4'?
     """
     if isinstance(scheme, str):
-        if scheme not in SCHEMES:
-            raise InputError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
-        chosen = SCHEMES[scheme]
-        known = [f.name for f in dataclasses.fields(chosen) if f.name not in ("name", "stability")]
-        if unknown := [name for name in options if name not in known]:
-            raise InputError(f"scheme {scheme!r} has no option {unknown[0]!r}; its options are {', '.join(known)}")
-        return dataclasses.replace(chosen, **options) if options else chosen
-    if isinstance(scheme, type):
-        scheme = scheme()
+        scheme = SCHEMES[check_choice("scheme", scheme, SCHEMES)]
+    elif isinstance(scheme, type):
+        try:
+            scheme = scheme()
+        except TypeError as error:
+            raise InputError(f"scheme must be an object where its class needs arguments: {error}") from None
+    if not isinstance(scheme, Scheme):
+        scheme = _completed(scheme)
+    if not all(hasattr(scheme, name) for name in ("name", "order")):
+        raise InputError(f"scheme must have a name and an order, got {scheme!r:.80}")
+    if not options:
+        return scheme
+    known = _options(scheme)
+    if unknown := next((name for name in options if name not in known), None):
+        words = f"its options are {', '.join(known) or 'none'}{did_you_mean(unknown, known)}"
+        raise InputError(f"scheme {scheme.name!r} has no option {unknown!r}; {words}")
+    return dataclasses.replace(scheme, **options)
+
+
+def _completed(scheme: Any) -> Scheme:
+    """An object with a method step as a scheme: what it lacks is as in the base class."""
     if not callable(getattr(scheme, "step", None)):
-        raise InputError(f"scheme must be a name or have a method step, got {scheme!r}")
-    return scheme
+        raise InputError(f"scheme must be a name or have a method step, got {scheme!r:.80}")
+    completed = Scheme()
+    vars(completed).update(__module__=type(scheme).__module__, __qualname__=type(scheme).__qualname__)  # for messages
+    for name in (*Scheme.__annotations__, "flow", "step"):
+        if hasattr(scheme, name):
+            setattr(completed, name, getattr(scheme, name))
+    return completed
+
+
+def _options(scheme: Any) -> list[str]:
+    """The names of a scheme's options: of the fields with a default, since a tableau has none."""
+    fields = dataclasses.fields(scheme) if dataclasses.is_dataclass(scheme) else ()
+    return [f.name for f in fields if f.default is not dataclasses.MISSING]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.schemes.scheme import Flow, Point
+from wflow.schemes.particle_flow import Flow, Point
 
 
 def past(point: Point, h: float) -> dict[str, NDArray[Any]]:

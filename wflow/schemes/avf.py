@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.schemes.discrete_gradient import DiscreteGradient
-from wflow.schemes.scheme import Flow, Point
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 

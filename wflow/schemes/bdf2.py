@@ -7,8 +7,8 @@ __all__ = ["BDF2"]
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wflow.schemes.particle_flow import Flow, Point, rises
 from wflow.schemes.proximal import Proximal
-from wflow.schemes.scheme import Flow, Point, rises
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class BDF2(Proximal):
 
     def advance(self, flow: Flow, point: Point, h: float) -> tuple[Point, float | None, Mapping[str, int]]:
         """The step of order 2 unless it raises Q."""
-        first = self.euler(flow, point, h) if flow.wants_error else None
+        first = self.euler(flow, point, h) if flow.need_error else None
         second = self.bdf2(flow, point, h, start=first or point)
         error = flow.norm(second.x - first.x) if first else None
         if rises(point, second):

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["BLOB", "Blob"]
+__all__ = ["Blob"]
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from wflow.checks import check_positive
+from wflow.checks import check_fields, check_positive
 from wflow.energies import BlobEnergy, Entropy, PorousMedium, SumEnergy
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Particles
+from wflow.schemes.base import Scheme, Trial
 from wflow.schemes.heun import HEUN
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
+from wflow.schemes.particle_flow import Flow, Point
 
 
 @dataclass(frozen=True)
-class Blob(ParticleScheme):
+class Blob(Scheme):
     """Heun's method for the energy with its internal part regularised: :class:`wflow.BlobEnergy`.
 
     Q is then the whole free energy, smoothed by epsilon, and it falls. p <= 2 only.
@@ -45,20 +46,18 @@ class Blob(ParticleScheme):
     True
     """
 
-    name: str = "blob"
     epsilon: float | None = None
-    order: ClassVar[int] = HEUN.order
-    error_order: ClassVar[int] = HEUN.error_order
-    stability: ClassVar[float] = HEUN.stability
-    internals: ClassVar[tuple[type, ...]] = (Entropy, PorousMedium)
+
+    name = "blob"
+    order, error_order, stability = HEUN.order, HEUN.error_order, HEUN.stability
+    internals = (Entropy, PorousMedium)
 
     def __post_init__(self) -> None:
-        if self.epsilon is not None:
-            check_positive("epsilon", self.epsilon)
+        check_fields(self, check_positive, "epsilon", optional=True)
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of the regularised energy, after the checks."""
-        check_problem(self, energy, rho0, Particles)
+        self.check_problem(energy, rho0)
         assert energy.internal is not None
         blob = BlobEnergy(energy.internal, bandwidth(rho0) if self.epsilon is None else self.epsilon)
         return Flow(SumEnergy(energy, blob), rho0, noise)
@@ -93,6 +92,3 @@ def bandwidth(rho: Particles) -> dict[str, float]:
         width = 1 / (om @ np.sum(rho.weights(name) ** 2, axis=1))
         out[name] = float(s * (4 / ((p + 2) * width)) ** (1 / (p + 4)))
     return out
-
-
-BLOB = Blob()

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer
+from wflow.checks import check_fields, check_integer
 from wflow.schemes.adams import adams_moulton_error, past
 from wflow.schemes.anderson import Anderson
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
+from wflow.schemes.base import Scheme, Trial
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class DiscreteGradient(ParticleScheme):
+class DiscreteGradient(Scheme):
     """``x+ = x - h G(x, x+)`` with ``<G, x+ - x> = Q(x+) - Q(x)``, so that ``Q(x+) - Q(x) = -|x+ - x|^2/h``; order 2.
 
     With ``D = x+ - x`` and g the gradient of Q at ``(x + x+)/2``::
@@ -55,10 +56,9 @@ class DiscreteGradient(ParticleScheme):
     name = "discrete-gradient"
     order = 2
     error_order = 3
-    stability = np.inf
 
     def __post_init__(self) -> None:
-        check_integer("max_iter", self.max_iter)
+        check_fields(self, check_integer, "max_iter")
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
         """One step of size h."""
@@ -67,7 +67,7 @@ class DiscreteGradient(ParticleScheme):
         if new is None:
             return Trial(h, point, failure=f"did not converge in {self.max_iter} iterations")
         dissipated = flow.norm2(new.x - point.x) / h
-        if not flow.wants_error:
+        if not flow.need_error:
             return Trial(h, new, None, dissipated)
         error = adams_moulton_error(flow, point, new, h)
         return Trial(h, replace(new, carry=past(point, h)), error, dissipated)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ["ENTROPIC_JKO", "EntropicJKO", "entropy_prox"]
+__all__ = ["EntropicJKO", "entropy_prox"]
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_positive
+from wflow.checks import check_boolean, check_fields, check_integer, check_positive
 from wflow.energies import Energy
 from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
+from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
 from wflow.schemes.kernel import convolve, extrapolated, gaussian_matrix
-from wflow.schemes.scheme import Trial
+from wflow.schemes.minimise import NoMinimum
 
 Array = NDArray[np.float64]
 Prox = Callable[[Array, Array, float, float], Array]
@@ -100,34 +101,26 @@ class EntropicJKO(GridScheme):
     densest: 0.50
     """
 
-    monotone: ClassVar[bool] = False  # the steady state of a step of size h is off Gibbs'
-    max_dimension: ClassVar[int] = 2
-
     gamma: float | None = None
     debias: bool = True
     richardson: int = 1
     prox: Prox | None = None
     outer_mass: float = 1e-10
-    name: str = "entropic-jko"
-    stability: float = np.inf
+
+    name = "entropic-jko"
+    order = 1
+    monotone = False  # the steady state of a step of size h is off Gibbs'
+    max_dimension = 2
 
     def __post_init__(self) -> None:
-        if self.gamma is not None:
-            check_positive("gamma", self.gamma)
-        if self.richardson not in (1, 2, 3):
-            raise InputError(f"richardson must be 1, 2 or 3, got {self.richardson!r}")
+        super().__post_init__()
+        check_fields(self, check_positive, "gamma", optional=True)
+        check_fields(self, check_boolean, "debias")
+        check_fields(self, check_integer, "richardson", most=3)
+        if self.prox is not None and not callable(self.prox):
+            raise InputError(f"prox must be a function prox(s, potential, weight, eps), got {self.prox!r:.80}")
         if self.richardson > 1 and not self.debias:
             raise InputError("richardson extrapolates debiased steps: leave debias=True, or richardson=1")
-
-    @property
-    def order(self) -> int:
-        """1."""
-        return 1
-
-    @property
-    def error_order(self) -> int | None:
-        """None: steps are as long as asked for."""
-        return None
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> GridFlow:
         """The flow that the scheme steps in (see :meth:`GridScheme.flow`), after a look at gamma."""
@@ -141,8 +134,8 @@ class EntropicJKO(GridScheme):
         """One step of size h; see the class."""
         try:
             new, notes = self._solve(flow, point, h)
-        except _NotConverged as failure:
-            return Trial(h, point, failure=f"did not converge in {failure}")
+        except NoMinimum as failure:
+            return Trial(h, point, failure=str(failure))
         return Trial(h, new, dissipated=0.5 * h * (flow.dissipation(point) + flow.dissipation(new)), notes=notes)
 
     def _solve(self, flow: GridFlow, point: Any, h: float) -> tuple[Any, dict[str, int]]:
@@ -162,11 +155,7 @@ class EntropicJKO(GridScheme):
             if not new.is_finite or mass @ np.abs(residual) <= TOLERANCE * gammas[-1]:
                 return new, notes
             potential = accelerate(potential, residual, mass)
-        raise _NotConverged(f"{EVALUATIONS} evaluations of dQ/drho")
-
-
-class _NotConverged(Exception):
-    """Says in what."""
+        raise NoMinimum(f"did not converge in {EVALUATIONS} evaluations of dQ/drho")
 
 
 class _Step:
@@ -201,10 +190,7 @@ class _Step:
                     break
                 a = np.maximum(r / s, LEAST)
             else:
-                raise _NotConverged(f"{SCALINGS} scaling iterations for gamma = {self.gamma:.3g}")
+                raise NoMinimum(f"did not converge in {SCALINGS} scaling iterations for gamma = {self.gamma:.3g}")
             self.scalings[k] = a
             out.append((a * s).ravel())
         return np.concatenate(out)
-
-
-ENTROPIC_JKO = EntropicJKO()

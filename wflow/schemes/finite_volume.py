@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["FINITE_VOLUME", "FiniteVolume"]
+__all__ = ["FiniteVolume"]
 
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_boolean, check_fields
 from wflow.energies import Entropy
+from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, along, unless_negative
-from wflow.schemes.scheme import Trial
 
 Array = NDArray[np.float64]
 
@@ -54,22 +55,16 @@ class FiniteVolume(GridScheme):
     True
     """
 
-    internals: ClassVar[tuple[type, ...]] = (NoneType, Entropy)
-
     extrapolate: bool = True
     outer_mass: float = 1e-10
-    name: str = "finite-volume"
-    stability: float = np.inf
 
-    @property
-    def order(self) -> int:
-        """2, or 1 without extrapolation."""
-        return 2 if self.extrapolate else 1
+    name = "finite-volume"
+    internals = (NoneType, Entropy)
 
-    @property
-    def error_order(self) -> int | None:
-        """Of ``T_2 - T_1``."""
-        return 2 if self.extrapolate else None
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self, check_boolean, "extrapolate")
+        self._set_orders(*((2, 2) if self.extrapolate else (1, None)))
 
     def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
@@ -107,6 +102,3 @@ def _implicit_euler(flow: GridFlow, x: Array, rates: list[list[tuple[Array, Arra
             r = implicit_jumps(*along(axis, r), up, down, h / dx**2).reshape(shape)
         out.append(r.ravel())
     return np.concatenate(out)
-
-
-FINITE_VOLUME = FiniteVolume()

@@ -13,10 +13,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_fields, check_nonnegative
 from wflow.energies import Energy, Entropy
 from wflow.errors import InputError
 from wflow.measures import Grid
-from wflow.schemes.scheme import Flow, Trial, check_problem
+from wflow.schemes.base import Scheme
+from wflow.schemes.particle_flow import Flow
 
 Array = NDArray[Any]
 
@@ -63,8 +65,8 @@ class GridFlow(Flow):
         super().__init__(energy, rho0, noise)  # type: ignore[arg-type]
         self.outer_mass = outer_mass
         self._dissipation: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-        if complaint := self._reaches_boundary(self.template):
-            raise InputError(f"the initial density {complaint}: enlarge the box, and the number of cells with it")
+        if reason := self.stop_reason(self.flat(self.template.blocks)):
+            raise InputError(f"the initial density {reason}: enlarge the box, and the number of cells with it")
 
     def _masses(self) -> dict[str, Array]:
         """Of every cell, the mass of density one."""
@@ -101,7 +103,7 @@ class GridFlow(Flow):
 
         With entropy the fluxes are those of Scharfetter and Gummel, else upwind, so that it is never negative.
         """
-        if point not in self._dissipation:  # several ask for that of the same point
+        if point not in self._dissipation:  # the loop and the schemes read that of the same point
             self._dissipation[point] = self._dissipation_of(point)
         return self._dissipation[point]
 
@@ -118,15 +120,13 @@ class GridFlow(Flow):
                 total += float(om @ rate) * math.prod(widths) / dx**2
         return max(total, 0.0)
 
-    def length(self, point: Any, trial: Trial) -> float:
+    def length(self, point: Any, new: Any, h: float) -> float:
         """``h |v|``, with ``|v|^2`` the mean of both ends: the metric length of the path (Benamou, Brenier)."""
-        return trial.h * float(np.sqrt(0.5 * (self.dissipation(point) + self.dissipation(trial.point))))
+        return h * float(np.sqrt(0.5 * (self.dissipation(point) + self.dissipation(new))))
 
-    def complaint(self, point: Any) -> str:
+    def stop_reason(self, x: Array) -> str:
         """That the density has reached the boundary of its box; empty when it has not."""
-        return self._reaches_boundary(self.measure(point.x))
-
-    def _reaches_boundary(self, rho: Any) -> str:
+        rho: Any = self.measure(x)
         for name in rho.blocks:
             if (outer := rho.outer_mass(name)) > self.outer_mass:
                 box = ", ".join(f"({lo:g}, {hi:g})" for lo, hi in rho.box[name])
@@ -136,17 +136,22 @@ class GridFlow(Flow):
         return ""
 
 
-class GridScheme:
-    """What all schemes for grids share: which problems they take."""
+class GridScheme(Scheme):
+    """What all schemes for grids share: which problems they take, and the option ``outer_mass``."""
 
-    #: The internal energies that the scheme treats.
     internals: ClassVar[tuple[type, ...]] = (Entropy,)
-    #: Whether Q must not rise from step to step.
-    monotone: ClassVar[bool] = True
+    measure = Grid
     #: The largest number of parameters of a block.
     max_dimension: ClassVar[int] = 3
-    name: str
     outer_mass: float
+
+    def __post_init__(self) -> None:
+        check_fields(self, check_nonnegative, "outer_mass")
+
+    def _set_orders(self, order: int, error_order: int | None) -> None:
+        """The orders of a scheme in which they depend on an option, in place of those of its class."""
+        object.__setattr__(self, "order", order)
+        object.__setattr__(self, "error_order", error_order)
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> GridFlow:
         """The flow that the scheme steps in.
@@ -157,7 +162,7 @@ class GridScheme:
             For a measure, its dimension or an internal energy that the scheme does not treat, and a box that is too
             small for the initial measure.
         """
-        check_problem(self, energy, rho0, Grid)
+        self.check_problem(energy, rho0)
         for name in rho0.blocks:
             if (p := len(rho0.box[name])) > self.max_dimension:
                 raise InputError(

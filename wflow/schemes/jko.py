@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer
+from wflow.checks import check_fields, check_integer
 from wflow.distances import conditional_w2
+from wflow.schemes.particle_flow import Flow, Point
 from wflow.schemes.proximal import Proximal
-from wflow.schemes.scheme import Flow, Point
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class JKO(Proximal):
     """``rho+ = argmin_rho Q(rho) + d(rho, rho_n)^2/(2h)``, d the conditional Wasserstein distance; order 1.
 
     Jordan, Kinderlehrer, Otto, SIAM J. Math. Anal. 29 (1998) 1. What is minimised is ``Q(x) + |x - x_n|^2/(2h)`` with
-    the label norm: implicit Euler, ``x+ = x + h v(x+)``. For particles of equal weights this is the exact step among
-    measures of as many equal particles, if the transport that keeps the labels is optimal between x and x+. That is
-    tested on a sample of the steps and counted in ``Solution.stats``: ``jko_checked``, and ``not_jko`` where another
+    the mass-weighted norm: implicit Euler, ``x+ = x + h v(x+)``. For particles of equal weights this is the exact step
+    among measures of as many equal particles, if the transport that keeps the labels is optimal between x and x+. That
+    is tested on a sample of the steps and counted in ``Solution.stats``: ``jko_checked``, and ``not_jko`` where another
     assignment is cheaper. With unequal weights mass cannot leave its particle: a restricted JKO step, counted in
     ``restricted_jko``.
 
@@ -59,17 +59,17 @@ class JKO(Proximal):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_integer("check_every", self.check_every, least=0)
+        check_fields(self, check_integer, "check_every", least=0)
 
     def advance(self, flow: Flow, point: Point, h: float) -> tuple[Point, float | None, Mapping[str, int]]:
         """The minimiser, its distance to a step of order 2, and the test of the assignment."""
         new = self.euler(flow, point, h)
-        error = flow.norm(self.bdf2(flow, point, h, start=new).x - new.x) if flow.wants_error else None
+        error = flow.norm(self.bdf2(flow, point, h, start=new).x - new.x) if flow.need_error else None
         return new, error, self._check(flow, point, new)
 
     def remember(self, flow: Flow, point: Point, h: float) -> dict[str, NDArray[Any]]:
         """The number of steps, and the last one for the error estimate."""
-        past = super().remember(flow, point, h) if flow.wants_error else {}
+        past = super().remember(flow, point, h) if flow.need_error else {}
         return past | {"steps": np.array(_steps(point) + 1)}
 
     def _check(self, flow: Flow, point: Point, new: Point) -> dict[str, int]:

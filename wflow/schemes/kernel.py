@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["KERNEL", "Kernel"]
+__all__ = ["Kernel"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.errors import InputError
+from wflow.checks import check_fields, check_integer
+from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, along, unless_negative
-from wflow.schemes.scheme import Trial
 
 Array = NDArray[np.float64]
 
@@ -67,26 +67,16 @@ class Kernel(GridScheme):
     True
     """
 
-    monotone: ClassVar[bool] = False  # the steady state of a step of size h is off Gibbs' by O(h)
-
     levels: int = 4
     outer_mass: float = 1e-10
-    name: str = "kernel"
-    stability: float = np.inf
+
+    name = "kernel"
+    monotone = False  # the steady state of a step of size h is off Gibbs' by O(h)
 
     def __post_init__(self) -> None:
-        if self.levels not in (1, 2, 3, 4):
-            raise InputError(f"levels must be 1, 2, 3 or 4, got {self.levels!r}")
-
-    @property
-    def order(self) -> int:
-        """k."""
-        return self.levels
-
-    @property
-    def error_order(self) -> int | None:
-        """Of ``T[k,k] - T[k,k-1]``."""
-        return self.levels if self.levels > 1 else None
+        super().__post_init__()
+        check_fields(self, check_integer, "levels", most=4)
+        self._set_orders(self.levels, self.levels if self.levels > 1 else None)
 
     def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
@@ -166,6 +156,3 @@ def convolve(u: Array, matrices: list[Array]) -> Array:
         product = u.reshape(-1, len(matrix)) @ matrix if last else matrix @ along(axis, u)[0]
         u = product.reshape(u.shape)
     return u
-
-
-KERNEL = Kernel()

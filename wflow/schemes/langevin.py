@@ -6,22 +6,22 @@ Entropy at any p: particles follow ``d beta = -grad Phi_0 d tau + sqrt(2 sigma) 
 
 from __future__ import annotations
 
-__all__ = ["EULER_MARUYAMA", "LANGEVIN", "EulerMaruyama", "Langevin"]
+__all__ = ["EulerMaruyama", "Langevin"]
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_positive
+from wflow.checks import check_fields, check_positive
 from wflow.energies import Entropy
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
-from wflow.measures import Particles
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
+from wflow.schemes.base import Scheme, Trial
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 
@@ -35,7 +35,7 @@ class NoisyFlow(Flow):
 
 
 @dataclass(frozen=True)
-class EulerMaruyama(ParticleScheme):
+class EulerMaruyama(Scheme):
     """``X+ = X + h v(X) + sqrt(2 sigma h) xi_n``: weak order 1, invariant measure of order 1.
 
     A step over which the drift alone would move the particles by more than ``cap`` is tried with half the h. The test
@@ -62,21 +62,21 @@ class EulerMaruyama(ParticleScheme):
     True
     """
 
-    name: str = "euler-maruyama"
     cap: float = 1.0
-    order: ClassVar[int] = 1
-    error_order: ClassVar[None] = None
-    stability: ClassVar[float] = 2.0
-    internals: ClassVar[tuple[type, ...]] = (Entropy,)
-    monotone: ClassVar[bool] = False
-    noisy: ClassVar[bool] = True
+
+    name = "euler-maruyama"
+    order = 1
+    stability = 2.0
+    internals = (Entropy,)
+    monotone = False
+    noisy = True
 
     def __post_init__(self) -> None:
-        check_positive("cap", self.cap)
+        check_fields(self, check_positive, "cap")
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of the drift, after the checks."""
-        check_problem(self, energy, rho0, Particles)
+        self.check_problem(energy, rho0)
         if noise is None:
             raise InputError(f"scheme {self.name!r} draws random numbers: pass rng=seed")
         return NoisyFlow(energy, rho0, noise)
@@ -106,7 +106,7 @@ class Langevin(EulerMaruyama):
     exact variance ``2 sigma tau`` after every step. ``cap`` is as in :class:`EulerMaruyama`.
     """
 
-    name: str = "langevin"
+    name = "langevin"
 
     def _noise(self, flow: Flow, carry: Mapping[str, Array], h: float) -> tuple[Array, dict[str, Array]]:
         n = int(carry.get("index", -1))
@@ -116,7 +116,3 @@ class Langevin(EulerMaruyama):
             n += 1
             first = math.sqrt(0.75) * flow.normal(n)
         return first + 0.5 * flow.normal(n + 1), {"index": np.array(n + 1), "h": np.array(h)}
-
-
-EULER_MARUYAMA = EulerMaruyama()
-LANGEVIN = Langevin()

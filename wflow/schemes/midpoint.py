@@ -11,8 +11,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from wflow.schemes.adams import adams_moulton_error, past
+from wflow.schemes.particle_flow import Flow, Point, rises
 from wflow.schemes.proximal import Proximal
-from wflow.schemes.scheme import Flow, Point, rises
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Midpoint(Proximal):
         notes = {}
         if rises(point, new):
             new, notes = self.euler(flow, point, h), {"fallbacks": 1}
-        return new, adams_moulton_error(flow, point, new, h) if flow.wants_error else None, notes
+        return new, adams_moulton_error(flow, point, new, h) if flow.need_error else None, notes
 
     def remember(self, flow: Flow, point: Point, h: float) -> dict[str, NDArray[Any]]:
         """The velocity, for the error estimate."""
-        return past(point, h) if flow.wants_error else {}
+        return past(point, h) if flow.need_error else {}

@@ -1,4 +1,4 @@
-"""Minimisation in the metric of the flow: what one proximal step asks for."""
+"""Minimisation in the metric of the flow: the core of a proximal step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.schemes.anderson import Anderson
-from wflow.schemes.scheme import ROUNDING, Flow, Point
+from wflow.schemes.particle_flow import ROUNDING, Flow, Point
 
 Array = NDArray[Any]
+Accuracy = Callable[[Point], float]
+Look = Callable[[Point], tuple[float, Array]]
 
 #: Trial points of one line search, and iterations for particles without mass.
 LINE_SEARCH, MASSLESS = 30, 25
@@ -27,14 +29,7 @@ class NoMinimum(ArithmeticError):
 
 
 def prox(
-    flow: Flow,
-    start: Point,
-    base: Array,
-    h: float,
-    accuracy: Callable[[Point], float],
-    *,
-    max_iter: int = 200,
-    memory: int = 10,
+    flow: Flow, start: Point, base: Array, h: float, accuracy: Accuracy, *, max_iter: int = 200, memory: int = 10
 ) -> Point:
     """A minimiser of ``F(x) = Q(x) + |x - base|^2/(2h)``, from a start with known velocity, where F is not less.
 
@@ -48,7 +43,7 @@ def prox(
     Parameters
     ----------
     accuracy
-        The relative accuracy that is wanted, as a function of the point.
+        The relative accuracy of the minimiser, as a function of the point.
     max_iter, memory
         Iterations at most, and how many of them make the approximation of the Hessian.
 
@@ -121,13 +116,7 @@ def _inverse_hessian(flow: Flow, gradient: Array, pairs: deque[tuple[Array, Arra
 
 
 def _line_search(
-    flow: Flow,
-    look: Callable[[Point], tuple[float, Array]],
-    point: Point,
-    value: float,
-    gradient: Array,
-    direction: Array,
-    eps: float,
+    flow: Flow, look: Look, point: Point, value: float, gradient: Array, direction: Array, eps: float
 ) -> tuple[Point, float, Array] | None:
     """A point, its value and gradient, that meets the weak Wolfe conditions; None without one.
 

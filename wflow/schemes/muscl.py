@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["MUSCL", "Muscl"]
+__all__ = ["Muscl"]
 
 import math
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wflow.energies import PorousMedium
 from wflow.errors import SolveError
+from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme
-from wflow.schemes.scheme import Trial
 
 Array = NDArray[np.float64]
 
@@ -66,21 +66,13 @@ class Muscl(GridScheme):
     True
     """
 
-    internals: ClassVar[tuple[type, ...]] = (NoneType, PorousMedium)
-
     outer_mass: float = 1e-10
-    name: str = "muscl"
-    stability: float = 0.4
 
-    @property
-    def order(self) -> int:
-        """2."""
-        return 2
-
-    @property
-    def error_order(self) -> int | None:
-        """Of Heun's method less Euler's."""
-        return 2
+    name = "muscl"
+    order = 2
+    error_order = 2
+    stability = 0.4
+    internals = (NoneType, PorousMedium)
 
     def step(self, flow: GridFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
@@ -97,7 +89,7 @@ class Muscl(GridScheme):
 
     def _too_long(self, flow: GridFlow, point: Any, h: float, largest: float) -> Trial:
         """Adaptive steps shrink as for an error that is too large, however far they are off."""
-        if flow.wants_error:
+        if flow.need_error:
             return Trial(h, point, error=np.inf)
         raise SolveError(
             f"mass crosses {h * largest:.3g} cells a step, more than {self.stability}: pass dtau of at most "
@@ -134,6 +126,3 @@ def _half_rises(rho: Array) -> Array:
     out = np.zeros_like(rho)
     out[..., 1:-1] = np.where(left * right > 0, np.sign(left) * size, 0.0)
     return out
-
-
-MUSCL = Muscl()

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer
+from wflow.checks import check_fields, check_integer
+from wflow.schemes.base import Scheme, Trial
 from wflow.schemes.minimise import NoMinimum, prox
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 
@@ -22,8 +23,8 @@ LARGEST_RATIO = 1 + np.sqrt(2)
 
 
 @dataclass(frozen=True)
-class Proximal(ParticleScheme):
-    """Schemes made of ``prox(B, h) = argmin_x Q(x) + |x - B|^2/(2h)`` in the label norm.
+class Proximal(Scheme):
+    """Schemes made of ``prox(B, h) = argmin_x Q(x) + |x - B|^2/(2h)`` in the mass-weighted norm.
 
     Parameters
     ----------
@@ -38,11 +39,9 @@ class Proximal(ParticleScheme):
 
     order = 1
     error_order = 2
-    stability = np.inf
 
     def __post_init__(self) -> None:
-        check_integer("max_iter", self.max_iter)
-        check_integer("memory", self.memory)
+        check_fields(self, check_integer, "max_iter", "memory")
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
         """One step of size h; a failed minimisation is a failure of the trial."""
@@ -56,7 +55,7 @@ class Proximal(ParticleScheme):
         return Trial(h, new, error, flow.norm2(new.x - point.x) / h, notes=notes)
 
     def advance(self, flow: Flow, point: Point, h: float) -> tuple[Point, float | None, Mapping[str, int]]:
-        """The new point, the estimated error if it is wanted, and notes."""
+        """The new point, the estimated error if the controller reads it, and notes."""
         raise NotImplementedError
 
     def remember(self, flow: Flow, point: Point, h: float) -> dict[str, Array]:

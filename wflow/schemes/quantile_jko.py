@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["QUANTILE_JKO", "QuantileFlow", "QuantileJKO"]
+__all__ = ["QuantileFlow", "QuantileJKO"]
 
-import math
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer
+from wflow.checks import check_fields, check_integer
 from wflow.energies import Entropy, PorousMedium
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Particles
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial, check_problem
+from wflow.schemes.base import Scheme, Trial
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 
@@ -87,7 +87,7 @@ class QuantileFlow(Flow):
 
 
 @dataclass(frozen=True)
-class QuantileJKO(ParticleScheme):
+class QuantileJKO(Scheme):
     """``rho+ = argmin Q(rho) + W_2^2(rho, rho_n)/(2h)``, order 1, over N equal masses in one dimension.
 
     Sorted values X are quantiles, and the distance of two measures is that of their vectors: the step is
@@ -117,19 +117,19 @@ class QuantileJKO(ParticleScheme):
     array([-0.5,  1. ])
     """
 
-    name: str = "quantile-jko"
     max_inner: int = 50
-    order: ClassVar[int] = 1
-    error_order: ClassVar[int] = 2
-    stability: ClassVar[float] = math.inf
-    internals: ClassVar[tuple[type, ...]] = (NoneType, Entropy, PorousMedium)
+
+    name = "quantile-jko"
+    order = 1
+    error_order = 2
+    internals = (NoneType, Entropy, PorousMedium)
 
     def __post_init__(self) -> None:
-        check_integer("max_inner", self.max_inner)
+        check_fields(self, check_integer, "max_inner")
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow of sorted values, after the checks."""
-        check_problem(self, energy, rho0, Particles)
+        self.check_problem(energy, rho0)
         for name, x in rho0.blocks.items():
             if x.shape[2] > 1:
                 raise InputError(f"scheme {self.name!r} treats one parameter a block, but {name} has p = {x.shape[2]}")
@@ -145,13 +145,9 @@ class QuantileJKO(ParticleScheme):
             gradient = moved / h - new.velocity
             first, d = newton.solve(new.x, gradient)
             if flow.norm(first) <= TOLERANCE * flow.norm(moved) + 4 * EPS * flow.norm(new.x):
-                return Trial(
-                    h,
-                    new if new.value < point.value else point,  # a rise is rounding
-                    error=0.5 * flow.norm(newton.tridiagonal(new.x, new.velocity - point.velocity)),
-                    dissipated=flow.norm2(moved) / h,
-                    notes={"inner_iterations": inner},
-                )
+                error = 0.5 * flow.norm(newton.tridiagonal(new.x, new.velocity - point.velocity))
+                new = new if new.value < point.value else point  # a rise is rounding
+                return Trial(h, new, error, flow.norm2(moved) / h, notes={"inner_iterations": inner})
             further = self._descend(flow, point, new, -d, -flow.inner(gradient, d), h)
             if further is None:
                 break
@@ -244,6 +240,3 @@ class _Secants:
         bands[1, :-1] = np.where(gap[1:] & gap[:-1], -1 / c[1:-1], 0.0)
         w = solveh_banded(bands, (gap * np.diff(z)).T, lower=True).T
         return np.asarray(z + np.diff(w, prepend=0.0, append=0.0) / c)
-
-
-QUANTILE_JKO = QuantileJKO()

@@ -4,22 +4,47 @@ from __future__ import annotations
 
 __all__ = ["RungeKutta"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import factorial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.schemes.scheme import Flow, ParticleScheme, Point, Trial
+from wflow.checks import check_array, check_fields, check_integer, check_positive
+from wflow.errors import InputError
+from wflow.schemes.base import Scheme, Trial
+from wflow.schemes.particle_flow import Flow, Point
+
+#: Coefficients are accurate to this.
+ACCURACY = 1e-10
 
 
 @dataclass(frozen=True)
-class RungeKutta(ParticleScheme):
+class RungeKutta(Scheme):
     """An explicit Runge-Kutta pair whose last stage is the first of the next step.
 
     ``k_i = v(x + h sum_j a_ij k_j)``, ``x+ = x + h sum_i b_i k_i``, error estimate ``h sum_i (b_i - bhat_i) k_i``.
     ``a`` lists the rows of stages 2, 3, ...; its last row is b, so that the last stage sits at ``x+``: its energy and
     velocity cost nothing extra.
+
+    Parameters
+    ----------
+    name
+        The name in messages and files.
+    order, error_order
+        The order of the scheme, and the power of h with which the error estimate falls.
+    stability
+        h times the Lipschitz constant up to which decaying modes stay bounded; None for no cap on adaptive steps.
+    a, b_hat
+        The tableau.
+
+    Raises
+    ------
+    InputError
+        For rows of wrong lengths and for a tableau without these orders. Tested are ``b c^{k-1} = 1/k`` and
+        ``b A^{k-1} 1 = 1/k!`` up to the order, and that bhat agrees with b there below the error order: all conditions
+        up to order 3, and some of the higher ones (Hairer, Norsett, Wanner, Solving ODEs I, section II.2).
 
     Examples
     --------
@@ -28,12 +53,34 @@ class RungeKutta(ParticleScheme):
     (5, 7)
     """
 
-    name: str
-    order: int
-    error_order: int
-    stability: float
+    # The class of any other scheme fixes these; here they belong to the tableau.
+    name: str  # type: ignore[misc]
+    order: int  # type: ignore[misc]
+    error_order: int = field()  # type: ignore[misc]
+    stability: float | None = field()  # type: ignore[misc]
     a: tuple[tuple[float, ...], ...]
     b_hat: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self, check_integer, "order", "error_order")
+        check_fields(self, check_positive, "stability", optional=True)
+        if not (isinstance(self.name, str) and isinstance(self.a, (tuple, list))):
+            raise InputError(f"name must be a word and a a tuple of rows, got {self.name!r:.80} and {self.a!r:.80}")
+        rows = [check_array("a row of a, and b_hat,", row, 1, "(stages,)").tolist() for row in (*self.a, self.b_hat)]
+        lengths, stages = [len(row) for row in rows], len(rows)
+        if stages < 2 or lengths != [*range(1, stages + 1)] or rows[0] == [0.0]:
+            raise InputError(f"a and b_hat must be rows of 1, 2, ... numbers, the first not 0, got lengths {lengths}")
+        object.__setattr__(self, "a", tuple(map(tuple, rows[:-1])))
+        object.__setattr__(self, "b_hat", tuple(rows[-1]))
+        tableau = np.array([row + [0.0] * (stages - len(row)) for row in ([], *rows)])
+        nodes, tall = tableau[:-1].sum(axis=1), np.ones(stages)
+        for k in range(1, max(self.order + 1, self.error_order)):
+            for factor, exact in ((nodes ** (k - 1), 1 / k), (tall, 1 / factorial(k))):
+                b, b_hat = tableau[-2:] @ factor
+                if max(abs(b - exact) * (k <= self.order), abs(b - b_hat) * (k < self.error_order)) > ACCURACY:
+                    words = f"{exact:.9g} is exact, b gives {b:.9g} and b_hat {b_hat:.9g}"
+                    raise InputError(f"the tableau of {self.name!r} misses a condition of order {k}: {words}")
+            tall = tableau[:-1] @ tall
 
     @property
     def b(self) -> tuple[float, ...]:
@@ -47,15 +94,10 @@ class RungeKutta(ParticleScheme):
             new = flow.evaluate(point.x + _combine(h, row, k))
             k.append(new.velocity)
         difference = tuple(b - b_hat for b, b_hat in zip(self.b, self.b_hat))
-        first = flow.norm(k[0])
-        c_2 = sum(self.a[0])
-        return Trial(
-            h=h,
-            point=new,
-            error=flow.norm(_combine(h, difference, k)),
-            dissipated=h * sum(b * flow.norm2(stage) for b, stage in zip(self.b, k) if b),
-            lipschitz=flow.norm(k[1] - k[0]) / (c_2 * h * first) if first > 0 else 0.0,
-        )
+        dissipated = h * sum(b * flow.norm2(stage) for b, stage in zip(self.b, k) if b)
+        first, c_2 = flow.norm(k[0]), sum(self.a[0])
+        lipschitz = flow.norm(k[1] - k[0]) / (c_2 * h * first) if first > 0 else 0.0
+        return Trial(h, new, flow.norm(_combine(h, difference, k)), dissipated, lipschitz)
 
 
 def _combine(h: float, weights: tuple[float, ...], k: list[NDArray[Any]]) -> NDArray[Any]:
