@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["ACTIVATIONS", "FeedForward"]
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class FeedForward(ByPacking):
     array([[[5., 0.]]])
     """
 
-    activation: str = "relu"
+    activation: Annotated[str, ACTIVATIONS] = "relu"
     hidden: int = 1
     bias: bool = False
 
