@@ -9,7 +9,7 @@ import inspect
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 import numba
 import numpy as np
@@ -28,14 +28,14 @@ B, D, N = 4, 3, 5
 
 def values_of(kind: Any) -> tuple[Any, ...]:
     """Values to try of an option, by its type."""
-    if typing.get_origin(kind) is Literal:
-        return typing.get_args(kind)
+    if typing.get_origin(kind) is Annotated:
+        return tuple(typing.get_args(kind)[1])
     return {bool: (False, True), int: (1, 2), float: (0.5,), int | None: (2,)}.get(kind, ())
 
 
 def forms(encoder: type) -> Iterator[Any]:
     """The default, and every option alone or with all switches on, as far as the encoder takes it."""
-    types = typing.get_type_hints(encoder)
+    types = typing.get_type_hints(encoder, include_extras=True)
     names = list(inspect.signature(encoder).parameters)
     switches = {name: True for name in names if types[name] is bool}
     seen = set()

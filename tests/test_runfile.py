@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ import pytest
 import wflow
 from wflow import initial, runfile
 from wflow.observers import ErrorRate, Risk
-from wflow.runfile.keys import DATA, LAWS, REQUIRED, SECTIONS, TYPES, Key
+from wflow.runfile.keys import DATA, ENCODER_KEYS, LAWS, REQUIRED, SECTIONS, TYPES, Key, keys_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -124,7 +124,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "tol": 1e-10,
         "save": None,
     }
-    assert resolved["attention"] == {"factored": False, "rank": None}
+    assert resolved["attention"] == {"kind": "attention", "factored": False, "rank": None}
     assert resolved["objective"]["depth"] == "split-euler"
     assert isinstance(resolved["solve"]["tau_end"], float)  # integers are accepted for numbers
 
@@ -137,8 +137,6 @@ FUNCTIONS: list[tuple[str, dict[str, Key], Any]] = [
         "npz": wflow.datasets.from_npz,
     }.items()),
     *((f"law {law}", LAWS[law], getattr(initial, law)) for law in LAWS),
-    ("attention", SECTIONS["attention"], wflow.SoftmaxAttention),
-    ("feedforward", SECTIONS["feedforward"], wflow.FeedForward),
     ("objective", SECTIONS["objective"], wflow.TransformerObjective),
     ("initial", SECTIONS["initial"], initial.Law.sample),
     ("solve", SECTIONS["solve"], wflow.solve),
@@ -157,6 +155,42 @@ def test_keys_and_defaults_are_those_of_the_functions(keys: dict[str, Key], func
             expected = list(default) if isinstance(default, tuple) else default
             assert key.default == (REQUIRED if default is inspect.Parameter.empty else expected)
             assert key.default in (None, REQUIRED, []) or key.accepts(key.default)
+
+
+def test_keys_of_an_encoder_come_from_its_class() -> None:
+    class Encoder:
+        def __init__(
+            self,
+            width: int,
+            norm: Literal["layer", "rms"] = "layer",
+            kernel: Annotated[str, ("softmax", "linear")] = "softmax",
+            scale: float = 1.0,
+            rank: int | None = None,
+            causal: bool = False,
+        ) -> None: ...
+
+    assert keys_of(Encoder) == {
+        "width": Key("a positive integer"),
+        "norm": Key(("layer", "rms"), "layer"),
+        "kernel": Key(("softmax", "linear"), "softmax"),
+        "scale": Key("a finite number", 1.0),
+        "rank": Key("a positive integer", None),
+        "causal": Key("true or false", False),
+    }
+    for kind, keys in ENCODER_KEYS.items():
+        assert "kind" not in keys and all(key.type in TYPES or isinstance(key.type, tuple) for key in keys.values())
+        for key in keys.values():
+            assert key.type != () and (key.default in (None, REQUIRED) or key.accepts(key.default)), kind
+
+
+def test_encoders_by_kind(tmp_path: Path) -> None:
+    """Either block may have either encoder."""
+    text = edited(
+        ("[attention]", '[attention]\nkind = "feedforward"\nhidden = 2'), ('"tanh"', '"tanh"\nkind = "feedforward"')
+    )
+    run = runfile.read(write(tmp_path, text))
+    assert run.objective.encoders == {"theta": wflow.FeedForward(hidden=2), "w": wflow.FeedForward("tanh")}
+    assert run.resolved["attention"] == {"kind": "feedforward", "activation": "relu", "hidden": 2, "bias": False}
 
 
 @pytest.mark.parametrize(
@@ -255,6 +289,12 @@ WRONG = [
     (('"tanh"', '"tahn"'), "got 'tahn' in [feedforward]; did you mean 'tanh'?"),
     (("tau_end = 1", 'tau_end = 1\nscheme = "dorpi5"'), "got 'dorpi5' in [solve]; did you mean 'dopri5'?"),
     (("layers = 2", 'depth = "middle"'), "depth must be one of 'split-euler', 'midpoint', 'rk4-nodes', got 'mid"),
+    (("[attention]", "[attention]\nrnak = 2"), "unknown key 'rnak' in [attention]; did you mean 'rank'?"),
+    (("[attention]", "[attention]\nkind = 'atention'"), "kind must be one of 'attention', 'feedforward', got 'aten"),
+    (("[attention]", "[attention]\nkind = 'atention'"), "in [attention]; did you mean 'attention'?"),
+    (("[attention]", "[attention]\nhidden = 2"), "unknown key 'hidden' in [attention]; it belongs to [feedforward]"),
+    (("[attention]", "[attention]\nkind = 'feedforward'\nrank = 2"), "unknown key 'rank' in [attention]"),
+    (("[attention]", "[attention]\nfactored = 1"), "factored must be true or false, got 1 in [attention]"),
     # missing
     (("tau_end = 1", ""), "missing key 'tau_end', a finite number, in [solve]"),
     (("n_prompts = 16", ""), "missing key 'n_prompts', a positive integer, in [data]"),
@@ -415,6 +455,7 @@ def test_the_documentation_names_exactly_the_keys() -> None:
 
     known = {"[data]": {"kind": row(Key(tuple(DATA)))}}
     known |= {f'kind = "{kind}"': {name: row(key) for name, key in keys.items()} for kind, keys in DATA.items()}
+    known |= {f'kind = "{kind}"': {name: row(key) for name, key in keys.items()} for kind, keys in ENCODER_KEYS.items()}
     known |= {f'law = "{law}"': {name: row(key) for name, key in keys.items()} for law, keys in LAWS.items()}
     for section, keys in SECTIONS.items():
         known[f"[{section}]" if section else "Top level"] = {name: row(key) for name, key in keys.items()}
@@ -425,7 +466,8 @@ def test_the_documentation_names_exactly_the_keys() -> None:
 def test_every_type_is_used_and_rejects_a_date() -> None:
     import datetime
 
-    used = {key.type for keys in (*SECTIONS.values(), *DATA.values(), *LAWS.values()) for key in keys.values()}
+    sections = (*SECTIONS.values(), *DATA.values(), *LAWS.values(), *ENCODER_KEYS.values())
+    used = {key.type for keys in sections for key in keys.values()}
     assert set(TYPES) == {kind for kind in used if isinstance(kind, str)}
     for check in TYPES.values():
         for value in (datetime.date(2026, 1, 1), [], [[]], [datetime.time()]):

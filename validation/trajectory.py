@@ -64,7 +64,11 @@ def main() -> int:
     except wflow.InputError as error:
         print(error, file=sys.stderr)
         return 2
-    if solution.objective is None or solution.objective.rule.name != "split-euler":
+    objective = solution.objective
+    built_in = {"theta": wflow.SoftmaxAttention, "w": wflow.FeedForward}
+    encoders = getattr(objective, "encoders", {"theta": None})
+    known = all(type(encoder) is built_in[block] for block, encoder in encoders.items())
+    if not known or objective.rule.name != "split-euler":
         print("only split-euler runs with built-in encoders are finite Transformers", file=sys.stderr)
         return 2
     worst = 0.0

@@ -45,7 +45,6 @@ from numpy.typing import NDArray
 
 from wflow.datasets.dataset import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
-from wflow.encoders.feedforward import Activation
 from wflow.energies import TransformerObjective
 from wflow.errors import InputError
 from wflow.measures import Particles
@@ -224,7 +223,7 @@ def pure_decay(
     layers: int = 4,
     width: int = 8,
     weight_decay: float = 0.5,
-    activation: Activation = "relu",
+    activation: str = "relu",
     depth: str = "split-euler",
     rng: Seed = 0,
 ) -> Problem:

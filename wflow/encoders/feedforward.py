@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["ACTIVATIONS", "FeedForward"]
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ Array = NDArray[Any]
 #: The activations, by name. ``huberized-relu`` is 0, x^2/2, x - 1/2 on x <= 0, 0 <= x <= 1, x >= 1; ``gelu`` is
 #: x Phi(x) with the normal distribution function, ``silu`` x sigmoid(x), ``elu`` e^x - 1 for x <= 0 and x beyond,
 #: ``softplus`` log(1 + e^x).
-Activation = Literal["identity", "relu", "huberized-relu", "tanh", "gelu", "sigmoid", "silu", "elu", "softplus"]
-ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+ACTIVATIONS = ("identity", "relu", "huberized-relu", "tanh", "gelu", "sigmoid", "silu", "elu", "softplus")
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class FeedForward(CompiledEncoder):
     array([[[5., 0.]]])
     """
 
-    activation: Activation = "relu"
+    activation: Annotated[str, ACTIVATIONS] = "relu"
     hidden: int = 1
     bias: bool = False
 

@@ -46,11 +46,11 @@ from __future__ import annotations
 
 __all__ = ["Run", "RunFileError", "read"]
 
-import difflib
 import json
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,14 @@ from typing import Any
 import numpy as np
 
 from wflow import initial
+from wflow.checks import did_you_mean
 from wflow.datasets import Dataset, diabetes, digits, from_npz, in_context_regression
-from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies import TransformerObjective
 from wflow.errors import InputError
 from wflow.measures import Measure
 from wflow.observers import OBSERVERS
-from wflow.runfile.keys import DATA, GROUPS, LAWS, REQUIRED, SECTIONS, Key
+from wflow.plain import build
+from wflow.runfile.keys import DATA, ENCODER_KEYS, GROUPS, LAWS, REQUIRED, SECTIONS, Key
 from wflow.schemes import scheme_of
 from wflow.solution import SaveAt, Solution
 from wflow.solver import solve
@@ -126,9 +127,9 @@ def read(path: str | PathLike[str]) -> Run:
         With all problems of the file, one line each.
     """
     path = Path(path)
-    text, given = _parse(path)
+    text, content = _parse(path)
     check = _Check(str(path))
-    config = check.file(given)
+    config = check.file(content)
     made = _make(check, config, path.parent)
     if not check.problems and len(json.dumps(config)) > MAX_BYTES:
         check.say(f"the file has more than {MAX_BYTES} bytes with its defaults; keep arrays in an .npz file")
@@ -200,68 +201,69 @@ class _Check:
         self.broken.add(section)
         return None
 
-    def file(self, given: dict[str, Any]) -> dict[str, Any]:
+    def file(self, content: dict[str, Any]) -> dict[str, Any]:
         """The values of a file with all defaults filled in; None for an encoder without a section."""
         sections = ["data", *(name for name in SECTIONS if name and "." not in name)]
-        top = {name: value for name, value in given.items() if name in SECTIONS[""] or not isinstance(value, dict)}
+        top = {name: value for name, value in content.items() if name in SECTIONS[""] or not isinstance(value, dict)}
         config = self.table({name: value for name, value in top.items() if name not in sections}, SECTIONS[""], "")
-        for name in [name for name in given if name not in sections and name not in top]:
-            close = difflib.get_close_matches(name, sections, 1)
-            hint = f"; did you mean [{close[0]}]?" if close else f"; the sections are {', '.join(sections)}"
-            self.say(f"unknown section [{name}]", "", hint, breaks=close[0] if close else name)
+        for name in [name for name in content if name not in sections and name not in top]:
+            hint = did_you_mean(name, sections, "[{}]")
+            meant = next((section for section in sections if f"[{section}]" in hint), name)
+            hint = hint or f"; the sections are {', '.join(sections)}"
+            self.say(f"unknown section [{name}]", "", hint, breaks=meant)
         for name in ("data", "initial", "solve"):
-            if name not in given and name not in self.broken:
+            if name not in content and name not in self.broken:
                 self.say(f"missing section [{name}]", breaks=name)
-        if not {"attention", "feedforward"} & (given.keys() | self.broken):
+        if not {"attention", "feedforward"} & (content.keys() | self.broken):
             self.say("missing section [attention], [feedforward] or both", breaks="objective")
-        readers = {"data": self.data, "initial": self.initial, "solve": self.solve}
+        readers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "data": lambda values: self.variant(values, "kind", DATA, "data"),
+            "attention": lambda values: self.variant(values, "kind", ENCODER_KEYS, "attention"),
+            "feedforward": lambda values: self.variant(values, "kind", ENCODER_KEYS, "feedforward"),
+            "initial": self.initial,
+            "solve": self.solve,
+        }
         for name in sections:
-            content = given.get(name, {})
-            if not isinstance(content, dict):
-                self.say(f"{name} must be a section [{name}], got {content!r:.80}", breaks=name)
-            elif name not in given and name in ("attention", "feedforward", *readers):
+            values = content.get(name, {})
+            if not isinstance(values, dict):
+                self.say(f"{name} must be a section [{name}], got {values!r:.80}", breaks=name)
+            elif name not in content and name in readers:
                 config[name] = None
             else:
-                config[name] = readers[name](content) if name in readers else self.table(content, SECTIONS[name], name)
+                config[name] = readers[name](values) if name in readers else self.table(values, SECTIONS[name], name)
         return config
 
-    def table(self, given: Mapping[str, Any], keys: Mapping[str, Key], section: str) -> dict[str, Any]:
+    def table(self, content: Mapping[str, Any], keys: Mapping[str, Key], section: str) -> dict[str, Any]:
         """The values of a section."""
-        values, meant = {}, set()
-        for name in [name for name in given if name not in keys]:
-            close = difflib.get_close_matches(name, keys, 1)
-            homes = [home for home, others in SECTIONS.items() if home and name in others]
-            hint = f"; did you mean {close[0]!r}?" if close else f"; the keys are {', '.join(keys)}"
-            self.say(f"unknown key {name!r}", section, hint if close or not homes else f"; it belongs to [{homes[0]}]")
-            meant |= {*close}
+        values, meant = {}, ""
+        for name in [name for name in content if name not in keys]:
+            homes = [home for home in SECTIONS if home and name in SECTIONS[home] | ENCODER_KEYS.get(home, {})]
+            elsewhere = f"; it belongs to [{homes[0]}]" if homes else f"; the keys are {', '.join(keys)}"
+            hint = did_you_mean(name, keys)
+            self.say(f"unknown key {name!r}", section, hint or elsewhere)
+            meant += hint
         for name, key in keys.items():
             values[name] = key.default
-            if name not in given:
-                if key.default is REQUIRED and name not in meant:
+            if name not in content:
+                if key.default is REQUIRED and repr(name) not in meant:
                     self.say(f"missing key {name!r}, {key.words},", section)
-            elif key.accepts(given[name]):
-                values[name] = _floats(given[name]) if "number" in key.words else given[name]
+            elif key.accepts(content[name]):
+                values[name] = _floats(content[name]) if "number" in key.words else content[name]
             else:
-                choices = key.type if isinstance(key.type, tuple) else ()
-                close = difflib.get_close_matches(str(given[name]), choices, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                self.say(f"{name} must be {key.words}, got {given[name]!r:.80}", section, hint)
+                hint = did_you_mean(content[name], key.type if isinstance(key.type, tuple) else ())
+                self.say(f"{name} must be {key.words}, got {content[name]!r:.80}", section, hint)
         return values
 
     def variant(
-        self, given: dict[str, Any], selector: str, variants: Mapping[str, dict[str, Key]], section: str
+        self, content: dict[str, Any], selector: str, variants: Mapping[str, dict[str, Key]], section: str
     ) -> dict[str, Any]:
         """The values of a section whose keys depend on one of them."""
-        keys = dict(SECTIONS.get(section, {})) | {selector: Key(tuple(variants))}
-        chosen = given.get(selector)
+        keys = dict(SECTIONS.get(section, {}))
+        chosen = content.get(selector, keys.setdefault(selector, Key(tuple(variants))).default)
         if isinstance(chosen, str) and chosen in variants:
-            return self.table(given, keys | variants[chosen], section)
-        elsewhere = {name for others in variants.values() for name in others}  # cannot be judged without the choice
-        return self.table({name: given[name] for name in given if name not in elsewhere}, keys, section)
-
-    def data(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Section [data]."""
-        return self.variant(given, "kind", DATA, "data")
+            return self.table(content, keys | variants[chosen], section)
+        elsewhere = {name for variant in variants.values() for name in variant}  # cannot be judged without the choice
+        return self.table({name: content[name] for name in content if name not in elsewhere}, keys, section)
 
     def initial(self, given: dict[str, Any]) -> dict[str, Any]:
         """Section [initial] and its sections of blocks and groups."""
@@ -278,8 +280,7 @@ class _Check:
             values = self.table(rest, SECTIONS["initial"], "initial")
             for name, law in own.items():
                 if name not in GROUPS:
-                    close = difflib.get_close_matches(name, GROUPS, 1)
-                    hint = f"; did you mean [initial.{close[0]}]?" if close else f"; the names are {', '.join(GROUPS)}"
+                    hint = did_you_mean(name, GROUPS, "[initial.{}]") or f"; the names are {', '.join(GROUPS)}"
                     self.say(f"unknown section [initial.{name}]", "", hint, breaks="initial")
                 values[name] = self.variant(law, "law", LAWS, f"initial.{name}")
             random = any(values[name]["law"] != "atoms" for name in own)
@@ -329,12 +330,8 @@ def _make(check: _Check, config: dict[str, Any], folder: Path, other_particles: 
     heldout: Any
     parts = check.attempt("data", ["data"], lambda: _datasets(config["data"], folder, data_rng))
     data, heldout = parts or (None, None)
-    encoders: Any = {
-        "attention": check.attempt("attention", ["attention"], lambda: _encoder(SoftmaxAttention, config["attention"])),
-        "feedforward": check.attempt(
-            "feedforward", ["feedforward"], lambda: _encoder(FeedForward, config["feedforward"])
-        ),
-    }
+    blocks = ("attention", "feedforward")
+    encoders: Any = {name: check.attempt(name, [name], partial(build, config.get(name))) for name in blocks}
     needs = ["data", "objective", *encoders]
     objective = check.attempt("objective", needs, lambda: TransformerObjective(data, **encoders, **config["objective"]))
     laws = ["initial", *(f"initial.{name}" for name in GROUPS)]
@@ -370,16 +367,12 @@ def _datasets(options: Mapping[str, Any], folder: Path, rng: np.random.Generator
     return (data, None) if heldout is None else data.split(heldout, rng)
 
 
-def _encoder(make: Callable[..., Any], options: Mapping[str, Any] | None) -> Any:
-    return None if options is None else make(**options)
-
-
 def _law(options: Mapping[str, Any]) -> initial.Law:
     """The law of [initial], or the product of those of its sections."""
     if "law" not in options:
         return initial.product(**{name: _law(value) for name, value in options.items() if name in GROUPS})
-    laws: dict[str, type[initial.Law]] = {"gaussian": initial.gaussian, "ball": initial.ball, "atoms": initial.atoms}
-    return laws[options["law"]](**{name: options[name] for name in LAWS[options["law"]]})
+    law: initial.Law = build({"kind": options["law"]} | {name: options[name] for name in LAWS[options["law"]]})
+    return law
 
 
 def _sample(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["DATA", "GROUPS", "LAWS", "REQUIRED", "SECTIONS", "TYPES", "Key"]
+__all__ = ["DATA", "ENCODER_KEYS", "GROUPS", "LAWS", "REQUIRED", "SECTIONS", "TYPES", "Key"]
 
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from wflow import initial
-from wflow.encoders.feedforward import ACTIVATIONS
+from wflow.encoders import ENCODERS
 from wflow.network.rules import DEPTH_RULES
 from wflow.observers import OBSERVERS
 from wflow.schemes import SCHEMES
@@ -96,6 +97,31 @@ class Key:
         return TYPES[self.type](value) if isinstance(self.type, str) else _is_text(value) and value in self.type
 
 
+#: The types of arguments by their annotations; texts are annotated with their choices.
+ANNOTATIONS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a positive integer",
+    int | None: "a positive integer",
+    float: "a finite number",
+    float | None: "a finite number",
+}
+
+
+def keys_of(cls: type) -> dict[str, Key]:
+    """The keys that stand for the arguments of a class, by their names, annotations and defaults.
+
+    >>> keys_of(ENCODERS["attention"])["rank"]
+    Key(type='a positive integer', default=None)
+    """
+    keys = {}
+    for name, parameter in inspect.signature(cls, eval_str=True).parameters.items():
+        annotation = parameter.annotation  # of a choice, Literal[...] or Annotated[str, (...)]
+        choices = getattr(annotation, "__metadata__", (get_args(annotation),))[0]
+        default = REQUIRED if parameter.default is parameter.empty else parameter.default
+        keys[name] = Key(ANNOTATIONS.get(annotation, choices), default)
+    return keys
+
+
 _HELDOUT = {"heldout": Key("a number between 0 and 1", None)}
 
 #: The keys of [data] by its ``kind``.
@@ -125,6 +151,9 @@ DATA: dict[str, dict[str, Key]] = {
     "npz": {"path": Key("text"), **_HELDOUT},
 }
 
+#: The keys of [attention] and [feedforward] by their ``kind``: the arguments of the encoder's class.
+ENCODER_KEYS = {kind: keys_of(cls) for kind, cls in ENCODERS.items()}
+
 #: The keys of a law, in [initial] or in [initial.NAME] for a block or parameter group, by its ``law``.
 LAWS: dict[str, dict[str, Key]] = {
     "gaussian": {
@@ -144,12 +173,8 @@ GROUPS = ("theta", "w", "V", "W", "W_V", "W_O", "W_K", "W_Q", "W_1", "W_2")
 #: The keys of the other sections; under "" those of the top level.
 SECTIONS: dict[str, dict[str, Key]] = {
     "": {"seed": Key("a non-negative integer", 0)},
-    "attention": {"factored": Key("true or false", False), "rank": Key("a positive integer", None)},
-    "feedforward": {
-        "activation": Key(ACTIVATIONS, "relu"),
-        "hidden": Key("a positive integer", 1),
-        "bias": Key("true or false", False),
-    },
+    "attention": {"kind": Key(tuple(ENCODERS), "attention")},
+    "feedforward": {"kind": Key(tuple(ENCODERS), "feedforward")},
     "objective": {
         "weight_decay": Key("a non-negative finite number", 0.0),
         "entropy": Key("a non-negative finite number", 0.0),
