@@ -78,26 +78,18 @@ __all__ = [
 
 #: The module of every public name; it is imported when the name is first used, so that ``wflow --help`` is quick.
 _HOMES = {
-    "BlobEnergy": "energies",
-    "Dataset": "datasets",
-    "Entropy": "energies",
-    "FeedForward": "encoders",
-    "Grid": "measures",
-    "InputError": "errors",
-    "InteractionEnergy": "energies",
-    "Interrupted": "solver",
-    "Particles": "measures",
-    "PorousMedium": "energies",
-    "PotentialEnergy": "energies",
-    "SaveAt": "solution",
-    "SoftmaxAttention": "encoders",
-    "Solution": "solution",
-    "SolveError": "errors",
-    "Status": "solution",
-    "TransformerObjective": "energies",
-    "load": "trajectory",
-    "resume": "solver",
-    "solve": "solver",
+    name: module
+    for module, names in {
+        "datasets": "Dataset",
+        "encoders": "FeedForward SoftmaxAttention",
+        "energies": "BlobEnergy Entropy InteractionEnergy PorousMedium PotentialEnergy TransformerObjective",
+        "errors": "InputError SolveError",
+        "measures": "Grid Particles",
+        "solution": "SaveAt Solution Status",
+        "solver": "Interrupted resume solve",
+        "trajectory": "load",
+    }.items()
+    for name in names.split()
 }
 
 

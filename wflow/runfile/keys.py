@@ -122,6 +122,12 @@ def keys_of(cls: type) -> dict[str, Key]:
     return keys
 
 
+def _groups_of(cls: type) -> list[str]:
+    """The names of an encoder's groups, as it is by default and with all its switches on."""
+    switches = {name: True for name, key in keys_of(cls).items() if key.type == "true or false"}
+    return [name for form in (cls(), cls(**switches)) for name in form.groups(1)]
+
+
 _HELDOUT = {"heldout": Key("a number between 0 and 1", None)}
 
 #: The keys of [data] by its ``kind``.
@@ -168,7 +174,7 @@ LAWS: dict[str, dict[str, Key]] = {
 }
 
 #: The names that may have a law of their own.
-GROUPS = ("theta", "w", "V", "W", "W_V", "W_O", "W_K", "W_Q", "W_1", "W_2")
+GROUPS = tuple(dict.fromkeys(["theta", "w", *(name for cls in ENCODERS.values() for name in _groups_of(cls))]))
 
 #: The keys of the other sections; under "" those of the top level.
 SECTIONS: dict[str, dict[str, Key]] = {
