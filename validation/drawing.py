@@ -1,17 +1,35 @@
-"""Logarithmic axes that can be read."""
+"""Figures as wide as a page, and logarithmic axes that can be read."""
 
 from __future__ import annotations
 
-__all__ = ["log_log"]
+__all__ = ["common_legend", "line_of", "log_log", "panels"]
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from wflow.figures.style import log_axis
+from wflow.figures.style import DASHES, DOUBLE, PALETTE, log_axis
+
+
+def panels(count: int, height: float = 2.6, **options: Any) -> tuple[Figure, Any]:
+    """A figure and its panels, side by side."""
+    figure = Figure(figsize=(DOUBLE, height), layout="constrained")
+    return figure, figure.subplots(1, count, **options)
+
+
+def line_of(k: int, **options: Any) -> dict[str, Any]:
+    """Colour and dashes of curve k."""
+    return {"color": PALETTE[k % len(PALETTE)], "linestyle": DASHES[k % len(DASHES)], **options}
+
+
+def common_legend(axes: Axes, place: str, **options: Any) -> None:
+    """The legend of a panel beside all panels of its figure, such as at the ``"lower center"``."""
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc=f"outside {place}", **options)
 
 
 def log_log(axes: Axes, x: Sequence[float], y: ArrayLike) -> None:

@@ -81,17 +81,13 @@ def section(
 ) -> page.Section:
     """The section of one study; a failure of one of its jobs is its outcome."""
     title, _, text = (module.__doc__ or name).partition("\n")
-    seconds, pairs, failures = 0.0, [], []
-    for job, answer in zip(jobs, answers):
-        if isinstance(answer, Failure):
-            failures.append((job, answer))
-        else:
-            pairs.append((job, answer))
-            seconds += float(answer["seconds"])
+    failures = [(job, answer) for job, answer in zip(jobs, answers) if isinstance(answer, Failure)]
+    pairs = [(job, answer) for job, answer in zip(jobs, answers) if not isinstance(answer, Failure)]
+    seconds = sum(float(answer["seconds"]) for _, answer in pairs)
     outcome: Outcome | str
     if failures:
-        (job, failure), *others = failures
-        outcome = f"{job.function.__name__}({dict(job.arguments)}), and {len(others)} others\n{failure.text}"
+        (job, failure), *more = failures
+        outcome = f"{job.function.__name__}({dict(job.arguments)}), and {len(more)} others\n{failure.text}"
     else:
         with style():
             outcome = module.report(Answers(pairs), full)

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from tqdm import tqdm
@@ -72,8 +73,10 @@ def _imported(path: Path) -> set[Path]:
 
 def local_executor(workers: int) -> ProcessPoolExecutor:
     """Processes of one thread each."""
-    with _environment(ONE_THREAD):  # the processes inherit it when they start, on the first submit
-        executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
+    # Ctrl-C reaches the whole group of processes; it is for the one that keeps the answers.
+    ignore_interrupts = signal.SIGINT, signal.SIG_IGN
+    with patch.dict(os.environ, ONE_THREAD):  # the processes inherit it when they start, on the first submit
+        executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), signal.signal, ignore_interrupts)
         for started in [executor.submit(time.sleep, 0.2) for _ in range(workers)]:
             started.result()
     return executor
@@ -105,8 +108,7 @@ def answer_all(
     once = {_path(folder, job): job for job in jobs}  # studies may ask for the same
     answers: dict[Path, Mapping[str, Any] | Failure] = {}
     for path, job in once.items():
-        kept = _read(path, None if reuse else codes[job.function.__module__])
-        if kept is not None:
+        if kept := _read(path, None if reuse else codes[job.function.__module__]):
             answers[path] = kept
     left = sorted((path for path in once if path not in answers), key=lambda path: -once[path].cost)
     waiting: dict[Future[Any], Path] = {}
@@ -172,25 +174,6 @@ def _read(path: Path, code: str | None) -> Mapping[str, Any] | None:
         if code is not None and about["code"] != code:
             return None
         return {name: file[name] if file[name].ndim else file[name].item() for name in file.files if name[0] != "_"}
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole group of processes; it is for the one that keeps the answers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _environment(settings: Mapping[str, str]) -> Any:
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

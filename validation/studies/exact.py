@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 import wflow
+from validation.drawing import common_legend, line_of, panels
 from validation.flows import DENSITIES, FLOWS, LINE, SIGMA, normal_grid, ornstein_uhlenbeck, quantiles_of, relaxation
 from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_most, within
 from wflow import schemes
@@ -68,7 +69,7 @@ def fixed_steps(flow: str, scheme: str, steps: Sequence[int], ratio: float = 1.0
 
 
 def adaptive_steps(flow: str, scheme: str, rtol: float) -> dict[str, Any]:
-    """The error in the label norm beside the sum of what was tolerated, and the defect of the energy identity."""
+    """The error in the mass-weighted norm beside the sum of what was tolerated, and the number of steps."""
     case = FLOWS[flow]()
     answer = wflow.solve(case.energy, case.rho0, (0, case.tau), scheme=scheme, rtol=rtol, atol=rtol)
     rho, squares, size = answer.measure(-1), 0.0, 0.0
@@ -273,14 +274,11 @@ def jobs(full: bool) -> list[Job]:
         further = full and order < 3 and flow != "Barenblatt" and scheme != "entropic-jko"
         more = sizes + finest if further else sizes
         out.append(Job(densities, {"flow": flow, "scheme": scheme, "options": options, "sizes": more}, 0.8))
-    out.append(
-        Job(densities, {"flow": "heat kernel", "scheme": "kernel", "options": {}, "sizes": [(160, 1), (160, 2)]})
-    )
+    heat = {"flow": "heat kernel", "scheme": "kernel", "options": {}, "sizes": [(160, 1), (160, 2)]}
+    out.append(Job(densities, heat))
     out += [Job(gaussian_step, {"scheme": "quantile-jko", "options": {}, "h": h}, 0.1) for h in (0.1, 1.0)]
-    out += [
-        Job(gaussian_step, {"scheme": "entropic-jko", "options": {"gamma": g}, "h": 0.1}, 0.3) for g in (0.4, 0.2, 0.1)
-    ]
-    out.append(Job(gaussian_step, {"scheme": "entropic-jko", "options": {"richardson": 3}, "h": 0.1}, 0.3))
+    for options in ({"gamma": 0.4}, {"gamma": 0.2}, {"gamma": 0.1}, {"richardson": 3}):
+        out.append(Job(gaussian_step, {"scheme": "entropic-jko", "options": options, "h": 0.1}, 0.3))
     M = 400_000 if full else 100_000
     for scheme, (h, n) in itertools.product(("langevin", "euler-maruyama"), ((0.2, 30), (0.1, 5), (0.4, 2))):
         out.append(Job(noise, {"scheme": scheme, "h": h, "steps": n, "M": M, "seed": 5}, 0.3))
@@ -300,14 +298,11 @@ def report(answers: Answers, full: bool) -> Outcome:
     """Claims, tables and figures."""
     claims: list[Claim] = []
     tables = [_step_claims(answers, claims), _density_claims(answers, claims)]
-    _linear_claims(answers, claims)
-    _diffusion_claims(answers, claims)
+    claims += [*_linear_claims(answers), *_step_of_jko_claims(answers), *_diffusion_claims(answers)]
+    work = "Error against work: evaluations of the velocity, or of the first variation for densities."
     figures = {
         "steps": (_steps_figure(answers), "Error of the particles against the step, for every scheme; three flows."),
-        "cost": (
-            _cost_figure(answers),
-            "Error against work: evaluations of the velocity, or of the first variation for densities.",
-        ),
+        "cost": (_cost_figure(answers), work),
     }
     return Outcome(claims, [_finding(answers)], tables, figures)
 
@@ -315,17 +310,17 @@ def report(answers: Answers, full: bool) -> Outcome:
 def _step_claims(answers: Answers, claims: list[Claim]) -> Table:
     orders: dict[str, list[tuple[float, str]]] = {scheme: [] for scheme in ORDERS}
     rows, rise, identity = [], 0.0, 0.0
-    for given, answer in answers.of(fixed_steps):
-        observed, scheme = _order(answer["errors"], given["steps"]), given["scheme"]
-        name = given["flow"] + (", uneven steps" if "ratio" in given else "")
-        if (given["flow"], scheme) == ("double well", "dopri5"):
+    for arguments, answer in answers.of(fixed_steps):
+        observed, scheme = _order(answer["errors"], arguments["steps"]), arguments["scheme"]
+        name = arguments["flow"] + (", uneven steps" if "ratio" in arguments else "")
+        if (arguments["flow"], scheme) == ("double well", "dopri5"):
             words = "order of dopri5 on double well, where its error of order 5 is small beside that of order 6"
             claims.append(at_least(words, observed, ORDERS[scheme]))
         else:
             orders[scheme].append((observed, name))
         rise = max(rise, answer["rise"])
         identity = max(identity, answer["identity"]) if scheme == "discrete-gradient" else identity
-        last = (given["steps"][-1], float(answer["errors"][-1]), int(answer["evaluations"][-1]))
+        last = (arguments["steps"][-1], float(answer["errors"][-1]), int(answer["evaluations"][-1]))
         rows.append([name, scheme, *last[:2], observed, last[2], float(answer["seconds_each"][-1])])
     for scheme, pairs in orders.items():
         observed, flow = max(pairs, key=lambda pair: abs(pair[0] - ORDERS[scheme]))
@@ -342,25 +337,25 @@ def _step_claims(answers: Answers, claims: list[Claim]) -> Table:
     return Table("Particles: the largest error at the end for the smallest step", head, rows)
 
 
-def _linear_claims(answers: Answers, claims: list[Claim]) -> None:
+def _linear_claims(answers: Answers) -> Iterator[Claim]:
     for scheme in ORDERS:
         rows = [a for _, a in answers.of(amplification, scheme=scheme)]
         for name, words in (("gap", "of the gap of the prediction"), ("spread", "of the spread of particles")):
             shares = [(abs(a[name] - a[f"{name} expected"]) / a[f"{name} allowed"], a) for a in rows]
             _, worst = max(shares, key=lambda pair: pair[0])
             statement = f"{scheme}: factor {words} after 4 steps is that of its stability function"
-            claims.append(within(statement, worst[name], worst[f"{name} expected"], worst[f"{name} allowed"]))
+            yield within(statement, worst[name], worst[f"{name} expected"], worst[f"{name} allowed"])
 
 
 def _density_claims(answers: Answers, claims: list[Claim]) -> Table:
     rows, masses = [], 0.0
     for flow, scheme, options, _, order, tolerance in DENSITY_RUNS:
-        ((given, answer),) = answers.of(densities, flow=flow, scheme=scheme, options=options)
-        observed = _order(answer["errors"], [steps for _, steps in given["sizes"]])
+        ((arguments, answer),) = answers.of(densities, flow=flow, scheme=scheme, options=options)
+        observed = _order(answer["errors"], [steps for _, steps in arguments["sizes"]])
         words = " ".join([scheme, *(f"{k}={v}" for k, v in options.items())])
         claims.append(within(f"order of {words} on {flow}", observed, order, tolerance))
         masses = max(masses, answer["masses"])
-        (cells, steps), error = given["sizes"][-1], float(answer["errors"][-1])
+        (cells, steps), error = arguments["sizes"][-1], float(answer["errors"][-1])
         cost = [int(answer["evaluations"][-1]), float(answer["seconds_each"][-1])]
         rows.append([flow, words, cells, steps, error, observed, *cost])
     claims.append(at_most("largest change of the mass of a slice, all densities", masses, 1e-12))
@@ -370,53 +365,40 @@ def _density_claims(answers: Answers, claims: list[Claim]) -> Table:
     return Table("Densities: errors for the finest grid and step", head, rows)
 
 
-def _diffusion_claims(answers: Answers, claims: list[Claim]) -> None:
-    for given, a in answers.of(gaussian_step, scheme="quantile-jko"):
+def _step_of_jko_claims(answers: Answers) -> Iterator[Claim]:
+    for arguments, a in answers.of(gaussian_step, scheme="quantile-jko"):
         # The first and the last quantile stand for tails: O(1/N) of the variance.
-        claims.append(
-            at_most(f"quantile-jko, one exact JKO step of a Gaussian, h = {given['h']}: mean", a["mean"], 1e-12)
-        )
-        claims.append(
-            at_most(
-                f"quantile-jko, one exact JKO step of a Gaussian, h = {given['h']}: variance", a["variance"], 0.1 / 400
-            )
-        )
-        claims.append(at_most("quantile-jko, the same: both sides of the mean, largest difference", a["uneven"], 1e-9))
-    biases = [a["variance"] for g, a in answers.of(gaussian_step, scheme="entropic-jko") if "gamma" in g["options"]]
-    claims.append(
-        within(
-            "entropic-jko, one step of a Gaussian: order of the bias of the variance in gamma",
-            np.log2(biases[1] / biases[2]),
-            2,
-            0.15,
-        )
-    )
+        words = f"quantile-jko, one exact JKO step of a Gaussian, h = {arguments['h']}"
+        yield at_most(f"{words}: mean", a["mean"], 1e-12)
+        yield at_most(f"{words}: variance", a["variance"], 0.1 / 400)
+        yield at_most("quantile-jko, the same: both sides of the mean, largest difference", a["uneven"], 1e-9)
+    biases = [a["variance"] for x, a in answers.of(gaussian_step, scheme="entropic-jko") if "gamma" in x["options"]]
+    words = "entropic-jko, one step of a Gaussian: order of the bias of the variance in gamma"
+    yield within(words, np.log2(biases[1] / biases[2]), 2, 0.15)
     extrapolated = answers.one(gaussian_step, scheme="entropic-jko", options={"richardson": 3})
-    claims.append(at_most("entropic-jko extrapolated in gamma: mean of the exact step", extrapolated["mean"], 1e-8))
-    claims.append(
-        at_most("entropic-jko extrapolated in gamma: variance of the exact step", extrapolated["variance"], 1e-7)
-    )
-    for given, a in answers.of(noise):
-        error = a["expected"] * np.sqrt(2 / given["M"])
-        words = f"{given['scheme']}, {given['steps']} steps of {given['h']}"
+    yield at_most("entropic-jko extrapolated in gamma: mean of the exact step", extrapolated["mean"], 1e-8)
+    yield at_most("entropic-jko extrapolated in gamma: variance of the exact step", extrapolated["variance"], 1e-7)
+
+
+def _diffusion_claims(answers: Answers) -> Iterator[Claim]:
+    for arguments, a in answers.of(noise):
+        error = a["expected"] * np.sqrt(2 / arguments["M"])
+        words = f"{arguments['scheme']}, {arguments['steps']} steps of {arguments['h']}"
         interval = (a["variance"] - 1.96 * error, a["variance"] + 1.96 * error)
-        claims.append(
-            within(
-                f"{words}: variance, four standard errors", a["variance"], a["expected"], 4 * error, interval=interval
-            )
-        )
-        claims.append(within(f"{words}: mean in standard errors", a["mean"], 0.0, 4.0))
+        statement = f"{words}: variance, four standard errors"
+        yield within(statement, a["variance"], a["expected"], 4 * error, interval=interval)
+        yield within(f"{words}: mean in standard errors", a["mean"], 0.0, 4.0)
         statement = f"{words}: correlation of particles with their next 16, largest, in standard errors"
-        claims.append(at_most(statement, a["alike"], 4.5))
+        yield at_most(statement, a["alike"], 4.5)
     smooth = answers.one(blob)
     statement = "blob: velocity of a normal law within two deviations, largest error, particles against density"
-    claims.append(at_most(statement, smooth["velocity"], 1e-3))
+    yield at_most(statement, smooth["velocity"], 1e-3)
     order = _order(smooth["errors"], [1, 2])
-    claims.append(at_least("blob: order of the error of the variance in epsilon, which is 4 in the limit", order, 3.0))
-    claims.append(at_most("blob: error of the mean, which is that of Heun's method", smooth["mean"], 1e-4))
-    for (given, a), order, tolerance in zip(answers.of(quantiles), (1, 1), (0.15, 0.15)):
-        observed = _order(a["errors"], [n for _, n in given["sizes"]])
-        claims.append(within(f"order of quantile-jko on {given['flow']}, by the variance", observed, order, tolerance))
+    yield at_least("blob: order of the error of the variance in epsilon, which is 4 in the limit", order, 3.0)
+    yield at_most("blob: error of the mean, which is that of Heun's method", smooth["mean"], 1e-4)
+    for arguments, a in answers.of(quantiles):
+        observed = _order(a["errors"], [n for _, n in arguments["sizes"]])
+        yield within(f"order of quantile-jko on {arguments['flow']}, by the variance", observed, 1, 0.15)
 
 
 def _finding(answers: Answers) -> str:
@@ -437,42 +419,38 @@ def _ticks(axes: Any, places: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def _even_steps(answers: Answers, flow: str) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The runs in fixed steps of one size."""
+    return ((arguments, a) for arguments, a in answers.of(fixed_steps, flow=flow) if "ratio" not in arguments)
+
+
 def _steps_figure(answers: Answers) -> Figure:
-    figure = Figure(figsize=(6.9, 2.9), layout="constrained")
-    for axes, flow in zip(figure.subplots(1, 3, sharey=True), ("single-token", "sine-circle", "double well")):
-        for given, a in answers.of(fixed_steps, flow=flow):
-            if "ratio" in given:
-                continue
-            axes.loglog(FLOWS[flow]().tau / np.array(given["steps"]), a["errors"], **_line_of(given["scheme"]))
+    figure, row = panels(3, 2.9, sharey=True)
+    for axes, flow in zip(row, ("single-token", "sine-circle", "double well")):
+        for arguments, a in _even_steps(answers, flow):
+            axes.loglog(FLOWS[flow]().tau / np.array(arguments["steps"]), a["errors"], **_line_of(arguments["scheme"]))
         axes.set(title=flow, xlabel=r"step $\Delta\tau$")
         _ticks(axes, [0.01, 0.02, 0.05, 0.1])
-    figure.axes[0].set_ylabel("largest error of a particle")
-    handles, labels = figure.axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+    row[0].set_ylabel("largest error of a particle")
+    common_legend(row[1], "lower center", ncols=6)
     return figure
 
 
 def _cost_figure(answers: Answers) -> Figure:
-    figure = Figure(figsize=(6.9, 2.9), layout="constrained")
-    panels = figure.subplots(1, 3)
-    for axes, flow in zip(panels, ("single-token", "double well")):
-        for given, a in answers.of(fixed_steps, flow=flow):
-            if "ratio" in given:
-                continue
-            axes.loglog(a["evaluations"], a["errors"], **_line_of(given["scheme"]))
+    figure, row = panels(3, 2.9)
+    for axes, flow in zip(row, ("single-token", "double well")):
+        for arguments, a in _even_steps(answers, flow):
+            axes.loglog(a["evaluations"], a["errors"], **_line_of(arguments["scheme"]))
         axes.set(title=flow, xlabel="evaluations of the velocity")
         _ticks(axes, [30, 100, 300, 1000])
-    panels[0].set_ylabel("largest error of a particle")
+    row[0].set_ylabel("largest error of a particle")
     kinds: dict[str, int] = {}
-    for given, a in answers.of(densities, flow="Ornstein-Uhlenbeck"):
-        words = " ".join([given["scheme"], *(f"{v}" for v in given["options"].values())])
+    for arguments, a in answers.of(densities, flow="Ornstein-Uhlenbeck"):
+        words = " ".join([arguments["scheme"], *(f"{v}" for v in arguments["options"].values())])
         k = kinds.setdefault(words, len(kinds))
-        axes = panels[2]
-        style = {"color": PALETTE[k], "linestyle": DASHES[k], "marker": "o"}
-        panels[2].loglog(a["evaluations"], a["errors"], label=words.replace("False", "order 1"), **style)
-    panels[2].set(title="Ornstein-Uhlenbeck densities", xlabel="evaluations of $dQ/d\\rho$", ylabel=r"error in $L^1$")
-    panels[2].set_xlim(right=1e5)
-    panels[2].legend(fontsize=6, loc="upper right")
-    handles, labels = panels[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+        row[2].loglog(a["evaluations"], a["errors"], label=words.replace("False", "order 1"), **line_of(k, marker="o"))
+    row[2].set(title="Ornstein-Uhlenbeck densities", xlabel="evaluations of $dQ/d\\rho$", ylabel=r"error in $L^1$")
+    row[2].set_xlim(right=1e5)
+    row[2].legend(fontsize=6, loc="upper right")
+    common_legend(row[1], "lower center", ncols=6)
     return figure
