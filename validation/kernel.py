@@ -17,8 +17,9 @@ True
 
 from __future__ import annotations
 
-__all__ = ["flatten", "hessian", "prediction_gradients", "residual_at_rest"]
+__all__ = ["flatten", "hessian", "prediction_gradients", "residual_at_rest", "state_of"]
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -32,8 +33,13 @@ Array = NDArray[np.floating[Any]]
 State = tuple[Array | None, Array | None]
 
 
+def state_of(blocks: Mapping[str, Array]) -> State:
+    """theta and w of the blocks of a measure or of a velocity, None for an absent one."""
+    return blocks.get("theta"), blocks.get("w")
+
+
 def flatten(state: State) -> Array:
-    """theta and w (L, M, p) as one vector whose norm is the label norm: times the root of the mass of each particle."""
+    """theta and w (L, M, p) as one vector whose norm is mass-weighted: times the root of the mass of each particle."""
     return np.concatenate([x.ravel() / np.sqrt(x.shape[0] * x.shape[1]) for x in state if x is not None])
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 import wflow
+from validation.kernel import state_of
 from validation.transformer import FiniteTransformer
 
-#: Agreement that is asked for, by precision of the run.
+#: Largest relative difference that passes, by precision of the run.
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 
 
@@ -39,10 +40,10 @@ def differences(solution: wflow.Solution, frame: int) -> dict[str, tuple[float, 
     """Q, R and |v|^2 at a frame: (in the file, by the numpy Transformer)."""
     rho = solution.measure(frame)
     step = int(np.searchsorted(solution.tau, solution.frame_tau[frame]))
-    blocks = [np.asarray(rho.blocks[b], float) if b in rho.blocks else None for b in ("theta", "w")]
+    state = [None if x is None else x.astype(float) for x in state_of(rho.blocks)]
     weights = [rho.weights(b) if b in rho.blocks else None for b in ("theta", "w")]
     transformer = finite_transformer(solution.objective)
-    energy, risk, *gradients = transformer.value_and_gradient(*blocks, solution.objective.dataset, *weights)
+    energy, risk, *gradients = transformer.value_and_gradient(*state, solution.objective.dataset, *weights)
     squares = [
         np.einsum("l,lm,lmp->", rho.depth_weights, a, g**2)
         for a, g in zip(weights, gradients)

@@ -15,7 +15,7 @@ residuals r of B prompts obey dr/dtau = -K r/B, with the tangent kernel K made o
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,13 +24,14 @@ from matplotlib.ticker import NullLocator
 from scipy.integrate import solve_ivp
 
 import wflow
+from validation.drawing import line_of, panels
 from validation.flows import random_data, random_measure
+from validation.kernel import state_of
 from validation.study import Answers, Claim, Job, Outcome, at_least, at_most, within
 from validation.trajectory import finite_transformer
 from validation.transformer import FiniteTransformer, softmax_columns
 from wflow.controllers import Fixed
 from wflow.distances import conditional_w2
-from wflow.figures.style import DASHES, PALETTE
 from wflow.problems import single_token
 
 Array = np.ndarray[Any, Any]
@@ -43,12 +44,8 @@ DEPTH_ORDERS = {"split-euler": 1, "midpoint": 2, "rk4-nodes": 4}
 
 def _architecture(rng: Any) -> dict[str, Any]:
     """Encoders at random; not both absent."""
-    heads = [
-        None,
-        wflow.SoftmaxAttention(),
-        wflow.SoftmaxAttention(),
-        wflow.SoftmaxAttention(True, int(rng.integers(1, 4))),
-    ]
+    full, factored = wflow.SoftmaxAttention(), wflow.SoftmaxAttention(True, int(rng.integers(1, 4)))
+    heads = [None, full, full, factored]
     names = ("relu", "huberized-relu", "tanh", "gelu", "identity")
     attention = heads[rng.integers(4)]
     feedforward = wflow.FeedForward(names[rng.integers(5)], int(rng.integers(1, 4)), bool(rng.integers(2)))
@@ -57,9 +54,9 @@ def _architecture(rng: Any) -> dict[str, Any]:
 
 def _reference(objective: wflow.TransformerObjective, rho: wflow.Particles) -> tuple[float, float, dict[str, Array]]:
     """Q, R and the velocity by the numpy Transformer, in float64."""
-    args = [rho.blocks[b].astype(float) if b in rho.blocks else None for b in ("theta", "w")]
+    state = [None if x is None else x.astype(float) for x in state_of(rho.blocks)]
     weights = [rho.weights(b) if b in rho.blocks else None for b in ("theta", "w")]
-    Q, R, *G = finite_transformer(objective).value_and_gradient(*args, objective.dataset, *weights)
+    Q, R, *G = finite_transformer(objective).value_and_gradient(*state, objective.dataset, *weights)
     return Q, R, {b: -g for b, g in zip(("theta", "w"), G) if g is not None}
 
 
@@ -160,9 +157,8 @@ def depth_errors(depth: str, layers: Sequence[int]) -> dict[str, Any]:
         return np.append(total.ravel(), (theta**2).sum() / len(theta) + (w**2).sum() / len(w))
 
     starts = [np.append(H.ravel(), 0.0) for H in data.tokens]
-    exact = np.array(
-        [solve_ivp(slope, (0, 1), z, method="DOP853", rtol=1e-12, atol=1e-12).y[[11, 12], -1] for z in starts]
-    )
+    tolerances = {"rtol": 1e-12, "atol": 1e-12}
+    exact = np.array([solve_ivp(slope, (0, 1), z, method="DOP853", **tolerances).y[[11, 12], -1] for z in starts])
     Q_exact = 0.5 * float(np.mean(exact[:, 0] ** 2)) + 0.15 * float(exact[0, 1])
     out: dict[str, list[float]] = {"token": [], "predictions": [], "Q": []}
     for L in layers:
@@ -184,11 +180,10 @@ def balances(kind: str, decay: float) -> dict[str, Any]:
     """What decays as e^(-2 lambda tau): the largest departure from that, and how far the parameters went."""
     rng, D, r = np.random.default_rng(4), 3, 2
     if kind == "factored":
-        Q = wflow.TransformerObjective(
-            random_data(rng, 6, D, 4), wflow.SoftmaxAttention(True, r), weight_decay=decay, layers=2
-        )
+        data, encoders = random_data(rng, 6, D, 4), (wflow.SoftmaxAttention(True, r), None)
     else:
-        Q = wflow.TransformerObjective(random_data(rng, 6, D, 2), None, wflow.FeedForward(kind, r), decay, layers=2)
+        data, encoders = random_data(rng, 6, D, 2), (None, wflow.FeedForward(kind, r))
+    Q = wflow.TransformerObjective(data, *encoders, weight_decay=decay, layers=2)
     # The velocity of relu jumps where a token crosses its kink: small steps of a low order.
     method = {"scheme": "bs3", "dtau": 4e-3} if kind == "relu" else {"rtol": 1e-9, "atol": 1e-11}
     answer = wflow.solve(Q, random_measure(Q, {"theta": 4, "w": 5}, rng), (0, 1.0), **method)  # type: ignore[arg-type]
@@ -200,10 +195,8 @@ def balances(kind: str, decay: float) -> dict[str, Any]:
             O = O.reshape(*O.shape[:2], D, r)
             return np.stack([O.swapaxes(2, 3) @ O - V @ V.swapaxes(2, 3), K @ K.swapaxes(2, 3) - W @ W.swapaxes(2, 3)])
         W_1, W_2 = np.split(rho.w, 2, axis=2)
-        shape = W_1.shape[:2]
-        return np.asarray(
-            np.sum(W_2.reshape(*shape, D, r) ** 2, axis=2) - np.sum(W_1.reshape(*shape, r, D) ** 2, axis=3)
-        )
+        W_1, W_2 = W_1.reshape(*W_1.shape[:2], r, D), W_2.reshape(*W_2.shape[:2], D, r)
+        return np.asarray(np.sum(W_2**2, axis=2) - np.sum(W_1**2, axis=3))
 
     first, last = answer.measure(0), answer.measure(-1)
     (name,) = first.blocks
@@ -241,13 +234,10 @@ def tangent_kernel(tau: Sequence[float]) -> dict[str, Any]:
         rho = wflow.solve(Q, start, (0, s), rtol=1e-8).measure(-1) if s else start
         predictions, gradients = Q.predict(rho), []
         for k, prediction in enumerate(predictions):  # one prompt with the residual -1: G is minus the gradient
-            single = wflow.TransformerObjective(
-                wflow.Dataset(data.tokens[[k]], [prediction + 1], data.readout), *encoders, layers=2
-            )
-            gradients.append(_reference(single, rho)[2])
-        K = np.array(
-            [[sum(np.sum(rho.mass(b)[..., None] * f[b] * g[b]) for b in f) for g in gradients] for f in gradients]
-        )
+            prompt = wflow.Dataset(data.tokens[[k]], [prediction + 1], data.readout)
+            gradients.append(_reference(wflow.TransformerObjective(prompt, *encoders, layers=2), rho)[2])
+        mass = {b: rho.mass(b)[..., None] for b in rho.blocks}
+        K = np.array([[sum(np.sum(mass[b] * f[b] * g[b]) for b in f) for g in gradients] for f in gradients])
         moved = _derivative(Q.predict, rho, Q.velocity(rho))
         expected = -K @ (predictions - data.labels) / data.n_prompts
         worst = max(worst, float(np.abs(moved - expected).max() / np.abs(expected).max()))
@@ -277,9 +267,8 @@ def laws(M: int, seed: int) -> dict[str, Any]:
         worst = max(worst, abs(float(np.mean(x**2)) / s**2 - 1) * np.sqrt(x.size / 2))
     one = wflow.TransformerObjective(data, None, wflow.FeedForward("tanh"), layers=2)
     p, mass = one.n_parameters["w"], np.array([0.5, 0.3, 0.2])
-    radii = (
-        np.sum(wflow.initial.ball(2.0).sample(one, M, rng).w ** 2, axis=2) / 4
-    )  # E r^2 = p/(p + 2), E r^4 = p/(p + 4)
+    radii = np.sum(wflow.initial.ball(2.0).sample(one, M, rng).w ** 2, axis=2) / 4
+    # E r^2 = p/(p + 2), E r^4 = p/(p + 4)
     spread = np.sqrt(p / (p + 4) - (p / (p + 2)) ** 2)
     worst = max(worst, abs(radii.mean() - p / (p + 2)) / spread * np.sqrt(radii.size))
     points = np.arange(3)[:, None] * np.ones(p)
@@ -290,9 +279,8 @@ def laws(M: int, seed: int) -> dict[str, Any]:
 
 def laws_on_grids() -> dict[str, Any]:
     """Means and variances of normal laws on grids, different for every parameter, block and depth."""
-    Q = wflow.TransformerObjective(
-        random_data(np.random.default_rng(0), 2, 1, 3), wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), layers=2
-    )
+    encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
+    Q = wflow.TransformerObjective(random_data(np.random.default_rng(0), 2, 1, 3), *encoders, layers=2)
     means, spreads = {"V": 0.5, "W": -0.4, "W_1": 0.2, "W_2": -0.7}, {"V": 0.3, "W": 0.5, "W_1": 0.4, "W_2": 0.6}
 
     def normal(name: str) -> wflow.initial.Law:
@@ -313,18 +301,15 @@ def laws_on_grids() -> dict[str, Any]:
 def displaced(depth: str) -> dict[str, Any]:
     """The distance of clouds that are shifted by t^2 at depth t, heads by once and neurons by twice that, shuffled; and
     the sum over slices with the weights that the rule is known to have."""
-    rng, L = np.random.default_rng(5), 3
-    Q = wflow.TransformerObjective(
-        random_data(rng, 2, 2, 3), wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), depth=depth, layers=L
-    )
+    rng, L, encoders = np.random.default_rng(5), 3, (wflow.SoftmaxAttention(), wflow.FeedForward("tanh"))
+    Q = wflow.TransformerObjective(random_data(rng, 2, 2, 3), *encoders, depth=depth, layers=L)
     nodes, weights = {
         "split-euler": (np.arange(L) / L, np.full(L, 1 / L)),
         "midpoint": ((np.arange(L) + 0.5) / L, np.full(L, 1 / L)),
         "rk4-nodes": (np.arange(2 * L + 1) / (2 * L), np.array([1, 4, 2, 4, 2, 4, 1]) / (6 * L)),
     }[depth]
-    start = Q.prepare(
-        wflow.Particles(**{b: rng.standard_normal((len(nodes), 6, p)) for b, p in Q.n_parameters.items()})
-    )
+    clouds = {b: rng.standard_normal((len(nodes), 6, p)) for b, p in Q.n_parameters.items()}
+    start = Q.prepare(wflow.Particles(**clouds))
     shift, expected, moved = nodes**2, 0.0, {}
     for size, (name, x) in enumerate(start.blocks.items(), start=1):
         direction = rng.standard_normal(x.shape[2])
@@ -359,84 +344,82 @@ def jobs(full: bool) -> list[Job]:
 
 def report(answers: Answers, full: bool) -> Outcome:
     """Claims, tables and figures."""
-    claims: list[Claim] = []
-    _transformer_claims(answers, claims)
-    findings = _invariant_claims(answers, claims)
+    claims = [*_transformer_claims(answers), *_depth_claims(answers), *_invariant_claims(answers)]
     caption = "Errors against the number of layers, at equal measures; one token after training up to tau = 1."
-    return Outcome(claims, findings, [], {"depth": (_depth_figure(answers), caption)})
+    return Outcome(claims, [_finding(answers)], [], {"depth": (_depth_figure(answers), caption)})
 
 
 def _order(errors: Sequence[float], layers: Sequence[int]) -> float:
     return float(np.log(errors[-2] / errors[-1]) / np.log(layers[-1] / layers[-2]))
 
 
-def _transformer_claims(answers: Answers, claims: list[Claim]) -> None:
+def _transformer_claims(answers: Answers) -> Iterator[Claim]:
     for dtype, limit in (("float64", 1e-12), ("float32", 1e-5)):
         rows = list(answers.of(agreement, dtype=dtype))
-        cases = sum(given["cases"] for given, _ in rows)
+        cases = sum(arguments["cases"] for arguments, _ in rows)
         for name in ("Q", "R", "velocity", "dissipation"):
             worst = max(a[name] for _, a in rows)
             statement = f"{name} of the numpy Transformer, largest relative difference in {cases} random cases, {dtype}"
-            claims.append(at_most(statement, worst, limit))
-        for given, a in answers.of(training, dtype=dtype):
-            claims.append(
-                at_most(f"40 steps of {given['scheme']} by both implementations, {dtype}", a["difference"], limit)
-            )
+            yield at_most(statement, worst, limit)
+        for arguments, a in answers.of(training, dtype=dtype):
+            statement = f"40 steps of {arguments['scheme']} by both implementations, {dtype}"
+            yield at_most(statement, a["difference"], limit)
+
+
+def _depth_claims(answers: Answers) -> Iterator[Claim]:
     for depth, order in DEPTH_ORDERS.items():
         worst = max(a["difference"] for _, a in answers.of(slopes, depth=depth))
-        claims.append(at_most(f"{depth}: velocity and differences of Q, relative", worst, 1e-9))
+        yield at_most(f"{depth}: velocity and differences of Q, relative", worst, 1e-9)
         worst = max(a["difference"] for _, a in answers.of(token_growth, depth=depth))
-        claims.append(at_most(f"{depth}: growth of one token in 1, 2 and 5 layers, relative", worst, 1e-13))
-        ((given, a),) = answers.of(depth_errors, depth=depth)
+        yield at_most(f"{depth}: growth of one token in 1, 2 and 5 layers, relative", worst, 1e-13)
+        ((arguments, a),) = answers.of(depth_errors, depth=depth)
         words = {"token": "one token after training", "predictions": "a Transformer", "Q": "Q of a Transformer"}
         for name, what in words.items():
-            claims.append(within(f"{depth}: order in 1/L, {what}", _order(a[name], given["layers"]), order, 0.15))
+            yield within(f"{depth}: order in 1/L, {what}", _order(a[name], arguments["layers"]), order, 0.15)
 
 
-def _invariant_claims(answers: Answers, claims: list[Claim]) -> list[str]:
-    for given, a in answers.of(balances):
-        kind, statement = (
-            given["kind"],
-            f"{given['kind']}, lambda = {given['decay']}: departure of the balances from e^(-2 lambda tau)",
-        )
+def _invariant_claims(answers: Answers) -> Iterator[Claim]:
+    for arguments, a in answers.of(balances):
+        kind, words = arguments["kind"], f"{arguments['kind']}, lambda = {arguments['decay']}"
+        statement = f"{words}: departure of the balances from e^(-2 lambda tau)"
         if kind == "huberized-relu":
-            claims.append(at_least(statement + ", which they are not bound to", a["gap"], 1e-2))
+            yield at_least(statement + ", which they are not bound to", a["gap"], 1e-2)
         else:
-            claims.append(at_most(statement, a["gap"], 1e-4 if kind == "relu" else 1e-7))
-            claims.append(at_least(f"{kind}, lambda = {given['decay']}: the parameters moved", a["moved"], 0.1))
-    for given, a in answers.of(bounds):
-        scheme, factor = given["scheme"], 2.0 if given["scheme"] == "jko" else 1.0
-        claims.append(
-            at_most(f"{scheme}: d^2/((s2 - s1)(Q(s1) - Q(s2))), largest over pairs of times", a["distance"], factor)
-        )
-        claims.append(at_most(f"{scheme}: second moment as a share of 2 Q(0)/lambda", a["moment"], 1.0))
-        claims.append(at_most(f"{scheme}: mass of a slice off one", a["mass"], 1e-13))
-        claims.append(at_most(f"{scheme}: largest change of Q between saved times, by numpy", a["rise"], 0.0))
-    for given, a in answers.of(displaced):
-        claims.append(at_most(f"{given['depth']}: distance of shifted clouds, relative error", a["difference"], 1e-12))
+            yield at_most(statement, a["gap"], 1e-4 if kind == "relu" else 1e-7)
+            yield at_least(f"{words}: the parameters moved", a["moved"], 0.1)
+    for arguments, a in answers.of(bounds):
+        scheme, factor = arguments["scheme"], 2.0 if arguments["scheme"] == "jko" else 1.0
+        yield at_most(f"{scheme}: d^2/((s2 - s1)(Q(s1) - Q(s2))), largest over pairs of times", a["distance"], factor)
+        yield at_most(f"{scheme}: second moment as a share of 2 Q(0)/lambda", a["moment"], 1.0)
+        yield at_most(f"{scheme}: mass of a slice off one", a["mass"], 1e-13)
+        yield at_most(f"{scheme}: largest change of Q between saved times, by numpy", a["rise"], 0.0)
+    for arguments, a in answers.of(displaced):
+        yield at_most(f"{arguments['depth']}: distance of shifted clouds, relative error", a["difference"], 1e-12)
     text = "initial laws: spreads of matrices and balls, frequencies of atoms, largest error in standard errors"
-    claims.append(at_most(text, answers.one(laws)["worst"], 4.0))
+    yield at_most(text, answers.one(laws)["worst"], 4.0)
     text = "normal laws on grids: means and variances of all parameters, largest error"
-    claims.append(at_most(text, answers.one(laws_on_grids)["worst"], 1e-6))
-    claims.append(at_most("lambda = 0: dr/dtau and -K r/B, relative", answers.one(tangent_kernel)["difference"], 1e-8))
+    yield at_most(text, answers.one(laws_on_grids)["worst"], 1e-6)
+    yield at_most("lambda = 0: dr/dtau and -K r/B, relative", answers.one(tangent_kernel)["difference"], 1e-8)
+
+
+def _finding(answers: Answers) -> str:
     flow, jko = (answers.one(bounds, scheme=s)["distance"] for s in ("dopri5", "jko"))
     needs = "needs" if jko > 1 else "does not need"
-    return [
+    return (
         f"The exact flow uses up to {flow:.2f} of the bound on its distances, JKO up to {jko:.2f}: at steps of 0.5 it "
         f"{needs} the factor 2 that theory allows it."
-    ]
+    )
 
 
 def _depth_figure(answers: Answers) -> Figure:
-    figure = Figure(figsize=(6.9, 2.4), layout="constrained")
+    figure, row = panels(3, 2.4, sharey=True)
     titles = {"predictions": "predictions", "Q": "$Q$", "token": "one token, trained"}
-    for axes, (name, title) in zip(figure.subplots(1, 3, sharey=True), titles.items()):
-        for k, (given, a) in enumerate(answers.of(depth_errors)):
-            style = {"color": PALETTE[k], "linestyle": DASHES[k], "marker": "o"}
-            axes.loglog(given["layers"], a[name], label=given["depth"], **style)
+    for axes, (name, title) in zip(row, titles.items()):
+        for k, (arguments, a) in enumerate(answers.of(depth_errors)):
+            axes.loglog(arguments["layers"], a[name], label=arguments["depth"], **line_of(k, marker="o"))
         axes.set(title=title, xlabel="layers $L$")
-        axes.set_xticks(given["layers"], given["layers"])
+        axes.set_xticks(arguments["layers"], arguments["layers"])
         axes.xaxis.set_minor_locator(NullLocator())
-    figure.axes[0].set_ylabel("error")
-    figure.axes[2].legend()
+    row[0].set_ylabel("error")
+    row[2].legend()
     return figure
