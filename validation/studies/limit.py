@@ -29,7 +29,7 @@ from scipy.integrate import solve_ivp
 import wflow
 from validation import atoms
 from validation.atoms import DTAU, FRAMES, STEPS
-from validation.drawing import log_log
+from validation.drawing import log_log, panels
 from validation.statistics import bootstrap, power_law, rms
 from validation.study import Answers, Claim, Job, Outcome, Table, at_most, within
 from validation.transformer import FiniteTransformer
@@ -54,11 +54,10 @@ def jobs(full: bool) -> list[Job]:
     """What to compute."""
     size = sizes(full)
     out = [Job(atoms.limit, {"layers": L, "refinement": r}, 2 * r) for L, r in ((8, 1), (8, 2), (16, 1))]
-    out += [Job(atoms.constants, {"frame": frame}, 5) for frame in FRAMES]
-    out += [
-        Job(atoms.redrawn, {"M": 32, "L": 32, "frame": i, "seeds": size["draws"]}, size["draws"] / 60) for i in FRAMES
-    ]
-    out += [Job(atoms.redrawn, {"M": 1, "L": L, "frame": i, "seeds": 0}) for i in FRAMES for L in (32, 64)]
+    for frame in FRAMES:
+        out.append(Job(atoms.constants, {"frame": frame}, 5))
+        out.append(Job(atoms.redrawn, {"M": 32, "L": 32, "frame": frame, "seeds": size["draws"]}, size["draws"] / 60))
+        out += [Job(atoms.redrawn, {"M": 1, "L": L, "frame": frame, "seeds": 0}) for L in (32, 64)]
     out += [Job(atoms.trained, {"M": None, "L": L}, L / 12) for L in size["depths"]]
     out += [
         Job(atoms.trained, {"M": M, "L": L, "seed": seed}, M * L / 400)
@@ -108,7 +107,7 @@ def _linearised() -> dict[str, Array]:
     the factor 1/(1 + S/L), and ``ln T(1)/H = L ln(1 + S/L)``.
     """
     data = single_data()
-    H, y = data.tokens[:, 0, 0], data.labels[:, 0] if data.labels.ndim > 1 else data.labels
+    H, y = data.tokens[:, 0, 0], data.labels
     a, b = np.mean(H * H), np.mean(H * y)
 
     def slope(tau: float, state: Array) -> Array:
@@ -193,11 +192,10 @@ def _reference(answers: Answers, depth: Mapping[int, Mapping[str, Array]]) -> li
     coarse, fine, steps = (
         answers.one(atoms.limit, layers=L, refinement=r)["predictions"] for L, r in ((8, 1), (16, 1), (8, 2))
     )
-    own = max(float(np.sqrt(np.mean((coarse - other) ** 2, axis=1)).max()) for other in (fine, steps))
+    error = max(float(np.sqrt(np.mean((coarse - better) ** 2, axis=1)).max()) for better in (fine, steps))
     smallest = min(_largest(errors, "predictions") for errors in depth.values())
-    return [
-        at_most("error of the limit itself (depth and steps), over the smallest error measured", own / smallest, 0.01)
-    ]
+    text = "error of the limit itself (depth and steps), over the smallest error measured"
+    return [at_most(text, error / smallest, 0.01)]
 
 
 def _slopes(depth: Mapping[int, Mapping[str, Array]], width: Errors) -> list[Claim]:
@@ -250,28 +248,22 @@ def _law(total: Errors) -> tuple[list[Claim], Table]:
     claims, rows = [], []
     M, L = np.array(list(total), float).T
     for words, of in (("at tau = 0", 0), ("largest along training", None), ("at the end", STEPS)):
-        samples = np.array(
-            [x["predictions"].max(axis=1) if of is None else x["predictions"][:, of] for x in total.values()]
-        )
-        a, b = _fit(M, L, np.sqrt(np.mean(samples**2, axis=1)))
+        errors = [x["predictions"] for x in total.values()]
+        samples = np.array([x.max(axis=1) if of is None else x[:, of] for x in errors])
+        measured = np.sqrt(np.mean(samples**2, axis=1))
+        a, b = _fit(M, L, measured)
         seeds, rng = samples.shape[1], np.random.default_rng(5)
         again = [np.sqrt(np.mean(samples[:, rng.integers(seeds, size=seeds)] ** 2, axis=1)) for _ in range(200)]
         spread = np.std(np.log(again), axis=0)
-        residual = 0.5 * np.log((a / L) ** 2 + b**2 / (M * L)) - np.log(np.sqrt(np.mean(samples**2, axis=1)))
+        residual = 0.5 * np.log((a / L) ** 2 + b**2 / (M * L)) - np.log(measured)
         chi = float(np.sum((residual / spread) ** 2)) / (len(M) - 2)
         limits = np.quantile([_fit(M, L, y) for y in again], [0.025, 0.975], axis=0)
-        rows.append(
-            [words, a, f"{limits[0, 0]:.3g} to {limits[1, 0]:.3g}", b, f"{limits[0, 1]:.3g} to {limits[1, 1]:.3g}", chi]
-        )
+        of_a, of_b = (f"{low:.3g} to {high:.3g}" for low, high in limits.T)
+        rows.append([words, a, of_a, b, of_b, chi])
         if of is None:
             critical = float(stats.chi2.ppf(0.999, len(M) - 2)) / (len(M) - 2)
-            claims.append(
-                at_most(
-                    "misfit chi^2 per freedom of rms^2 = (a/L)^2 + b^2/(M L), largest error along training",
-                    chi,
-                    critical,
-                )
-            )
+            text = "misfit chi^2 per freedom of rms^2 = (a/L)^2 + b^2/(M L), largest error along training"
+            claims.append(at_most(text, chi, critical))
     head = ["prediction error", "a", "95 %", "b", "95 %", "chi^2 per freedom"]
     return claims, Table("rms^2 = (a/L)^2 + b^2/(M L), fitted", head, rows)
 
@@ -341,8 +333,7 @@ def _findings(total: Errors, answers: Answers) -> list[str]:
 
 
 def _figure(depth: Mapping[int, Mapping[str, Array]], width: Errors, total: Errors) -> Figure:
-    figure = Figure(figsize=(6.9, 2.5), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure, (left, middle, right) = panels(3, 2.5)
     for name, label, colour, line in zip(NAMES, ("$Q$", "$R$", "predictions"), PALETTE, ("o-", "s:", "^-")):
         y = [_largest(errors, name) for errors in depth.values()]
         left.plot(list(depth), y, line, color=colour, label=label)
@@ -374,32 +365,23 @@ def _figure(depth: Mapping[int, Mapping[str, Array]], width: Errors, total: Erro
 
 
 def _growth(answers: Answers, total: Errors) -> Figure:
-    figure = Figure(figsize=(6.9, 2.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2, 2.5)
     keys = list(total)
     for (M, L), colour in zip((keys[0], keys[len(keys) // 2], keys[-1]), PALETTE):
-        left.plot(
-            TAU, np.sqrt(np.mean(total[M, L]["predictions"] ** 2, axis=0)), color=colour, label=f"$M={M}$, $L={L}$"
-        )
+        along = np.sqrt(np.mean(total[M, L]["predictions"] ** 2, axis=0))
+        left.plot(TAU, along, color=colour, label=f"$M={M}$, $L={L}$")
         for frame in FRAMES:
             at = answers.one(atoms.constants, frame=frame)
-            left.plot(
-                DTAU * frame,
-                np.sqrt(np.mean(at["depth"] ** 2 / L**2 + at["width"] / (M * L))),
-                "o",
-                color=colour,
-                markersize=4,
-                fillstyle="none",
-            )
+            predicted = np.sqrt(np.mean(at["depth"] ** 2 / L**2 + at["width"] / (M * L)))
+            left.plot(DTAU * frame, predicted, "o", color=colour, markersize=4, fillstyle="none")
     left.set(xlabel=r"training time $\tau$", ylabel="error of the predictions")
     left.legend()
     exact = _linearised()
     bias = 64 * (answers.one(single_token, M=None, L=64)["logs"][0] - exact["S"])
     right.plot(exact["tau"], -exact["depth"], color=PALETTE[0], label="depth, predicted")
     right.plot(exact["tau"], -bias, "o", color=PALETTE[0], label="depth, measured")
-    right.plot(
-        exact["tau"], 0.5 * RADIUS / np.sqrt(3) * exact["left"], "--", color=PALETTE[1], label="width, predicted"
-    )
+    predicted = 0.5 * RADIUS / np.sqrt(3) * exact["left"]
+    right.plot(exact["tau"], predicted, "--", color=PALETTE[1], label="width, predicted")
     noise = np.sqrt(np.mean(_noise(answers, TIMES) ** 2, axis=0))
     right.plot(exact["tau"], noise, "s", color=PALETTE[1], label="width, measured")
     right.set(xlabel=r"training time $\tau$", ylabel=r"$-L\times$ error,  $\sqrt{ML}\times$ noise")

@@ -27,12 +27,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
 import wflow
-from validation.kernel import flatten, hessian, prediction_gradients
+from validation.drawing import line_of, panels
+from validation.kernel import flatten, hessian, prediction_gradients, state_of
 from validation.statistics import bootstrap, power_law
 from validation.study import Answers, Claim, Job, Outcome, Table, at_most, within
 from validation.trajectory import finite_transformer
 from wflow import initial
-from wflow.figures.style import DASHES, PALETTE
+from wflow.figures.style import PALETTE
 from wflow.problems import constant_encoders, single_token, two_layer
 from wflow.schemes import SCHEMES
 
@@ -53,23 +54,16 @@ MODELS = {"constant-encoders": constant_encoders, "two-layer": two_layer, "singl
 def jobs(full: bool) -> list[Job]:
     """Identities, flows to zero risk and to rest, kernels of first particles, one flow with many prompts."""
     base = {"task": "linear", "B": 4, "width": 8, "seed": 0}
-    variants: list[dict[str, Any]] = [
-        {},
-        {"B": 2},
-        {"B": 8},
-        {"width": 4},
-        {"width": 16},
-        {"task": "noisy"},
-        {"task": "tanh"},
-    ]
+    variants: list[dict[str, Any]] = [{}, *({"B": b} for b in (2, 8)), *({"width": m} for m in (4, 16))]
+    variants += [{"task": "noisy"}, {"task": "tanh"}]
     if full:
         variants += [{"B": 16}, {"width": 32}, *({"seed": s} for s in (1, 2)), *({"seed": s, "B": 8} for s in (1, 2))]
     rests = [(4, 1, 0.1), (4, 1, 0.3), (8, 0, 0.1)]
     if full:
         rests += [(4, 0, 0.03), (4, 0, 0.1), (4, 0, 0.3), (4, 1, 0.03), (8, 0, 0.03), (8, 0, 0.3)]
-    numbers, widths, draws = (
-        ((2, 4, 8, 16, 32), (4, 8, 16, 32, 64), 24) if full else ((2, 4, 8, 16), (4, 8, 16, 32), 12)
-    )
+    numbers, widths, draws = (2, 4, 8, 16), (4, 8, 16, 32), 12
+    if full:
+        numbers, widths, draws = (*numbers, 32), (*widths, 64), 24
     return [
         *(Job(identity, {**base, "weight_decay": x}, 3) for x in (0.0, 0.05)),
         *(Job(linear_model, {"problem": p, "weight_decay": 0.1}, 1) for p in MODELS),
@@ -96,7 +90,7 @@ def identity(task: str, B: int, width: int, seed: int, weight_decay: float) -> M
         v, step = objective.velocity(rho), 1e-5
         ahead, behind = (objective.predict(rho.replace(**_moved(rho, v, h))) for h in (step, -step))
         J, r = _gradients(objective, rho), _residual(objective, rho)
-        expected = -J @ (J.T @ r / B + weight_decay * flatten(_state(rho)))
+        expected = -J @ (J.T @ r / B + weight_decay * flatten(state_of(rho.blocks)))
         gaps.append(np.abs((ahead - behind) / (2 * step) - expected).max() / np.abs(expected).max())
     return {"tau": answer.frame_tau, "gap": np.array(gaps)}
 
@@ -143,14 +137,13 @@ def to_rest(task: str, B: int, width: int, seed: int, weight_decay: float) -> Ma
     objective, rho0 = _problem(task, B, width, seed, weight_decay)
     end, save = 1000 / weight_decay, wflow.SaveAt(every=1 / weight_decay)
     answer = wflow.solve(objective, rho0, (0, end), scheme=SCHEME, rtol=1e-3, tol=1e-10, save=save)
-    values, vectors = np.linalg.eigh(
-        hessian(finite_transformer(objective), _state(answer.measure(-1)), objective.dataset)
-    )
+    end_state = state_of(answer.measure(-1).blocks)
+    values, vectors = np.linalg.eigh(hessian(finite_transformer(objective), end_state, objective.dataset))
     slow = vectors[:, values <= values[0] + 1e-3 * weight_decay]
     speeds = np.array([objective.dissipation(answer.measure(i)) ** 0.5 for i in range(answer.n_frames)])
     start = int(np.flatnonzero(speeds > 1e-6)[-1])
     tail = _tail(objective, answer.measure(start), values[0], values[-1])
-    velocities = np.array([flatten(_state(objective.velocity(tail.measure(i)))) for i in range(tail.n_frames)])
+    velocities = np.array([flatten(state_of(objective.velocity(tail.measure(i)))) for i in range(tail.n_frames)])
     return {
         "tau": answer.frame_tau[: start + 1],
         "speed": speeds[: start + 1],
@@ -235,11 +228,6 @@ def _rate_of_model(problem: str, data: wflow.Dataset, weight_decay: float, layer
     return (slope(S - step) - slope(S + step)) / (2 * step)
 
 
-def _state(rho: Any) -> tuple[Array | None, Array | None]:
-    """theta and w of a measure or a velocity."""
-    return rho.theta, rho.w
-
-
 def _residual(objective: wflow.TransformerObjective, rho: wflow.Particles) -> Array:
     return objective.predict(rho) - objective.dataset.labels
 
@@ -264,7 +252,7 @@ def _moved(rho: wflow.Particles, v: Any, step: float) -> dict[str, Array]:
 
 
 def _gradients(objective: wflow.TransformerObjective, rho: wflow.Particles) -> Array:
-    return prediction_gradients(finite_transformer(objective), _state(rho), objective.dataset)
+    return prediction_gradients(finite_transformer(objective), state_of(rho.blocks), objective.dataset)
 
 
 def _frozen_risk(kernel: Array, residual: Array, tau: Array) -> Array:
@@ -287,32 +275,16 @@ def report(answers: Answers, full: bool) -> Outcome:
     for a, answer in answers.of(to_zero):
         rate, text = answer["last"][0] / a["B"], f"lambda = 0, {_words(a)}"
         claims.append(within(f"{text}: last rate of R against 2 k/B", answer["rate"], 2 * rate, 0.01, relative=True))
-        claims.append(
-            within(
-                f"{text}: rate of r in the slowest mode against k/B", answer["rate_slowest"], rate, 1e-3, relative=True
-            )
-        )
+        text += ": rate of r in the slowest mode against k/B"
+        claims.append(within(text, answer["rate_slowest"], rate, 1e-3, relative=True))
     for a, answer in answers.of(to_rest):
         mu, text = answer["smallest"], f"lambda = {a['weight_decay']:g}, {_words(a)}"
         claims.append(within(f"{text}: last rate of |v| against mu", answer["rate"], mu, 0.02, relative=True))
-        claims.append(
-            within(
-                f"{text}: rate of v in the slowest modes against mu", answer["rate_slowest"], mu, 1e-3, relative=True
-            )
-        )
+        text += ": rate of v in the slowest modes against mu"
+        claims.append(within(text, answer["rate_slowest"], mu, 1e-3, relative=True))
     claims.append(_noise_claim(answers))
-    findings = [
-        _growth(answers),
-        _numbers(answers),
-        _kinds(answers),
-        _widths(answers),
-        _rests(answers),
-        _power(answers),
-    ]
-    figures = {
-        "decay": (_decay_figure(answers), DECAY),
-        "eigenvalues": (_eigenvalue_figure(answers), EIGENVALUES),
-    }
+    findings = [finding(answers) for finding in (_growth, _numbers, _kinds, _widths, _rests, _power)]
+    figures = {"decay": (_decay_figure(answers), DECAY), "eigenvalues": (_eigenvalue_figure(answers), EIGENVALUES)}
     return Outcome(claims, findings, [_zero_table(answers), _rest_table(answers), _first_table(answers)], figures)
 
 
@@ -469,27 +441,25 @@ def _first_table(answers: Answers) -> Table:
 
 
 def _decay_figure(answers: Answers) -> Figure:
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure, (left, middle, right) = panels(3)
     for k, (a, r) in enumerate(answers.of(to_zero, task="linear", width=8, seed=0)):
-        line = {"color": PALETTE[k], "ls": DASHES[k]}
         on = r["tau"] <= r["tail_tau"][0]
         tau, R = np.append(r["tau"][on], r["tail_tau"]), np.append(r["R"][on], r["tail_R"])
-        left.semilogy(tau, R / R[0], **line, label=f"$B={a['B']}$")
+        left.semilogy(tau, R / R[0], **line_of(k, label=f"$B={a['B']}$"))
         end = r["tail_tau"]
         slope = np.exp(-2 * r["last"][0] / a["B"] * (end - end[-1]))
         left.semilogy(end, slope * R[-1] / R[0], color="k", lw=0.6)
     for k, (a, r) in enumerate(list(answers.of(to_rest))[:3]):
-        decay, line = a["weight_decay"], {"color": PALETTE[k % len(PALETTE)], "ls": DASHES[k % len(DASHES)]}
+        decay = a["weight_decay"]
         tau, speed = np.append(r["tau"], r["tail_tau"]), np.append(r["speed"], r["tail_speed"])
         label = f"$\\lambda={decay:g}$, $B={a['B']}$"
-        middle.semilogy(decay * tau, speed, **line, label=label)
+        middle.semilogy(decay * tau, speed, **line_of(k, label=label))
         slope = np.exp(-r["smallest"] * (r["tail_tau"] - r["tail_tau"][-1]))
         middle.semilogy(decay * r["tail_tau"], slope * r["tail_speed"][-1], color="k", lw=0.6)
     run, tau, R = _window(answers)
     fit = power_law(tau, R)
-    right.loglog(run["tau"][1:], run["R"][1:], color=PALETTE[0], label="flow")
-    right.loglog(run["tau"][1:], run["frozen"][1:], color=PALETTE[1], ls=DASHES[1], label="frozen kernel")
+    right.loglog(run["tau"][1:], run["R"][1:], **line_of(0, label="flow"))
+    right.loglog(run["tau"][1:], run["frozen"][1:], **line_of(1, label="frozen kernel"))
     right.loglog(tau, fit.constant * tau**fit.exponent, color="k", lw=0.6, label=f"$\\tau^{{{fit.exponent:.2f}}}$")
     left.set(xlabel="$\\tau$", ylabel="$R/R(0)$")
     middle.set(xlabel="$\\lambda\\tau$", ylabel="$|v|$")
@@ -500,25 +470,21 @@ def _decay_figure(answers: Answers) -> Figure:
 
 
 def _eigenvalue_figure(answers: Answers) -> Figure:
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure, (left, middle, right) = panels(3)
     found = sorted(((a["B"], r["smallest"]) for a, r in answers.of(first_kernels, task="linear")), key=lambda x: x[0])
     for b, values in found:
         left.loglog(np.full(len(values), b), values, ".", ms=3, color=PALETTE[5])
-    left.loglog(
-        [b for b, _ in found], [np.exp(np.mean(np.log(v))) for _, v in found], color=PALETTE[0], marker="o", ms=4
-    )
-    noise = [
-        (a["width"], _noise(r["kernels"]) / np.linalg.norm(r["kernels"].mean(axis=0)))
-        for a, r in answers.of(kernel_noise)
-    ]
-    widths, spread = np.array(noise).T
+    numbers, means = [b for b, _ in found], [np.exp(np.mean(np.log(values))) for _, values in found]
+    left.loglog(numbers, means, color=PALETTE[0], marker="o", ms=4)
+    kernels = {a["width"]: r["kernels"] for a, r in answers.of(kernel_noise)}
+    widths = np.array(list(kernels))
+    spread = np.array([_noise(K) / np.linalg.norm(K.mean(axis=0)) for K in kernels.values()])
     middle.loglog(widths, spread, "o", ms=4, color=PALETTE[0])
     middle.loglog(widths, spread[0] * (widths / widths[0]) ** -0.5, color="0.4", lw=0.6)
     ((a, run),) = answers.of(many_prompts)
     for k, name in enumerate(("first", "last")):
         right.semilogy(np.arange(1, a["B"] + 1), run[name][::-1], "os"[k], ms=3, color=PALETTE[k], label=name)
-    for ax, ticks in ((left, [b for b, _ in found]), (middle, widths.astype(int))):
+    for ax, ticks in ((left, numbers), (middle, widths)):
         ax.set_xticks(ticks, ticks)
         ax.minorticks_off()
     left.set(xlabel="prompts $B$", ylabel="smallest eigenvalue")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from validation import atoms
 from validation.atoms import DTAU, STEPS
-from validation.drawing import log_log
+from validation.drawing import log_log, panels
 from validation.statistics import least_squares, rms
 from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_most, within
 from wflow.figures.style import PALETTE
@@ -216,8 +216,7 @@ def _map(noise: Map, title: str) -> Table:
 
 
 def _figure(noise: Mapping[str, Map], constants: Mapping[str, Any], answers: Answers) -> Figure:
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    figure, (left, middle, right) = panels(3)
     widths, depths = (sorted(set(x)) for x in zip(*noise["iid"]))
     for (kind, some), colour, marker in zip(noise.items(), PALETTE, "os^"):
         left.plot([M * L for M, L in some], [rms(x) for x in some.values()], marker, color=colour, label=KINDS[kind])
