@@ -1,4 +1,4 @@
-"""Schemes: the same Transformer by all of them, and whether they agree within their own error bars.
+"""Schemes: the same Transformer by all of them, and whether they agree within their error bars.
 
 Where no exact solution is known, schemes that share nothing but the equation check one another. Every one of them is
 run at its resolution, refined and coarsened by two in each source of error (steps; cells or particles), and
@@ -8,7 +8,7 @@ parameters, particles or quantile functions. Two schemes must not differ by more
 First the ten schemes for particles without noise, on the same particles of a Transformer with tokens of dimension
 three. Its particles solve an ordinary differential equation, so that an integration of order 5 with tolerances of
 1e-12 tells the true errors: every bar must be at least that, and should not be much more. Particles that share their
-labels bound the conditional Wasserstein distance of two schemes from above by their label norm.
+labels bound the conditional Wasserstein distance of two schemes from above by their mass-weighted norm.
 
 Then a Transformer of scalar tokens, where heads and neurons have two parameters each. With entropy sigma densities on
 grids (kernel, finite volumes, regularised JKO steps), noise (Langevin) and smoothed densities of particles (blob) solve
@@ -28,7 +28,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 import wflow
+from validation.drawing import common_legend, panels
 from validation.flows import random_data
+from validation.statistics import rms
 from validation.study import Answers, Claim, Job, Outcome, Table, at_most
 from wflow import initial
 from wflow.check import Report, Source, error_bars
@@ -91,7 +93,7 @@ def _transformer() -> tuple[wflow.TransformerObjective, wflow.Particles]:
 
 
 def _states(Q: wflow.TransformerObjective, answer: wflow.Solution) -> dict[str, Any]:
-    """All that is compared, along the run: particles so that their root mean square is the label norm."""
+    """All that is compared, along the run: particles so that their root mean square is the mass-weighted norm."""
     frames = [answer.measure(i) for i in range(1, answer.n_frames)]
     width = np.sqrt(sum(Q.n_parameters.values()))
     return {
@@ -107,10 +109,8 @@ def one_cloud(scheme: str, dtau: float, order: int) -> dict[str, Any]:
     Q, rho0 = _transformer()
 
     def solve(refined: Mapping[str, int]) -> dict[str, Any]:
-        h = dtau * 2.0 ** -refined.get("tau", 0)
-        return _states(
-            Q, wflow.solve(Q, rho0, (0, TAU), scheme=scheme, dtau=h, tol=0, save=wflow.SaveAt(every=TAU / 4))
-        )
+        h, save = dtau * 2.0 ** -refined.get("tau", 0), wflow.SaveAt(every=TAU / 4)
+        return _states(Q, wflow.solve(Q, rho0, (0, TAU), scheme=scheme, dtau=h, tol=0, save=save))
 
     return _bars(solve, [Source("tau", float(order))])[1]
 
@@ -151,17 +151,17 @@ def _quantile_functions(rho: Any) -> Array:
 
 def densities(method: str, scale: int, tau: float) -> dict[str, Any]:
     """One method with its bars; scale multiplies the cells along an axis, and particles by its square."""
-    given = METHODS[method]
-    Q, law = _scalar_transformer(given["sigma"]), initial.gaussian(std=0.6)
+    settings = METHODS[method]
+    Q, law = _scalar_transformer(settings["sigma"]), initial.gaussian(std=0.6)
 
     def solve(refined: Mapping[str, int]) -> dict[str, Any]:
-        if "cells" in given:
-            box = dict.fromkeys(("theta", "w"), ((-given["box"], given["box"]),) * 2)
-            rho0: Any = law.on_grid(Q, box, int(scale * given["cells"] * 2.0 ** refined.get("space", 0)))
+        if "cells" in settings:
+            box = dict.fromkeys(("theta", "w"), ((-settings["box"], settings["box"]),) * 2)
+            rho0: Any = law.on_grid(Q, box, int(scale * settings["cells"] * 2.0 ** refined.get("space", 0)))
         else:
-            M, step = given["M"] * scale**2, refined.get("space", 0)
-            rho0 = law.sample(Q, int(M * 2.0**step), 2 + step, kind=given["kind"])
-        h = given["dtau"] * 2.0 ** -refined.get("tau", 0) / (scale if method == "muscl" else 1)
+            M, step = settings["M"] * scale**2, refined.get("space", 0)
+            rho0 = law.sample(Q, int(M * 2.0**step), 2 + step, kind=settings["kind"])
+        h = settings["dtau"] * 2.0 ** -refined.get("tau", 0) / (scale if method == "muscl" else 1)
         seed = 8 + refined.get("tau", 0)
         chosen = SCHEMES.get(method, method)
         shorter = h / 2 if method == "muscl" and "space" in refined else h  # its steps are bound to the cells
@@ -170,8 +170,8 @@ def densities(method: str, scale: int, tau: float) -> dict[str, Any]:
         states = {"risk": Q.risk(rho), "predictions": Q.predict(rho), "moments": moments}
         return states | {"quantiles": _quantile_functions(rho)}
 
-    space = Source("space", given.get("space", 0.5), random="cells" not in given)
-    return _bars(solve, [space, Source("tau", float(given["order"]), random=method == "langevin")])[1]
+    space = Source("space", settings.get("space", 0.5), random="cells" not in settings)
+    return _bars(solve, [space, Source("tau", float(settings["order"]), random=method == "langevin")])[1]
 
 
 # The study
@@ -187,15 +187,11 @@ def jobs(full: bool) -> list[Job]:
     return out
 
 
-def _distance(a: Any, b: Any) -> float:
-    return float(np.sqrt(np.mean((np.asarray(a) - np.asarray(b)) ** 2)))
-
-
 def _pairs(rows: Mapping[str, Mapping[str, Any]], quantity: str) -> list[tuple[float, float, float, str]]:
     """(share of the allowed, distance, allowed, names) of all pairs of schemes."""
     out = []
     for (a, x), (b, y) in itertools.combinations(rows.items(), 2):
-        apart, allowed = _distance(x[quantity], y[quantity]), x[f"{quantity} bar"] + y[f"{quantity} bar"]
+        apart, allowed = rms(x[quantity] - y[quantity]), x[f"{quantity} bar"] + y[f"{quantity} bar"]
         out.append((apart / allowed, apart, allowed, f"{a} and {b}"))
     return out
 
@@ -203,7 +199,7 @@ def _pairs(rows: Mapping[str, Mapping[str, Any]], quantity: str) -> list[tuple[f
 def report(answers: Answers, full: bool) -> Outcome:
     """Claims, tables and figures."""
     claims: list[Claim] = []
-    clouds = {given["scheme"]: a for given, a in answers.of(one_cloud)}
+    clouds = {x["scheme"]: a for x, a in answers.of(one_cloud)}
     tables = [_cloud_claims(clouds, answers.one(true_cloud), claims)]
     findings = []
     for sigma in (SIGMA, 0.0):
@@ -218,24 +214,22 @@ def report(answers: Answers, full: bool) -> Outcome:
         findings.append(
             f"{words}: {sharpest} has the smallest bar of the predictions, {rows[sharpest]['predictions bar']:.1e}."
         )
+    of_clouds, of_densities = _cloud_figure(clouds, answers.one(true_cloud)), _density_figure(answers)
     figures = {
-        "clouds": (
-            _cloud_figure(clouds, answers.one(true_cloud)),
-            "Bars and true errors of the schemes for particles.",
-        ),
-        "densities": (_density_figure(answers), "Distances from the first method, and the sum of both bars (grey)."),
+        "clouds": (of_clouds, "Bars and true errors of the schemes for particles."),
+        "densities": (of_densities, "Distances from the first method, and the sum of both bars (grey)."),
     }
     return Outcome(claims, findings, tables, figures)
 
 
 def _cloud_claims(rows: Mapping[str, Mapping[str, Any]], truth: Mapping[str, Any], claims: list[Claim]) -> Table:
-    quantities = QUANTITIES | {"particles": "label norm of the particles"}
+    quantities = QUANTITIES | {"particles": "mass-weighted norm of the particles"}
     for quantity, name in quantities.items():
         share, apart, _, names = max(_pairs(rows, quantity))
         statement = f"one cloud, 10 schemes: {name} of {names}, {apart:.1e} apart, as a share of their bars"
         claims.append(at_most(statement, share, 1.0))
     for scheme, a in rows.items():
-        shares = {q: _distance(a[q], truth[q]) / a[f"{q} bar"] for q in quantities}
+        shares = {q: rms(a[q] - truth[q]) / a[f"{q} bar"] for q in quantities}
         worst = max(shares, key=lambda q: shares[q])
         claims.append(at_most(f"{scheme}: true error as a share of its bar ({quantities[worst]})", shares[worst], 1.0))
         # The bar is 1.25 times the estimate: far more than that is a bar that says nothing.
@@ -245,14 +239,14 @@ def _cloud_claims(rows: Mapping[str, Mapping[str, Any]], truth: Mapping[str, Any
     exceed, furthest = 0.0, (0.0, "")
     for a, b in itertools.combinations(rows, 2):
         d = conditional_w2(ends[a], ends[b])
-        label = float(np.sqrt(np.mean((rows[a]["particles"][-1] - rows[b]["particles"][-1]) ** 2)))
-        exceed, furthest = max(exceed, d / label), max(furthest, (d, f"{a} and {b}"))
+        bound = rms(rows[a]["particles"][-1] - rows[b]["particles"][-1])
+        exceed, furthest = max(exceed, d / bound), max(furthest, (d, f"{a} and {b}"))
     words = f"{furthest[1]}: {furthest[0]:.1e}"
-    statement = f"conditional W2 of the clouds at the end over their label distance, all pairs ({words})"
+    statement = f"conditional W2 of the clouds at the end over their mass-weighted distance, all pairs ({words})"
     claims.append(at_most(statement, exceed, 1 + 1e-9))
     body = []
     for scheme, a in rows.items():
-        errors = [_distance(a["particles"], truth["particles"]), float(a["particles bar"]), float(a["particles order"])]
+        errors = [rms(a["particles"] - truth["particles"]), float(a["particles bar"]), float(a["particles order"])]
         body.append([scheme, STEPS[scheme][0], *errors, float(a["risk bar"]), float(a["took"])])
     head = ["scheme", "step", "error of the particles", "bar", "observed order", "bar of the risk", "seconds"]
     return Table("One cloud: true errors and bars, along the run", head, body)
@@ -279,37 +273,35 @@ def _density_table(words: str, rows: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _cloud_figure(rows: Mapping[str, Mapping[str, Any]], truth: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    panels = figure.subplots(1, 2)
-    for axes, quantity, title in zip(panels, ("particles", "predictions"), ("particles (label norm)", "predictions")):
+    figure, row = panels(2)
+    titles = {"particles": "particles (mass-weighted norm)", "predictions": "predictions"}
+    for axes, (quantity, title) in zip(row, titles.items()):
         for k, (scheme, a) in enumerate(rows.items()):
             style = {"color": PALETTE[k % 5], "marker": "os"[k // 5], "linestyle": "none", "markersize": 4}
-            axes.loglog(_distance(a[quantity], truth[quantity]), a[f"{quantity} bar"], label=scheme, **style)
+            axes.loglog(rms(a[quantity] - truth[quantity]), a[f"{quantity} bar"], label=scheme, **style)
         line = np.array(axes.get_xlim())
         axes.loglog(line, line, color="0.6", linewidth=0.8)
         axes.set(title=title, xlabel="true error")
-    panels[0].set_ylabel("claimed bar")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center")
+    row[0].set_ylabel("claimed bar")
+    common_legend(row[0], "right center")
     return figure
 
 
 def _density_figure(answers: Answers) -> Figure:
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    for axes, sigma in zip(figure.subplots(1, 2), (SIGMA, 0.0)):
+    figure, row = panels(2)
+    for axes, sigma in zip(row, (SIGMA, 0.0)):
         rows = {g["method"]: a for g, a in answers.of(densities) if METHODS[g["method"]]["sigma"] == sigma}
-        (first, base), *others = rows.items()
+        (first, base), *rest = rows.items()
         for k, quantity in enumerate([*QUANTITIES, "quantiles"]):
-            places = np.arange(len(others)) + 0.18 * (k - 1.5)
-            bars = [a[f"{quantity} bar"] + base[f"{quantity} bar"] for _, a in others]
+            places = np.arange(len(rest)) + 0.18 * (k - 1.5)
+            bars = [a[f"{quantity} bar"] + base[f"{quantity} bar"] for _, a in rest]
             axes.bar(places, bars, width=0.15, bottom=1e-12, color="0.85")
-            apart = [_distance(a[quantity], base[quantity]) for _, a in others]
+            apart = [rms(a[quantity] - base[quantity]) for _, a in rest]
             axes.plot(places, apart, "o", color=PALETTE[k], markersize=4, label=quantity)
         axes.set_yscale("log")
         axes.set_ylim(1e-6, 1)
-        axes.set_xticks(range(len(others)), [name.replace(", ", ",\n") for name, _ in others])
+        axes.set_xticks(range(len(rest)), [name.replace(", ", ",\n") for name, _ in rest])
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(rf"$\sigma={sigma:g}$: distance from {first}")
-    handles, labels = figure.axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    common_legend(row[1], "lower center", ncols=4)
     return figure

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 __all__ = ["jobs", "report"]
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,13 +28,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import wflow
-from validation.kernel import flatten, prediction_gradients, residual_at_rest
+from validation.drawing import common_legend, line_of, panels
+from validation.kernel import State, flatten, prediction_gradients, residual_at_rest, state_of
 from validation.statistics import PowerLaw, power_law
 from validation.study import Answers, Claim, Job, Outcome, Table, at_most, within
 from validation.trajectory import finite_transformer
 from validation.transformer import FiniteTransformer
 from wflow import initial
-from wflow.figures.style import DASHES, PALETTE
+from wflow.figures.style import PALETTE
 from wflow.problems import constant_encoders, two_layer
 from wflow.schemes import BDF2
 
@@ -52,18 +53,15 @@ def jobs(full: bool) -> list[Job]:
     if full:
         tasks += [{"task": "teacher", "B": 8, "layers": 4, "width": 16}]
         lambdas = [1e-4, 3e-4, *lambdas]
+    small = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
     return [
-        *(
-            Job(closed_form, {"problem": p, "weight_decay": x}, 2)
-            for p in CLOSED
-            for x in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-        ),
+        *(Job(closed_form, {"problem": p, "weight_decay": x}, 2) for p in CLOSED for x in small),
         *(Job(spread, {"problem": p, "weight_decay": x}, 2) for p in CLOSED for x in (0.03, 0.1)),
         *(Job(unseen, {"weight_decay": x, "seed": 0}, 5) for x in (0.1, 0.3)),
         *(Job(transformer, {**t, "weight_decay": x, "seed": 0}, 12) for t in tasks for x in [0.0, *lambdas]),
         *(Job(neurons, {"weight_decay": x, "seed": 0, "merged": False}, 10) for x in lambdas),
         Job(neurons, {"weight_decay": 0.03, "seed": 0, "merged": True}, 3),
-        *(Job(kindling, {"share": x, "seed": 0}, 2) for x in (0.5, 0.9, 1.1, 2.0)),
+        *(Job(growth, {"share": x, "seed": 0}, 2) for x in (0.5, 0.9, 1.1, 2.0)),
     ]
 
 
@@ -130,14 +128,13 @@ def neurons(weight_decay: float, seed: int, merged: bool) -> Mapping[str, Any]:
     single = data.subset(np.arange(0, data.n_prompts, REPEATS))
     means = data.labels.reshape(-1, REPEATS).mean(axis=1)
     single = wflow.Dataset(single.tokens, means, single.readout)
-    objective = wflow.TransformerObjective(
-        single if merged else data, None, wflow.FeedForward("tanh"), weight_decay, layers=2
-    )
+    shown = single if merged else data
+    objective = wflow.TransformerObjective(shown, None, wflow.FeedForward("tanh"), weight_decay, layers=2)
     rho0 = initial.gaussian(std=1.0).sample(objective, 16, rng=seed)
     return {**_to_rest(objective, rho0, single), "floor": 0.0 if merged else floor}
 
 
-def kindling(share: float, seed: int) -> Mapping[str, Any]:
+def growth(share: float, seed: int) -> Mapping[str, Any]:
     """The growth of neurons near zero, with lambda a share of the one that puts them out."""
     data, _ = _grouped_prompts(seed)
     threshold = 0.5 * float(np.linalg.norm(data.labels @ data.tokens[:, :, -1] / data.n_prompts))
@@ -194,12 +191,10 @@ def _to_rest(
     decay, data = objective.weight_decay, objective.dataset
     end = END / decay if decay else 4000.0
     save = wflow.SaveAt(tau=np.geomspace(5e-4 * end, end, 41)[:-1].tolist())
-    scheme = BDF2(memory=40, max_iter=400)
+    accuracy = {"scheme": BDF2(memory=40, max_iter=400), "rtol": 1e-2, "atol": 1e-3}
     watch = {"radius": lambda rho: rho.radius}
     tol = 1e-10 if decay else 1e-6  # without decay the risk goes to zero: R is about 1e-10 then
-    answer = wflow.solve(
-        objective, rho0, (0, end), scheme=scheme, rtol=1e-2, atol=1e-3, save=save, observe=watch, tol=tol
-    )
+    answer = wflow.solve(objective, rho0, (0, end), **accuracy, save=save, observe=watch, tol=tol)
     model = finite_transformer(objective)
     out: dict[str, Any] = {
         "tau": answer.tau,
@@ -208,7 +203,7 @@ def _to_rest(
         "radius": answer.observed["radius"],
         "frame_tau": answer.frame_tau,
     }
-    states = [_state(answer.measure(i)) for i in range(answer.n_frames)]
+    states = [state_of(answer.measure(i).blocks) for i in range(answer.n_frames)]
     Q, R = model.loss(*states[-1], data)
     out |= {"numpy_Q": Q, "numpy_R": R, "second_moment": np.array([flatten(x) @ flatten(x) for x in states])}
     if decay:
@@ -216,15 +211,13 @@ def _to_rest(
         gradients = [model.gradient(*x, data) for x in states]
         out["gap_V"] = np.array([_gap(x, g, 0) / decay for x, g in zip(states, gradients)])
         out["gap_W2"] = np.array([_gap(x, g, 1) / decay for x, g in zip(states, gradients)])
-        out["unrest"] = np.linalg.norm(flatten(gradients[-1])) / (decay * np.linalg.norm(flatten(states[-1])))
+        out["relative velocity"] = np.linalg.norm(flatten(gradients[-1])) / (
+            decay * np.linalg.norm(flatten(states[-1]))
+        )
         prompts = single or data
         out["r"] = model.predict(*states[-1], prompts).ravel() - prompts.labels
         out["expected_r"] = residual_at_rest(prediction_gradients(model, states[-1], prompts), states[-1], decay)
     return out
-
-
-def _state(rho: wflow.Particles) -> tuple[Array | None, Array | None]:
-    return rho.blocks.get("theta"), rho.blocks.get("w")
 
 
 def _matrices(theta: Array) -> tuple[Array, Array]:
@@ -241,7 +234,7 @@ def _invisible(rho: wflow.Particles) -> Array:
     return np.concatenate([W_2[:, [0, 2, 3]].ravel(), W[0, :, 2].ravel()])
 
 
-def _gap(state: tuple[Array | None, Array | None], gradient: tuple[Array | None, Array | None], block: int) -> float:
+def _gap(state: State, gradient: State, block: int) -> float:
     """rms of the gradient in V (block 0) or W_2 (block 1), the second half of a neuron, over rms of these."""
     x, G = state[block], gradient[block]
     if x is None or G is None:
@@ -263,7 +256,7 @@ def report(answers: Answers, full: bool) -> Outcome:
     tasks = ["regression", "teacher"] if full else ["regression"]
     runs = {task: _by_lambda(answers.of(transformer, task=task)) for task in tasks}
     alone = _by_lambda(answers.of(neurons, merged=False))
-    claims = [*_closed_claims(answers), *_unseen_claims(answers)]
+    claims = [*_closed_claims(answers)]
     findings, rows = [], []
     for name, some in [*runs.items(), ("neurons alone", alone)]:
         decayed = {x: run for x, run in some.items() if x > 0}
@@ -315,55 +308,39 @@ def _fit(runs: Mapping[float, Mapping[str, Any]], name: str) -> PowerLaw:
     return power_law(small, [_excess(runs[x], name) for x in small])
 
 
-def _closed_claims(answers: Answers) -> list[Claim]:
-    claims = []
+def _closed_claims(answers: Answers) -> Iterator[Claim]:
     for problem in CLOSED:
         some = _by_lambda(answers.of(closed_form, problem=problem))
         for name in ("Q", "R"):
             gap = max(abs(a[name] - a[f"exact_{name}"]) / (a[f"exact_{name}"] - a["floor"]) for a in some.values())
-            claims.append(at_most(f"{problem}: relative error of {name}_inf - floor, lambda = 1e-5 to 0.1", gap, 1e-5))
+            yield at_most(f"{problem}: relative error of {name}_inf - floor, lambda = 1e-5 to 0.1", gap, 1e-5)
         small = [x for x in some if x < 2e-3]
         fit = power_law(small, [_excess(some[x], "R") for x in small])
-        claims.append(
-            within(
-                f"{problem}: exponent of R_inf - floor, lambda <= 0.001", fit.exponent, 2, 0.1, interval=fit.interval
-            )
-        )
+        text = f"{problem}: exponent of R_inf - floor, lambda <= 0.001"
+        yield within(text, fit.exponent, 2, 0.1, interval=fit.interval)
         for a, answer in answers.of(spread, problem=problem):
             rate = -np.polyfit(answer["tau"], np.log(answer["spread"]), 1)[0] / a["weight_decay"]
             text = f"{problem}, lambda = {a['weight_decay']:g}: decay of |theta - mean| over lambda"
-            claims.append(within(text, rate, 1, 1e-5))
-    return claims
-
-
-def _unseen_claims(answers: Answers) -> list[Claim]:
+            yield within(text, rate, 1, 1e-5)
     gap = max(answer["gap"] for _, answer in answers.of(unseen))
     text = "Transformer: parameters that predictions do not depend on, relative difference to e^{-lambda tau} beta_0"
-    return [at_most(text, gap, 1e-4)]
+    yield at_most(text, gap, 1e-4)
 
 
-def _rest_claims(name: str, runs: Mapping[float, Mapping[str, Any]]) -> list[Claim]:
-    claims = []
+def _rest_claims(name: str, runs: Mapping[float, Mapping[str, Any]]) -> Iterator[Claim]:
     for letter, exponent in (("Q", 1), ("R", 2)):
         fit = _fit(runs, letter)
         text = f"{name}: exponent of {letter}_inf{' - floor' if 'floor' in next(iter(runs.values())) else ''}"
-        claims.append(
-            within(f"{text}, lambda <= {_small(runs)[-1]:g}", fit.exponent, exponent, 0.1, interval=fit.interval)
-        )
+        yield within(f"{text}, lambda <= {_small(runs)[-1]:g}", fit.exponent, exponent, 0.1, interval=fit.interval)
     gap = max(np.linalg.norm(run["r"] - run["expected_r"]) / np.linalg.norm(run["r"]) for run in runs.values())
-    claims.append(
-        at_most(f"{name}: residuals at rest against -lambda B K^{{-1}} J beta, largest difference", gap, 1e-3)
-    )
+    yield at_most(f"{name}: residuals at rest against -lambda B K^{{-1}} J beta, largest difference", gap, 1e-3)
     # Both are parts of v/lambda; over all parameters, since weight decay may put out one block and keep the other.
-    gap = max(float(run["unrest"]) for run in runs.values() if _alive(run))
-    claims.append(
-        at_most(f"{name}: |V - V*| and |W_2 - W_2*| at rest over |beta|, at most |v|/(lambda |beta|)", gap, 1e-3)
-    )
+    gap = max(float(run["relative velocity"]) for run in runs.values() if _alive(run))
+    yield at_most(f"{name}: |V - V*| and |W_2 - W_2*| at rest over |beta|, at most |v|/(lambda |beta|)", gap, 1e-3)
     gap = max(abs(run[x][-1] / run[f"numpy_{x}"] - 1) for run in runs.values() for x in "QR")
-    claims.append(at_most(f"{name}: Q and R at rest against the numpy Transformer", gap, 1e-10))
+    yield at_most(f"{name}: Q and R at rest against the numpy Transformer", gap, 1e-10)
     gap = max(run["second_moment"].max() * x / (2 * run["Q"][0]) for x, run in runs.items())
-    claims.append(at_most(f"{name}: lambda sup second moment/(2 Q(0))", gap, 1))
-    return claims
+    yield at_most(f"{name}: lambda sup second moment/(2 Q(0))", gap, 1)
 
 
 def _alive(run: Mapping[str, Any]) -> bool:
@@ -376,7 +353,7 @@ def _row(name: str, decay: float, run: Mapping[str, Any]) -> list[Any]:
     row: list[Any] = [name, decay, risk, risk / decay**2 if decay else "", "", float(run["second_moment"][-1])]
     row += [float(run["radius"][-1]), float(run["radius"].max()), "", ""]
     if decay:
-        row[4], row[8], row[9] = _excess(run, "Q") / decay, _settled(run), float(run["unrest"])
+        row[4], row[8], row[9] = _excess(run, "Q") / decay, _settled(run), float(run["relative velocity"])
     return row
 
 
@@ -407,9 +384,8 @@ def _threshold(name: str, runs: Mapping[float, Mapping[str, Any]]) -> tuple[list
     constant = 0.5 * float(np.mean(first["expected_r"] ** 2)) / decays[0] ** 2
     expected = np.sqrt(goal / constant)
     # That is far from small lambda: what the law of small lambda says of it is right in size only.
-    text = (
-        f"{name}: largest lambda with R_inf <= 1 % of R(0) over the one by the law of the smallest lambda, or inverse"
-    )
+    law = "over the one by the law of the smallest lambda, or inverse"
+    text = f"{name}: largest lambda with R_inf <= 1 % of R(0) {law}"
     free = runs[0.0]
     left = float(free["R"][-1] / free["R"][0])
     cost, ratio = 0.5 * float(free["second_moment"][-1]), [_excess(runs[x], "Q") / x for x in decays]
@@ -432,24 +408,21 @@ def _threshold(name: str, runs: Mapping[float, Mapping[str, Any]]) -> tuple[list
     ], findings
 
 
-def _floor_claims(answers: Answers, alone: Mapping[float, Mapping[str, Any]]) -> list[Claim]:
+def _floor_claims(answers: Answers, alone: Mapping[float, Mapping[str, Any]]) -> Iterator[Claim]:
     smallest = min(alone)
     run = alone[smallest]
     text = f"neurons alone, lambda = {smallest:g}: R_inf against the floor E Var(y | last token)/2"
-    claims = [within(text, float(run["R"][-1]), float(run["floor"]), 1e-3, relative=True)]
+    yield within(text, float(run["R"][-1]), float(run["floor"]), 1e-3, relative=True)
     merged = answers.one(neurons, merged=True)
     twin = alone[0.03]
     moments = np.abs(merged["second_moment"] - twin["second_moment"]).max() / twin["second_moment"].max()
-    claims.append(
-        at_most("neurons alone: second moment along the flow with merged prompts, relative difference", moments, 1e-6)
-    )
+    yield at_most("neurons alone: second moment along the flow with merged prompts, relative difference", moments, 1e-6)
     gap = abs(merged["R"][-1] / _excess(twin, "R") - 1)
-    claims.append(at_most("neurons alone: R_inf - floor against R_inf with merged prompts", gap, 1e-4))
-    for a, answer in answers.of(kindling):
+    yield at_most("neurons alone: R_inf - floor against R_inf with merged prompts", gap, 1e-4)
+    for a, answer in answers.of(growth):
         text = f"neurons near zero, lambda = {a['share']:g} |E[y z]|/2: rate of growth over |E[y z]|/2"
         scale = answer["threshold"]
-        claims.append(within(text, answer["rate"] / scale, answer["expected"] / scale, 1e-3))
-    return claims
+        yield within(text, answer["rate"] / scale, answer["expected"] / scale, 1e-3)
 
 
 def _rates(run: Mapping[str, Any], decay: float) -> float:
@@ -462,11 +435,9 @@ def _rates(run: Mapping[str, Any], decay: float) -> float:
 def _collapse(runs: Mapping[float, Mapping[str, Any]]) -> str:
     rates = {x: _rates(run, x) for x, run in runs.items() if x > 0}
     low, high = min(rates.values()), max(rates.values())
-    verdict = (
-        "slower than e^{-lambda tau}: the target V*(W) still moves"
-        if high < 0.95
-        else "like e^{-lambda tau} or faster for some lambda"
-    )
+    verdict = "like e^{-lambda tau} or faster for some lambda"
+    if high < 0.95:
+        verdict = "slower than e^{-lambda tau}: the target V*(W) still moves"
     return (
         f"In-context regression: between lambda tau = 1 and 8, |V - V*(W)| decays at {low:.2f} to {high:.2f} lambda, "
         f"{verdict}."
@@ -474,9 +445,8 @@ def _collapse(runs: Mapping[float, Mapping[str, Any]]) -> str:
 
 
 def _laws(answers: Answers, runs: Mapping[str, Any], alone: Mapping[float, Mapping[str, Any]]) -> Figure:
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    axes = figure.subplots(1, 3)
-    closed = {p: {x: {**a} for x, a in _by_lambda(answers.of(closed_form, problem=p)).items()} for p in CLOSED}
+    figure, axes = panels(3)
+    closed = {p: _by_lambda(answers.of(closed_form, problem=p)) for p in CLOSED}
     curves = {**closed, **runs, "neurons alone": alone}
     for k, (name, some) in enumerate(curves.items()):
         decays = np.array([x for x in some if x > 0])
@@ -489,22 +459,20 @@ def _laws(answers: Answers, runs: Mapping[str, Any], alone: Mapping[float, Mappi
             axes[2].loglog(decays, [_settled(some[x]) for x in decays], **(line | {"ls": "-", "lw": 0.8}))
     for ax, label in zip(axes, ("$R_\\infty$ - floor", "$Q_\\infty$ - floor", "$\\tau$ to $Q$ within 1 %")):
         ax.set(xlabel="weight decay $\\lambda$", ylabel=label)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(curves))
+    common_legend(axes[0], "upper center", ncols=len(curves))
     return figure
 
 
 def _collapse_figure(runs: Mapping[float, Mapping[str, Any]]) -> Figure:
-    figure = Figure(figsize=(6.9, 2.6), layout="constrained")
-    axes = figure.subplots(1, 3)
+    figure, axes = panels(3)
     for k, (x, run) in enumerate((x, run) for x, run in runs.items() if x > 0):
-        line = {"color": PALETTE[k % len(PALETTE)], "ls": DASHES[k % len(DASHES)]}
         for ax, name in zip(axes, ("gap_V", "gap_W2")):
-            ax.semilogy(x * run["frame_tau"], run[name], **line)
-        axes[2].semilogx(x * run["tau"][1:], run["radius"][1:], **line, label=f"{x:g}")
+            ax.semilogy(x * run["frame_tau"], run[name], **line_of(k))
+        axes[2].semilogx(x * run["tau"][1:], run["radius"][1:], **line_of(k, label=f"{x:g}"))
     time = np.linspace(0, 10, 50)
     for ax, label in zip(axes, (r"$|V-V^*(W)|\,/\,|V|$", r"$|W_2-W_2^*(W_1)|\,/\,|W_2|$")):
         ax.semilogy(time, np.exp(-time), color="0.4", lw=0.6)
         ax.set(xlim=(0, 20), ylim=(1e-4, 1e1), xlabel=r"$\lambda\tau$", ylabel=label)
     axes[2].set(xlabel=r"$\lambda\tau$", ylabel=r"$\max|\beta|$", xlim=(1e-3, END))
-    figure.legend(*axes[2].get_legend_handles_labels(), title=r"$\lambda$", loc="outside right center")
+    common_legend(axes[2], "right center", title=r"$\lambda$")
     return figure
