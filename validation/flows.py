@@ -110,22 +110,22 @@ LINE = {"sine-circle", "quadratic", "double well", "interaction"}
 
 def normal_grid(cells: int, mean: float, variance: float, half: float, p: int = 1, name: str = "x") -> wflow.Grid:
     """A Gaussian at the centres of cells of a box (-half, half) along every axis."""
-    x = (np.arange(cells) + 0.5) * 2 * half / cells - half
+    x = _centres(half, cells)
     mesh = np.stack(np.meshgrid(*[x] * p, indexing="ij"), axis=-1)
-    return wflow.Grid(
-        **{name: np.exp(-np.sum((mesh - mean) ** 2, axis=-1) / (2 * variance))}, box={name: ((-half, half),) * p}
-    )
+    density = np.exp(-np.sum((mesh - mean) ** 2, axis=-1) / (2 * variance))
+    return wflow.Grid(**{name: density}, box={name: ((-half, half),) * p})
 
 
 def oblong_grid(cells: int, mean: Sequence[float], variance: Sequence[float]) -> wflow.Grid:
     """A Gaussian in the plane whose axes differ in everything: box, cells, their width, mean and variance."""
-    halves, counts = (6.0, 5.0), (cells, 5 * cells // 8)
-    x, y = (np.exp(-((c - m) ** 2) / (2 * v)) for c, m, v in zip(_centres(halves, counts), mean, variance))
+    halves, centres = (6.0, 5.0), (_centres(6.0, cells), _centres(5.0, 5 * cells // 8))
+    x, y = (np.exp(-((c - m) ** 2) / (2 * v)) for c, m, v in zip(centres, mean, variance))
     return wflow.Grid(x=np.outer(x, y), box={"x": tuple((-half, half) for half in halves)})
 
 
-def _centres(halves: Sequence[float], counts: Sequence[int]) -> list[Array]:
-    return [(np.arange(n) + 0.5) * 2 * half / n - half for half, n in zip(halves, counts)]
+def _centres(half: float, cells: int) -> Array:
+    """The centres of equal cells of (-half, half)."""
+    return np.asarray((np.arange(cells) + 0.5) * 2 * half / cells - half)
 
 
 def relaxation(rate: float, variance: float, sigma: float, tau: float) -> float:
@@ -164,9 +164,8 @@ def _constant(cells: int, sigma: float = 0.25) -> tuple[Any, wflow.Grid, wflow.G
     decay, tau, variance = 0.3, 1.0, 0.2
     start = wflow.Particles(theta=np.ones((2, 1, 1)))
     problem = constant_encoders(start, layers=2, weight_decay=decay, blocks=("theta",))
-    Q = wflow.TransformerObjective(
-        problem.energy.dataset, problem.energy.encoders["theta"], None, decay, sigma, layers=2
-    )
+    data, encoder = problem.energy.dataset, problem.energy.encoders["theta"]
+    Q = wflow.TransformerObjective(data, encoder, None, decay, sigma, layers=2)
     mean, end = float(problem.measure(tau).theta[0, 0, 0]), relaxation(decay, variance, sigma, tau)
     grids = (normal_grid(cells, m, v, 6.0, name="theta") for m, v in ((1.0, variance), (mean, end)))
     rho0, exact = (Q.prepare(wflow.Grid(theta=np.tile(g.theta, (2, 1)), box=g.box)) for g in grids)
@@ -207,7 +206,6 @@ DENSITIES: dict[str, Callable[..., tuple[Any, wflow.Grid, wflow.Grid, float]]] =
 
 def random_data(rng: Any, B: int, D: int, n: int, K: int = 0) -> wflow.Dataset:
     """Normal prompts with K labels (0: one label, flat)."""
-    labels, readout = (
-        (rng.standard_normal((B, K)), [(k % D, n - 1) for k in range(K)]) if K else (rng.standard_normal(B), (0, n - 1))
-    )
+    labels = rng.standard_normal((B, K) if K else B)
+    readout = [(k % D, n - 1) for k in range(max(K, 1))]
     return wflow.Dataset(rng.standard_normal((B, D, n)), labels, readout)

@@ -30,7 +30,7 @@ pre { background: #f5f5f5; padding: .6rem; overflow-x: auto; font-size: .82rem }
 """
 
 
-CLAIM_HEAD = ("claim", "measured", "95 % interval", "expected", "asked", "")
+CLAIM_HEAD = ("claim", "measured", "95 % interval", "expected", "criterion", "")
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ class Section:
     def passed(self) -> bool:
         """Whether there are claims and all of them passed."""
         return isinstance(self.outcome, Outcome) and all(c.passed for c in self.outcome.claims)
+
+    @property
+    def count(self) -> str:
+        """How many claims passed."""
+        claims = self.outcome.claims if isinstance(self.outcome, Outcome) else ()
+        return f"{sum(c.passed for c in claims)} of {len(claims)}" if claims else "did not run"
 
 
 def write(sections: Sequence[Section], path: Path, facts: Mapping[str, str]) -> None:
@@ -68,10 +74,8 @@ def _facts(facts: Mapping[str, str]) -> str:
 def _summary(sections: Sequence[Section]) -> str:
     rows = []
     for s in sections:
-        claims = s.outcome.claims if isinstance(s.outcome, Outcome) else ()
-        count = f"{sum(c.passed for c in claims)} of {len(claims)}" if claims else "did not run"
         link = f'<a href="#{s.name}">{s.name}</a>'
-        rows.append(f"<tr><td>{link}</td><td>{_escape(s.title)}</td><td>{count}</td><td>{_mark(s.passed)}</td></tr>")
+        rows.append(f"<tr><td>{link}</td><td>{_escape(s.title)}</td><td>{s.count}</td><td>{_mark(s.passed)}</td></tr>")
     return f"<table><tr><th>study</th><th></th><th>claims</th><th></th></tr>{''.join(rows)}</table>"
 
 
@@ -91,7 +95,7 @@ def _section(section: Section, figures: Path) -> str:
 
 
 def _claim_rows(claims: Sequence[Claim]) -> list[list[str]]:
-    """Statement, measured, interval, expected, asked."""
+    """Statement, measured, interval, expected, criterion."""
     rows = []
     for c in claims:
         interval = "" if c.interval is None else f"{number(c.interval[0])} to {number(c.interval[1])}"
@@ -160,13 +164,11 @@ def write_docs(sections: Sequence[Section], folder: Path, facts: Mapping[str, st
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for s in sections:
-        claims = s.outcome.claims if isinstance(s.outcome, Outcome) else ()
-        count = f"{sum(c.passed for c in claims)} of {len(claims)} claims"
-        rows.append([f"[{_plain(s.title)}]({s.name}.md)", count, f"{s.seconds:.0f} s"])
+        rows.append([f"[{_plain(s.title)}]({s.name}.md)", s.count, f"{s.seconds:.0f} s"])
         (folder / f"{s.name}.md").write_text(_page(s, folder), encoding="utf-8")
     tree = "\n".join(["```{toctree}", ":hidden:", "", *(s.name for s in sections), "```"])
     known = "\n".join(f"* {key}: {_plain(value)}" for key, value in facts.items())
-    table = _grid(["study", "passed", "one core"], rows)
+    table = _grid(["study", "claims passed", "one core"], rows)
     text = f"# Results of the validation studies\n\n{known}\n\n{table}\n\n{tree}\n"
     (folder / "index.md").write_text(text, encoding="utf-8")
 

@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 import wflow
 from validation.cifar import cifar_folder, cifar_prompts, read_cifar
+from validation.drawing import panels
 from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_most
 from validation.transformer import FiniteTransformer
 from wflow.figures.style import PALETTE
@@ -59,15 +60,15 @@ def jobs(full: bool) -> list[Job]:
 
 
 def prompts(data: str, path: str, images: int) -> tuple[wflow.Dataset, wflow.Dataset]:
-    """The first images of every class, equally many of each, and up to 1000 of the others."""
+    """The first images of every class, equally many of each, and up to 1000 of the remaining ones."""
     if data == "digits":
         everything = wflow.datasets.digits("all", patch=(4, 4))
     else:
         everything = cifar_prompts(*read_cifar(Path(path)))
     classes = np.argmax(everything.labels, axis=1)
     chosen = np.sort(np.concatenate([np.flatnonzero(classes == k)[: images // 10] for k in range(10)]))
-    others = np.setdiff1d(np.arange(len(classes)), chosen)[:1000]
-    return everything.subset(chosen), everything.subset(others)
+    remaining = np.setdiff1d(np.arange(len(classes)), chosen)[:1000]
+    return everything.subset(chosen), everything.subset(remaining)
 
 
 def trained(data: str, path: str, images: int, M: int, L: int, tau: float) -> Mapping[str, Any]:
@@ -163,10 +164,9 @@ def _table(runs: Runs, title: str, full: bool) -> Table:
 
 
 def _figure(runs: Runs, full: bool) -> Figure:
-    figure = Figure(figsize=(6.9, 2.5), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    others = {"heads": f"{FIXED_LAYERS} layers", "layers": f"{FIXED_HEADS} heads"}
-    for axes, (what, (numbers, row)) in zip(panels, series(runs, full).items()):
+    figure, (left, right) = panels(2, 2.5, sharey=True)
+    fixed = {"heads": f"{FIXED_LAYERS} layers", "layers": f"{FIXED_HEADS} heads"}
+    for axes, (what, (numbers, row)) in zip((left, right), series(runs, full).items()):
         axes.loglog(numbers, [x["loss"] for x in row], "o-", color=PALETTE[0], ms=3.5, label="loss, and accuracy")
         for k, x in zip(numbers, row):
             place = {"textcoords": "offset points", "xytext": (2, 5), "fontsize": 7}
@@ -175,8 +175,7 @@ def _figure(runs: Runs, full: bool) -> Figure:
         axes.axhline(runs[SMALL]["loss"], ls=":", color="0.5", lw=1, label=small)
         axes.set_xticks(numbers, [str(k) for k in numbers])
         axes.minorticks_off()
-        axes.set(xlabel=f"{what} ({others[what]})")
-    panels[0].set_ylabel("training loss / 0.45")
-    panels[0].set_ylim(top=1)
-    panels[1].legend(loc="lower left")
+        axes.set(xlabel=f"{what} ({fixed[what]})")
+    left.set(ylabel="training loss / 0.45", ylim=(None, 1))
+    right.legend(loc="lower left")
     return figure

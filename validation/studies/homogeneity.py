@@ -21,9 +21,9 @@ can show that their span is not dense, but no computation can show that it is.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import wflow
+from validation.drawing import panels
 from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_most, within
 from wflow.controllers import Fixed
 from wflow.encoders import ACTIVATIONS, Group
@@ -57,11 +58,10 @@ def jobs(full: bool) -> list[Job]:
     """What to compute."""
     names = (*HOMOGENEOUS, *SIZES, ALONE)
     tau, seeds = (400.0, 3) if full else (200.0, 2)
-    out = [
-        Job(trained, {"name": x, "tau": tau, "M": 16, "seed": i}, tau / (20 if x in STEPS else 60))
-        for x in names
-        for i in range(seeds)
-    ]
+    out = []
+    for name, seed in itertools.product(names, range(seeds)):
+        arguments = {"name": name, "tau": tau, "M": 16, "seed": seed}
+        out.append(Job(trained, arguments, tau / (20 if name in STEPS else 60)))
     return out + [Job(conditions, {"name": name, "n_prompts": 20_000 if full else 3000}, 2) for name in encoders()]
 
 
@@ -146,11 +146,11 @@ def encoders() -> dict[str, Any]:
     """All that are tested, one by one."""
     attention = {"softmax attention": wflow.SoftmaxAttention(), "linear attention": LinearAttention()}
     neurons = {f"{name} neurons": wflow.FeedForward(name) for name in NEURONS}
-    others = {}
+    nonlinear = {}
     for kind in ("bounded, b = 1", "frozen, b = 1"):
-        others[f"attention, V {kind}"] = through(wflow.SoftmaxAttention(), kind)
-        others[f"tanh neurons, c {kind}"] = through(wflow.FeedForward("tanh"), kind)
-    return attention | neurons | others
+        nonlinear[f"attention, V {kind}"] = through(wflow.SoftmaxAttention(), kind)
+        nonlinear[f"tanh neurons, c {kind}"] = through(wflow.FeedForward("tanh"), kind)
+    return attention | neurons | nonlinear
 
 
 def transformer(name: str) -> tuple[Any, Any]:
@@ -244,13 +244,13 @@ def gradient_error(encoder: Any, rng: np.random.Generator) -> float:
 
     def slope(f: Callable[[float], Array], h: float = 1e-3) -> float:
         first = [np.sum(k * (f(h / i) - f(-h / i))) * i / (2 * h) for i in (1, 2, 4)]
-        second = [(4 * fine - coarse) / 3 for coarse, fine in pairwise(first)]
+        second = [(4 * fine - coarse) / 3 for coarse, fine in itertools.pairwise(first)]
         return float(16 * second[1] - second[0]) / 15
 
     errors = [slope(lambda s: encoder.mean(Z + s * dZ, beta, a)) - np.sum(tokens_bar * dZ)]
-    for x, dx, own in zip(beta, dbeta, bar):
+    for x, dx, x_bar in zip(beta, dbeta, bar):
         by_difference = slope(lambda s, x=x, dx=dx: encoder.mean(Z, (x + s * dx)[None], np.ones(1)))  # type: ignore[misc]
-        errors.append(by_difference - float(own @ dx))
+        errors.append(by_difference - float(x_bar @ dx))
     return float(np.abs(errors).max() / (np.linalg.norm(bar) * np.linalg.norm(dbeta[0])))
 
 
@@ -313,15 +313,14 @@ def exponent(at_100: float, at_1000: float) -> float:
 def lipschitz(encoder: Any, n_prompts: int) -> dict[str, Array]:
     """``E |grad <g(T, beta), k> - grad <g(T, beta'), k>| / |beta - beta'|`` with normal k, by distance: the mean over
     pairs at the worst of three places; over the law of prompts with queries everywhere, and over those of the task."""
-    rng, own = np.random.default_rng(1), prompts(PROMPTS, 0).tokens
+    rng, task = np.random.default_rng(1), prompts(PROMPTS, 0).tokens
     p, outer, pairs = encoder.n_parameters(D), outer_of(encoder, D), 8
-    is_neuron = p == 2 * D
     beta, direction = rng.standard_normal((3, pairs, p)), np.zeros((3, pairs, p))
     beta /= np.linalg.norm(beta, axis=2, keepdims=True)
     direction[0] = rng.standard_normal((pairs, p))
     direction[1, :, outer.start], beta[1, :, outer.start] = 1, 0  # an outer weight passes zero
-    if is_neuron:  # a token passes through the hyperplane
-        tokens = own.swapaxes(1, 2).reshape(-1, D)[rng.choice(PROMPTS * TOKENS, pairs, replace=False)]
+    if p == 2 * D:  # neurons: a token passes through the hyperplane
+        tokens = task.swapaxes(1, 2).reshape(-1, D)[rng.choice(PROMPTS * TOKENS, pairs, replace=False)]
         tokens = tokens / np.linalg.norm(tokens, axis=1, keepdims=True)
         direction[2, :, :D] = tokens
         beta[2, :, :D] -= np.sum(beta[2, :, :D] * tokens, axis=1, keepdims=True) * tokens
@@ -339,7 +338,7 @@ def lipschitz(encoder: Any, n_prompts: int) -> dict[str, Array]:
             total += np.linalg.norm(slopes[1] - slopes[0], axis=-1)
         return np.asarray(total.mean(axis=2).max(axis=1) / (len(some) * np.array(DISTANCES)))
 
-    return {"law": ratios(law), "task": ratios(np.repeat(own, n_prompts // 100, axis=0))}
+    return {"law": ratios(law), "task": ratios(np.repeat(task, n_prompts // 100, axis=0))}
 
 
 def features(encoder: Any) -> dict[str, float]:
@@ -394,30 +393,27 @@ def _claims_on_assumptions(measured: Mapping[str, Mapping[str, Any]], shown: int
     def rates(key: str, some: Callable[[str], bool]) -> list[float]:
         return [rate(x[key][: shown if key == "law" else None]) for name, x in measured.items() if some(name)]
 
-    def is_own(name: str) -> bool:
+    def is_defined_here(name: str) -> bool:
         return not is_linear(name) or name == "linear attention"
 
     def of_degree_two(name: str) -> bool:
         return name in ("linear attention", "relu neurons")
 
-    def is_frozen(name: str) -> bool:
-        return "frozen" in name
-
     relu = rates("task", lambda name: name == "relu neurons")[0]
-    smooth = max(rates("task", lambda name: not is_frozen(name) and name != "relu neurons"))
-    tame = max(rates("law", lambda name: not is_frozen(name)))
+    smooth = max(rates("task", lambda name: "frozen" not in name and name != "relu neurons"))
+    tame = max(rates("law", lambda name: "frozen" not in name))
+    frozen = min(rates("law", lambda name: "frozen" in name))
     in_T = largest("growth in T", lambda name: name != "linear attention")
     seen = largest("rank 16", lambda name: "neurons" in name)
+    degree_two = largest("whole", of_degree_two)
     cubic, softmax, linear = "linear attention", measured["softmax attention"], measured["linear attention"]
     bound = "sqrt(n) |V| |T| or |c| (sqrt(n) |act(0)| + max |act'| |a| |T|)"
     moments = "{1, x_q} times 7 moments, less x_q, which is there twice"
     return [
-        at_most("gradients of the encoders made here, against differences", largest("gradient", is_own), 1e-8),
+        at_most("gradients of the encoders made here, against differences", largest("gradient", is_defined_here), 1e-8),
         at_most("defect of f(T, s c, a) = s f(T, c, a), linear outer weights", largest("partial", is_linear), 1e-13),
         at_least("the same, other outer weights: the least", least("partial", lambda n: not is_linear(n)), 0.1),
-        at_most(
-            "defect of f(T, s beta) = s^2 f(T, beta): linear attention, relu", largest("whole", of_degree_two), 1e-13
-        ),
+        at_most("defect of f(T, s beta) = s^2 f(T, beta): linear attention, relu", degree_two, 1e-13),
         at_least("the same, all others: the least", least("whole", lambda n: not of_degree_two(n)), 0.1),
         at_most(f"|g| / ({bound}): the largest", largest("share of the bound"), 1),
         at_most("power of |T| with which |g| grows, all but linear attention", in_T, 1.05),
@@ -426,7 +422,7 @@ def _claims_on_assumptions(measured: Mapping[str, Mapping[str, Any]], shown: int
         at_most("power of |beta| with which |D_T g| grows", largest("D_T growth"), 2.05),
         at_most("power of |beta| with which |grad g| grows", largest("grad growth"), 1.05),
         at_most("rate of the Lipschitz constant in expectation, in 1/distance, but for frozen weights", tame, 0.25),
-        at_least("frozen weights: gradients jump in expectation too", min(rates("law", is_frozen)), 0.95),
+        at_least("frozen weights: gradients jump in expectation too", frozen, 0.95),
         at_least("relu: they jump on the 16 prompts of the task", relu, 0.8),
         at_most("all others: not there", smooth, 0.1),
         within("rank of neurons' features on the task, with two last tokens: the largest", seen, 2, 0),
@@ -537,8 +533,7 @@ def _table_of_training(runs: Mapping[str, list[Mapping[str, Any]]]) -> Table:
 def _figure(
     runs: Mapping[str, list[Mapping[str, Any]]], measured: Mapping[str, Mapping[str, Any]], shown: int
 ) -> Figure:
-    figure = Figure(figsize=(6.9, 2.9), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
+    figure, (left, right) = panels(2, 2.9, width_ratios=[1.35, 1])
     named = ("tanh", "relu", "linear attention", *SIZES, ALONE)
     for name, some in runs.items():
         tau, R = some[0]["tau"][1:], np.exp(np.mean([np.log(x["R"][1:] / x["R"][0]) for x in some], axis=0))

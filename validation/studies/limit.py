@@ -16,6 +16,7 @@ values V uniform on an interval. Then ln T(1)/H = sum_l ln(1 + x_l) with x_l the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -59,12 +60,8 @@ def jobs(full: bool) -> list[Job]:
         out.append(Job(atoms.redrawn, {"M": 32, "L": 32, "frame": frame, "seeds": size["draws"]}, size["draws"] / 60))
         out += [Job(atoms.redrawn, {"M": 1, "L": L, "frame": frame, "seeds": 0}) for L in (32, 64)]
     out += [Job(atoms.trained, {"M": None, "L": L}, L / 12) for L in size["depths"]]
-    out += [
-        Job(atoms.trained, {"M": M, "L": L, "seed": seed}, M * L / 400)
-        for M in size["M"]
-        for L in size["L"]
-        for seed in range(size["seeds"])
-    ]
+    for M, L, seed in itertools.product(size["M"], size["L"], range(size["seeds"])):
+        out.append(Job(atoms.trained, {"M": M, "L": L, "seed": seed}, M * L / 400))
     out += [Job(atoms.trained, {"M": None, "L": L}, L / 12) for L in size["L"] if L not in size["depths"]]
     draws = size["draws"] // 20
     for M, L in ((None, 64), (4, 16), (16, 16), (64, 16), (16, 4), (16, 64)):
@@ -150,10 +147,9 @@ def report(answers: Answers, full: bool) -> Outcome:
     deep = {L: next(answers.of(atoms.trained, M=None, L=L))[1] for L in {*size["depths"], *size["L"]}}
     width: Errors = {}
     total: Errors = {}
-    for M in size["M"]:
-        for L in size["L"]:
-            runs = [run for _, run in answers.of(atoms.trained, M=M, L=L)]
-            width[M, L], total[M, L] = _errors(runs, deep[L]), _errors(runs, limit)
+    for M, L in itertools.product(size["M"], size["L"]):
+        runs = [run for _, run in answers.of(atoms.trained, M=M, L=L)]
+        width[M, L], total[M, L] = _errors(runs, deep[L]), _errors(runs, limit)
     depth = {L: _errors([deep[L]], limit) for L in size["depths"]}
     fits, table = _law(total)
     claims = [*_reference(answers, depth), *_slopes(depth, width), *_constants(answers), *fits, *_single(answers)]

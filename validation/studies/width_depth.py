@@ -16,6 +16,7 @@ ratio of the squared residuals in the logarithms).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,17 +61,11 @@ def jobs(full: bool) -> list[Job]:
     """What to compute."""
     size = sizes(full)
     out = [Job(atoms.constants, {"frame": frame}, 5) for frame in size["frames"]]
-    for kind in KINDS:
-        for M in size["M"]:
-            for L in size["L"]:
-                for frame in size["frames"]:
-                    arguments = {"M": M, "L": L, "frame": frame, "seeds": size["seeds"], "kind": kind}
-                    out.append(Job(atoms.redrawn, arguments, (M * L / 60 + 2) * size["seeds"] / 1000))
-        widths, depths = size["trained"]
-        for M in widths:
-            for L in depths:
-                for seed in range(size["runs"]):
-                    out.append(Job(atoms.trained, {"M": M, "L": L, "seed": seed, "kind": kind}, M * L / 300))
+    for kind, M, L, frame in itertools.product(KINDS, size["M"], size["L"], size["frames"]):
+        arguments = {"M": M, "L": L, "frame": frame, "seeds": size["seeds"], "kind": kind}
+        out.append(Job(atoms.redrawn, arguments, (M * L / 60 + 2) * size["seeds"] / 1000))
+    for kind, M, L, seed in itertools.product(KINDS, *size["trained"], range(size["runs"])):
+        out.append(Job(atoms.trained, {"M": M, "L": L, "seed": seed, "kind": kind}, M * L / 300))
     out += [Job(atoms.trained, {"M": None, "L": L}, L / 10) for L in size["trained"][1]]
     return out
 
