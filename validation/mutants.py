@@ -185,7 +185,7 @@ MUTANTS = (
     # Diffusion
     Mutant("noise-sqrt-sigma", "wflow/schemes/langevin.py", "math.sqrt(2 * sigma * h)", "math.sqrt(sigma * h)"),
     Mutant("first-noise", "wflow/schemes/langevin.py", "first = math.sqrt(0.75) *", "first = 0.5 *"),
-    Mutant("blob-half-of-the-force", "wflow/energies/blob.py", "-gradient - quadrature.own", "-gradient"),
+    Mutant("blob-half-of-the-force", "wflow/energies/blob.py", "-gradient - quadrature.remainder", "-gradient"),
     Mutant(
         "kernel-diffusion",
         "wflow/schemes/kernel.py",

@@ -37,6 +37,8 @@ Outcome = Mapping[str, Any]
 SAFETY = 1.25
 #: Observed orders below this are not trusted.
 LEAST_ORDER = 0.5
+#: The settings of a run file, integers, that refine a source of error: section and key.
+INTEGERS = {"depth": ("objective", "layers"), "width": ("initial", "M"), "grid": ("initial", "cells")}
 #: The 97.5 % quantile of Student's distribution with two degrees of freedom: what two random differences warrant.
 STUDENT = 4.303
 
@@ -182,10 +184,8 @@ def check(
 
 def _sources(run: runfile.Run) -> list[Source]:
     """The sources of error of a run."""
-    config = run.resolved
-    scheme = run.solve_arguments["scheme"]
-    rule = config["objective"]["depth"]
-    L = config["objective"]["layers"]
+    config, scheme = run.resolved, run.solve_arguments["scheme"]
+    rule, L = config["objective"]["depth"], config["objective"]["layers"]
     sources = [Source("depth", run.objective.rule.order, words=f"L = {L} -> {2 * L}, rule {rule}")]
     if isinstance(run.rho0, Grid):
         sources.append(Source("grid", 2.0, words="the cells of the grid halved"))
@@ -204,12 +204,9 @@ def _refined(run: runfile.Run, refined: Mapping[str, int], path: Any) -> runfile
     """The run with other settings."""
     config = copy.deepcopy(run.resolved)
     for name, step in refined.items():
-        if name == "depth":
-            config["objective"]["layers"] = _scaled(config["objective"]["layers"], step, "layers")
-        elif name == "width":
-            config["initial"]["M"] = _scaled(config["initial"]["M"], step, "M")
-        elif name == "grid":
-            config["initial"]["cells"] = _scaled(config["initial"]["cells"], step, "cells")
+        if name in INTEGERS:
+            section, key = INTEGERS[name]
+            config[section][key] = _scaled(config[section][key], step, key)
         elif config["solve"]["dtau"] is not None:
             config["solve"]["dtau"] *= 2.0**-step
     again = runfile.rebuild(config, path, other_particles=bool(refined.get("width")))

@@ -22,7 +22,7 @@ def conditional_w2(a: Measure, b: Measure) -> float:
     ``d(a, b)^2 = sum over blocks of int_0^1 W_2^2(a_t, b_t) dt``: mass moves within its depth slice only. Widths and
     weights may differ. In one dimension ``W_2^2 = int_0^1 (F_a^{-1}(s) - F_b^{-1}(s))^2 ds`` is integrated exactly,
     the quantile functions being piecewise constant for particles and piecewise linear for grids, whose density is
-    constant in every cell. Beyond, equal weights are an assignment problem and others a linear programme.
+    constant in every cell. Beyond, equal weights are an assignment problem, unequal ones a linear programme.
 
     Parameters
     ----------

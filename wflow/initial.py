@@ -9,7 +9,7 @@ depth nodes:
 >>> gaussian(std=0.5).sample(Q, 16, 0)
 Particles(theta=(4, 16, 18), w=(4, 16, 6), float64)
 
-One law serves all blocks; :class:`product` gives each block, or each group of parameters of a block, its own:
+One law serves all blocks; :class:`product` gives each block, or each group of parameters of a block, another:
 
 >>> law = product(V=ball(1.0), W=gaussian("lecun"), w=gaussian("he"))
 >>> rho = law.sample(Q, {"theta": 8, "w": 32}, 0, kind="net")
@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from wflow.checks import check_array, check_positive, check_rng, is_integer
+from wflow.checks import check_array, check_choice, check_positive, check_rng, is_integer
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
@@ -70,7 +70,7 @@ Layout = dict[str, tuple[Group, dict[str, Group]]]
 
 
 class Law:
-    """A law ``rho_0(. | t)`` given as the image of the unit cube: ``beta = quantile(u, t)``, u uniform.
+    """A law ``rho_0(. | t)`` written as the image of the unit cube: ``beta = quantile(u, t)``, u uniform.
 
     A subclass gives :meth:`quantile`, and :meth:`draws` unless it takes one uniform a coordinate.
     """
@@ -147,8 +147,7 @@ class Law:
         >>> bool(abs(mean["net"]) < 0.05 * abs(mean["iid"]))
         True
         """
-        if kind not in KINDS:
-            raise InputError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        check_choice("kind", kind, KINDS)
         if dtype not in (np.float32, np.float64, float, "float32", "float64"):
             raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
         generator = check_rng(rng)
@@ -221,9 +220,8 @@ class Law:
             raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {cells!r}")
         arrays = {}
         for block, laws in parts.items():
-            intervals, p = check_box(block, box[block]), objective.n_parameters[block]
-            if len(intervals) != p:
-                raise InputError(f"box of {block} must have {p} intervals, one a parameter, got {len(intervals)}")
+            p = objective.n_parameters[block]
+            intervals = check_box(block, box[block], p)
             shape = check_cells(block, counts[block], p)
             axes = [centres(lo, hi, n) for (lo, hi), n in zip(intervals, shape)]
             points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, p)
@@ -486,15 +484,15 @@ class product(Law):
             raise InputError(f"product names {', '.join(unknown)}, but this objective has {', '.join(valid)}")
         parts: dict[str, list[tuple[Law, Group]]] = {}
         for block, (whole, groups) in layout.items():
-            given = [name for name in groups if name in laws]
+            named = [name for name in groups if name in laws]
             if block in laws:
-                if given:
-                    raise InputError(f"product names {block} and its groups {', '.join(given)}: name one or the other")
+                if named:
+                    raise InputError(f"product names {block} and its groups {', '.join(named)}: name one or the other")
                 parts[block] = [(laws[block], whole)]
-            elif given and len(given) == len(groups):
+            elif named and len(named) == len(groups):
                 parts[block] = [(laws[name], group) for name, group in groups.items()]
             else:
-                missing = ", ".join(name for name in groups if name not in laws) if given else block
+                missing = ", ".join(name for name in groups if name not in laws) if named else block
                 remedy = f"{block}, or all of its groups {', '.join(groups)}" if groups else block
                 raise InputError(f"product leaves out {missing}; name {remedy}")
         return parts

@@ -63,7 +63,7 @@ class Problem:
     name
         The key in :data:`PROBLEMS`.
     energy, rho0
-        What ``wflow.solve`` is given; ``rho0`` sits at the nodes of the energy's depth rule.
+        The arguments of ``wflow.solve``; ``rho0`` sits at the nodes of the energy's depth rule.
     measure
         ``tau -> Particles``: where the particles of ``rho0`` are at training time tau, in float64. A flow
         without noise can be followed backwards: tau may be negative.
@@ -97,7 +97,32 @@ class Problem:
 # User-defined encoders
 
 
-class ConstantEncoder:
+class _NumberEncoder:
+    """``f(T, theta) = s(theta)``, a function of one number, into the entry (-1, -1) of the tokens."""
+
+    _function: Callable[..., Any]
+    _slope: Callable[..., Any]
+
+    def n_parameters(self, dimension: int) -> int:
+        """One."""
+        return 1
+
+    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
+        """``sum_j a_j s(theta_j)`` in the last row of the last token, shape (B, D, n)."""
+        out = np.zeros_like(tokens)
+        out[:, -1, -1] = weights @ self._function(parameters[:, 0])
+        return out
+
+    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
+        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
+        return np.zeros_like(tokens), self._slope(parameters) * cotangent[:, -1, -1].sum()
+
+    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
+        """``s(theta_j) sum_b cotangent_b``, shape (M,)."""
+        return np.asarray(self._function(parameters[:, 0]) * cotangent[:, -1, -1].sum())
+
+
+class ConstantEncoder(_NumberEncoder):
     """``f(T, theta) = theta``, one number, into the entry (-1, -1) of the tokens.
 
     Examples
@@ -106,23 +131,21 @@ class ConstantEncoder:
     array([[[0.], [2.]]])
     """
 
-    def n_parameters(self, dimension: int) -> int:
-        """One."""
-        return 1
+    _function = staticmethod(np.positive)
+    _slope = staticmethod(np.ones_like)
 
-    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
-        """``sum_j a_j theta_j`` in the last row of the last token, shape (B, D, n)."""
-        out = np.zeros_like(tokens)
-        out[:, -1, -1] = weights @ parameters[:, 0]
-        return out
 
-    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        return np.zeros_like(tokens), np.full_like(parameters, cotangent[:, -1, -1].sum())
+class SineEncoder(_NumberEncoder):
+    """``f(T, theta) = sin(theta)`` into the entry (-1, -1) of the tokens.
 
-    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-        """``theta_j sum_b cotangent_b``, shape (M,)."""
-        return np.asarray(parameters[:, 0] * cotangent[:, -1, -1].sum())
+    Examples
+    --------
+    >>> SineEncoder().mean(np.zeros((1, 1, 1)), np.array([[0.0], [np.pi / 2]]), np.array([0.5, 0.5]))
+    array([[[0.5]]])
+    """
+
+    _function = staticmethod(np.sin)
+    _slope = staticmethod(np.cos)
 
 
 class ScalingEncoder:
@@ -182,34 +205,6 @@ class FrozenRowEncoder:
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b theta_j^T psi_b cotangent_b``, shape (M,)."""
         return np.asarray(parameters @ (cotangent[:, -1, -1] @ tokens[:, :-1, -1]))
-
-
-class SineEncoder:
-    """``f(T, theta) = sin(theta)`` into the entry (-1, -1) of the tokens.
-
-    Examples
-    --------
-    >>> SineEncoder().mean(np.zeros((1, 1, 1)), np.array([[0.0], [np.pi / 2]]), np.array([0.5, 0.5]))
-    array([[[0.5]]])
-    """
-
-    def n_parameters(self, dimension: int) -> int:
-        """One."""
-        return 1
-
-    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
-        """``sum_j a_j sin(theta_j)`` in the last row of the last token, shape (B, D, n)."""
-        out = np.zeros_like(tokens)
-        out[:, -1, -1] = weights @ np.sin(parameters[:, 0])
-        return out
-
-    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-        """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
-        return np.zeros_like(tokens), np.cos(parameters) * cotangent[:, -1, -1].sum()
-
-    def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
-        """``sin(theta_j) sum_b cotangent_b``, shape (M,)."""
-        return np.asarray(np.sin(parameters[:, 0]) * cotangent[:, -1, -1].sum())
 
 
 register(ConstantEncoder, FrozenRowEncoder, ScalingEncoder, SineEncoder)
@@ -476,13 +471,7 @@ def two_layer(
     return Problem("two-layer", energy, start, measure, lambda tau: before + 0.5 * psi @ mean(tau))
 
 
-def sine_circle(
-    *,
-    layers: int = 2,
-    width: int = 64,
-    offset: float = 0.3,
-    depth: str = "split-euler",
-) -> Problem:
+def sine_circle(*, layers: int = 2, width: int = 64, offset: float = 0.3, depth: str = "split-euler") -> Problem:
     """``sin(theta)`` added to the prediction, theta uniform on the circle: a nonlinear, non-Gaussian density.
 
     Without weight decay, with ``c = E[Read H - y]`` = ``offset`` and ``psi = theta + pi/2``::
@@ -544,10 +533,8 @@ def _sample(
     energy: TransformerObjective, width: int, rng: np.random.Generator, mean: float = 0.0, spread: float = 1.0
 ) -> Particles:
     """Independent normal particles in every depth slice."""
-    slices = energy.rule.n_slices
-    blocks: dict[str, Any] = {
-        name: rng.normal(mean, spread, (slices, width, p)) for name, p in energy.n_parameters.items()
-    }
+    shape, sizes = (energy.rule.n_slices, width), energy.n_parameters
+    blocks: dict[str, Any] = {name: rng.normal(mean, spread, (*shape, p)) for name, p in sizes.items()}
     return Particles(**blocks)
 
 
@@ -587,8 +574,7 @@ def _depth_factor(depth: str, layers: int, means: NDArray[np.float64]) -> Callab
     """``P`` and ``k`` of :func:`single_token` for L layers of equal means (blocks, L)."""
     if depth not in ("split-euler", "midpoint"):
         raise InputError(f"limit=False is known for the depth rules split-euler and midpoint, got {depth!r}")
-    if np.ptp(means) > 1e-12:
-        spread = float(np.ptp(means))
+    if (spread := float(np.ptp(means))) > 1e-12:
         raise InputError(f"limit=False needs one mean in all slices and blocks, got a range of {spread:.3g}")
     if depth == "split-euler":
         power = means.size

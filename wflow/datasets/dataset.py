@@ -52,13 +52,7 @@ class Dataset:
     readout: NDArray[np.float64]
     name: str = field(default="data")
 
-    def __init__(
-        self,
-        tokens: ArrayLike,
-        labels: ArrayLike,
-        readout: Any = (-1, -1),
-        name: str = "data",
-    ) -> None:
+    def __init__(self, tokens: ArrayLike, labels: ArrayLike, readout: Any = (-1, -1), name: str = "data") -> None:
         tokens = check_array("tokens", tokens, 3, "(B, D, n)").astype(np.float64)
         if 0 in tokens.shape:
             raise InputError(f"tokens must have at least one prompt, row and column, got shape {tokens.shape}")
@@ -145,15 +139,14 @@ register(Dataset)
 def _readout_array(readout: Any, dimension: int, n_tokens: int) -> NDArray[np.float64]:
     """The readout as an array (K, D, n), from a pair, K pairs, or such an array."""
     try:
-        given = np.asarray(readout)
+        pairs = np.atleast_2d(np.asarray(readout))
     except ValueError:
-        given = np.empty(0)
-    if given.ndim == 3:
+        pairs = np.empty((0, 0))
+    if pairs.ndim == 3:
         array = check_array("readout", readout, 3, "(K, D, n)").astype(np.float64)
         if array.shape[1:] != (dimension, n_tokens) or len(array) == 0:
             raise InputError(f"readout must have shape (K, {dimension}, {n_tokens}), got shape {array.shape}")
         return array
-    pairs = given[None] if given.ndim == 1 else given
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer) or len(pairs) == 0:
         raise InputError(
             f"readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got {readout!r:.80}"

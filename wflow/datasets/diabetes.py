@@ -46,7 +46,7 @@ def diabetes(
     rng
         Generator or integer seed; a generator is advanced.
     features
-        Names among age, sex, bmi, bp, s1, s2, s3, s4, s5, s6, in the order wanted; all ten by default.
+        Names among age, sex, bmi, bp, s1, s2, s3, s4, s5, s6, in this order; all ten by default.
     rows
         Which patients: ``"all"`` 442, or those of a fixed split, the 88 ``"heldout"`` rows 4, 9, 14, ..., 439
         (0-based, every fifth) and the other 354 rows ``"train"``. Both are standardised over all 442 rows.

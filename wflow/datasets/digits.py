@@ -19,32 +19,27 @@ from wflow.errors import InputError
 
 _SIDE = 8
 
+Classes = Sequence[int] | Literal["all"]
+Patch = tuple[int, int]
+Positions = Literal["coordinates", "onehot"]
+Seed = np.random.Generator | int
+
 
 @overload
 def digits(
-    classes: Sequence[int] | Literal["all"] = ...,
-    *,
-    patch: tuple[int, int] = ...,
-    positions: Literal["coordinates", "onehot"] = ...,
-    heldout: None = None,
-    rng: np.random.Generator | int = ...,
+    classes: Classes = ..., *, patch: Patch = ..., positions: Positions = ..., heldout: None = None, rng: Seed = ...
 ) -> Dataset: ...
 @overload
 def digits(
-    classes: Sequence[int] | Literal["all"] = ...,
-    *,
-    patch: tuple[int, int] = ...,
-    positions: Literal["coordinates", "onehot"] = ...,
-    heldout: float,
-    rng: np.random.Generator | int = ...,
+    classes: Classes = ..., *, patch: Patch = ..., positions: Positions = ..., heldout: float, rng: Seed = ...
 ) -> tuple[Dataset, Dataset]: ...
 def digits(
-    classes: Sequence[int] | Literal["all"] = (4, 9),
+    classes: Classes = (4, 9),
     *,
-    patch: tuple[int, int] = (2, 2),
-    positions: Literal["coordinates", "onehot"] = "coordinates",
+    patch: Patch = (2, 2),
+    positions: Positions = "coordinates",
     heldout: float | None = None,
-    rng: np.random.Generator | int = 0,
+    rng: Seed = 0,
 ) -> Dataset | tuple[Dataset, Dataset]:
     """Classification of 8x8 images of handwritten digits; a token is a patch of the image.
 
@@ -80,7 +75,7 @@ def digits(
         ``"coordinates"`` or ``"onehot"``.
     heldout
         Fraction of each class to hold out, rounded to whole images: 0.2 is a fifth. The choice is by image,
-        not by writer, and that of a digit does not depend on the other classes asked for.
+        not by writer, and that of a digit does not depend on the other classes.
     rng
         Generator or integer seed of the choice of held-out images, unused without ``heldout``.
 

@@ -85,8 +85,8 @@ class BlobEnergy(Energy):
         for value in self.epsilon.values() if isinstance(self.epsilon, dict) else [self.epsilon]:
             check_positive("epsilon", value)
         self.nodes: dict[str, tuple[Array, float]] = {}
-        for name, given in (box or {}).items():
-            intervals = check_box(name, given)
+        for name, of_block in (box or {}).items():
+            intervals = check_box(name, of_block)
             shape = check_cells(name, (cells or {})[name], len(intervals))
             grid = Grid(box={name: intervals}, **{name: np.ones(shape)})
             self.nodes[name] = grid.points(name)[0], grid.cell_volume(name)
@@ -104,8 +104,8 @@ class BlobEnergy(Energy):
                     f"{name} has p = {p} parameters: a smoothed density needs p <= 2; scheme 'langevin' treats entropy "
                     "at any p"
                 )
-            if name in self.nodes and (given := self.nodes[name][0].shape[1]) != p:
-                raise InputError(f"box of {name} must have {p} intervals, got {given}")
+            if name in self.nodes and (found := self.nodes[name][0].shape[1]) != p:
+                raise InputError(f"box of {name} must have {p} intervals, got {found}")
         return rho
 
     def evaluate(self, rho: Measure) -> Evaluation:
@@ -118,7 +118,7 @@ class BlobEnergy(Energy):
                 quadrature = self._quadrature(name, x[l], a)
                 value += om * quadrature.value
                 _, gradient = _smooth(x[l], quadrature.nodes, quadrature.weights, e)
-                v[name][l] = -gradient - quadrature.own
+                v[name][l] = -gradient - quadrature.remainder
         return Evaluation(value, Blocks(**v), {"internal": value})
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
@@ -136,15 +136,11 @@ class BlobEnergy(Energy):
 
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
         """``rho_eps`` at ``points[block]`` (S, K, p): arrays (S, K)."""
-        return {
-            name: np.stack(
-                [
-                    _smooth(at, x, a, self._epsilon(name))[0]
-                    for at, x, a in zip(points[name], rho.points(name), rho.weights(name))
-                ]
-            )
-            for name in rho.blocks
-        }
+        out = {}
+        for name in rho.blocks:
+            e, slices = self._epsilon(name), zip(points[name], rho.points(name), rho.weights(name))
+            out[name] = np.stack([_smooth(at, x, a, e)[0] for at, x, a in slices])
+        return out
 
     def _epsilon(self, name: str) -> float:
         return float(self.epsilon[name] if isinstance(self.epsilon, dict) else self.epsilon)
@@ -167,12 +163,12 @@ class BlobEnergy(Energy):
 
 
 class _Quadrature(NamedTuple):
-    """The energy, and its gradient at a particle: ``sum_k weights[k] grad K(x - nodes[k]) + own``."""
+    """The energy, and its gradient at a particle: ``sum_k weights[k] grad K(x - nodes[k]) + remainder``."""
 
     value: float
     nodes: Array
     weights: Array
-    own: Array | float
+    remainder: Array | float
 
 
 def _smooth(x: Array, y: Array, b: Array, e: float) -> tuple[Array, Array]:
@@ -181,11 +177,7 @@ def _smooth(x: Array, y: Array, b: Array, e: float) -> tuple[Array, Array]:
 
     columns = np.column_stack([b, b[:, None] * y]) / (2 * np.pi * e**2) ** (x.shape[1] / 2)
     batch = max(1, PAIRS // len(y))
-    sums = np.concatenate(
-        [
-            np.exp(cdist(x[start : start + batch], y, "sqeuclidean") / (-2 * e**2)) @ columns
-            for start in range(0, len(x), batch)
-        ]
-    )
+    batches = (x[start : start + batch] for start in range(0, len(x), batch))
+    sums = np.concatenate([np.exp(cdist(some, y, "sqeuclidean") / (-2 * e**2)) @ columns for some in batches])
     value, first_moment = sums[:, 0], sums[:, 1:]
     return value, np.asarray((first_moment - x * value[:, None]) / e**2)

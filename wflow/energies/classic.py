@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["InteractionEnergy", "PotentialEnergy"]
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ PAIRS = 2**21
 
 class _OneBlock(Energy):
     """An energy of two functions of points: ``function`` (K, p) -> (K,) and its gradient ``grad`` (K, p) -> (K, p)."""
+
+    #: Q is this share of the mean of its first variation.
+    share: ClassVar[float] = 1.0
 
     def __init__(self, function: Callable[[Array], Array], grad: Callable[[Array], Array]) -> None:
         if not callable(function) or not callable(grad):
@@ -46,6 +49,11 @@ class _OneBlock(Energy):
                     f"got {found}"
                 )
         return rho
+
+    def linearise(self, rho: Measure) -> Linearisation:
+        """Q and its first variation, without the gradient."""
+        phi = self.first_variation(rho)
+        return Linearisation(self.share * float(np.sum(rho.mass(_block(rho)) * phi[_block(rho)])), phi)
 
 
 class PotentialEnergy(_OneBlock):
@@ -78,11 +86,6 @@ class PotentialEnergy(_OneBlock):
         value = float(np.sum(rho.mass(name) * self.function(flat).reshape(x.shape[:2])))
         return Evaluation(value, Blocks(**{name: -np.asarray(self.grad(flat)).reshape(x.shape)}))
 
-    def linearise(self, rho: Measure) -> Linearisation:
-        """Q and V, without its gradient."""
-        phi = self.first_variation(rho)
-        return Linearisation(float(np.sum(rho.mass(_block(rho)) * phi[_block(rho)])), phi)
-
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``V`` (see :meth:`Energy.first_variation`)."""
         name = _block(rho)
@@ -112,17 +115,14 @@ class InteractionEnergy(_OneBlock):
     (0.5, array([ 1., -1.]))
     """
 
+    share = 0.5
+
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q and ``-grad W * rho`` (see :meth:`Energy.evaluate`)."""
         name = _block(rho)
         x = rho.points(name)
         value = 0.5 * float(np.sum(rho.mass(name) * self._convolve(rho, x, self.function)[..., 0]))
         return Evaluation(value, Blocks(**{name: -self._convolve(rho, x, self.grad).astype(x.dtype, copy=False)}))
-
-    def linearise(self, rho: Measure) -> Linearisation:
-        """Q and ``W * rho``, without its gradient."""
-        phi = self.first_variation(rho)
-        return Linearisation(0.5 * float(np.sum(rho.mass(_block(rho)) * phi[_block(rho)])), phi)
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``W * rho`` (see :meth:`Energy.first_variation`)."""

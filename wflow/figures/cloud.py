@@ -17,23 +17,13 @@ from matplotlib.figure import Figure
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from wflow.errors import InputError
-from wflow.figures.style import (
-    DOUBLE,
-    MAX_VECTOR_POINTS,
-    PALETTE,
-    SINGLE,
-    Array,
-    at_tau,
-    choose_frames,
-    laid_out,
-    style,
-    symbol_of,
-)
+from wflow.figures import style
+from wflow.figures.style import Array
 from wflow.measures import Particles
 from wflow.solution import Solution
 
 
-@style()
+@style.style()
 def clouds(
     solution: Solution, *, coordinates: tuple[int, int] | None = None, frames: int | Sequence[int] = 4
 ) -> Figure:
@@ -51,12 +41,12 @@ def clouds(
         How many frames, the first, the last and others at equal distances along the curve, measured by
         ``int |v| dtau``; or which ones, counted from 0.
     """
-    chosen = choose_frames(solution, frames)
+    chosen = style.choose_frames(solution, frames)
     measures = [solution.measure(i) for i in chosen]
     if not isinstance(measures[0], Particles):
         raise InputError(f"clouds need a run on particles, this one has {type(measures[0]).__name__}: draw 'density'")
     names = list(measures[0].blocks)
-    width = SINGLE if len(chosen) < 3 else DOUBLE
+    width = style.SINGLE if len(chosen) < 3 else style.DOUBLE
     figure = Figure(figsize=(width, 0.35 + 1.6 * len(names)), layout="constrained")
     grid = figure.subplots(len(names), len(chosen), sharex="row", sharey="row", squeeze=False)
     for row, name in zip(grid, names):
@@ -67,10 +57,10 @@ def clouds(
         row[0].set_ylabel(view.labels[1])
         row[0].locator_params(nbins=5, steps=[1, 2, 5, 10])
     for axes, i in zip(grid[0], chosen):
-        axes.set_title(at_tau(solution.frame_tau[i]))
+        axes.set_title(style.at_tau(solution.frame_tau[i]))
     depth_bar(figure, grid, measures[0])
     figure.align_ylabels(grid[:, 0])
-    return laid_out(figure)
+    return style.laid_out(figure)
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ class View:
     @classmethod
     def of(cls, name: str, measures: Sequence[Particles], coordinates: tuple[int, int] | None = None) -> View:
         """The view of all these measures."""
-        p, symbol = measures[0].points(name).shape[2], symbol_of(name)
+        p, symbol = measures[0].points(name).shape[2], style.symbol_of(name)
         if p == 1:
             return cls(name, np.zeros(1), np.eye(1), (f"${symbol}$", "cumulative mass"))
         if coordinates is None and p > 2:
@@ -111,16 +101,16 @@ class View:
         order = np.random.default_rng(0).permutation(len(xy))  # so that no depth hides another
         t, a = np.broadcast_arrays(rho.t[:, None], rho.weights(self.block))
         area = np.clip(2500 / a.size, 1, 10) * a.shape[1] * a.ravel()[order]
-        coloured: dict[str, Any] = {"s": area, "linewidths": 0, "alpha": 0.85, "c": PALETTE[0]}
+        coloured: dict[str, Any] = {"s": area, "linewidths": 0, "alpha": 0.85, "c": style.PALETTE[0]}
         if len(t) > 1:
             coloured |= {"c": t.ravel()[order], "cmap": "viridis", "vmin": 0, "vmax": 1}
         dots = axes.scatter(*xy[order].T, **coloured)
-        dots.set_rasterized(a.size * copies > MAX_VECTOR_POINTS)
+        dots.set_rasterized(a.size * copies > style.MAX_VECTOR_POINTS)
 
     def _distributions(self, axes: Axes, rho: Particles) -> None:
         for x, a, t in zip(rho.points(self.block)[..., 0], rho.weights(self.block), rho.t):
             order = np.argsort(x, kind="stable")
-            colour = matplotlib.colormaps["viridis"](float(t)) if len(rho.t) > 1 else PALETTE[0]
+            colour = matplotlib.colormaps["viridis"](float(t)) if len(rho.t) > 1 else style.PALETTE[0]
             mass = np.concatenate([[0.0], np.cumsum(a[order])])
             axes.plot(x[order][[0, *range(len(x))]], mass, color=colour, drawstyle="steps-post", linewidth=0.9)
 

@@ -18,21 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 from wflow.checks import check_choice, is_integer
 from wflow.errors import InputError
-from wflow.figures.style import (
-    DOUBLE,
-    MAX_VECTOR_POINTS,
-    PALETTE,
-    SINGLE,
-    Array,
-    at_tau,
-    choose_frames,
-    laid_out,
-    number,
-    style,
-    symbol_of,
-    tau_bar,
-    tau_colours,
-)
+from wflow.figures import style
+from wflow.figures.style import Array
 from wflow.measures import Grid, Measure, Particles
 from wflow.solution import Solution
 
@@ -46,7 +33,7 @@ SHARES = (0.5, 0.9)
 HISTORY = 8
 
 
-@style()
+@style.style()
 def density(
     solution: Solution,
     *,
@@ -85,7 +72,7 @@ def density(
     >>> [axes.get_xlabel() for axes in density(answer).axes[:2]]
     ['', '$x$']
     """
-    chosen = choose_frames(solution, frames)
+    chosen = style.choose_frames(solution, frames)
     taus = [float(solution.frame_tau[i]) for i in chosen]
     measures = [solution.measure(i) for i in chosen]
     clouds = companions(particles, taus, measures[0])
@@ -97,14 +84,14 @@ def density(
     columns = max(len(panels) if curve else len(chosen) for panels, curve in zip(groups, curved))
     high = 3.4 if history else 2.0
     heights = [high if curve else 0.45 + 1.4 * len(panels) for panels, curve in zip(groups, curved)]
-    figure = Figure(figsize=(SINGLE if columns < 3 else DOUBLE, sum(heights)), layout="constrained")
+    figure = Figure(figsize=(style.SINGLE if columns < 3 else style.DOUBLE, sum(heights)), layout="constrained")
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, panels, curve in zip(parts, groups, curved):
         if curve:
             _draw_curves(part, panels, measures, clouds, taus, history)
         else:
             _draw_maps(part, panels, measures, clouds, taus)
-    return laid_out(figure)
+    return style.laid_out(figure)
 
 
 @dataclass(frozen=True)
@@ -122,16 +109,16 @@ class Panel:
         return self.slice is not None and len(self.along) == 1
 
     def place(self, rho: Grid) -> str:
-        """The depth of the slice, where there are others."""
-        return "" if self.slice is None or rho.n_slices == 1 else f"$t=${number(rho.t[self.slice], 2)}"
+        """The depth of the slice, where there are several."""
+        return "" if self.slice is None or rho.n_slices == 1 else f"$t=${style.number(rho.t[self.slice], 2)}"
 
     def values(self, rho: Grid) -> Array:
         """The density shown: (n,), or (n_y, n_x) for a map."""
         if self.slice is None:
             return rho.blocks[self.block]
-        others = [k for k in range(len(rho.box[self.block])) if k not in self.along]
-        volume = np.prod([rho.spacing(self.block)[k] for k in others])
-        return np.asarray(rho.blocks[self.block][self.slice].sum(axis=tuple(others)).T * volume)
+        integrated = tuple(k for k in range(len(rho.box[self.block])) if k not in self.along)
+        volume = np.prod([rho.spacing(self.block)[k] for k in integrated])
+        return np.asarray(rho.blocks[self.block][self.slice].sum(axis=integrated).T * volume)
 
     def limits(self, measures: Sequence[Grid], clouds: Sequence[Particles | None]) -> list[tuple[float, float]]:
         """Where the densities and the particles are, along every axis of a map, and along the first of curves."""
@@ -140,13 +127,13 @@ class Panel:
         return [_limits(measures, clouds, self.block, k) for k in self.along] + depth
 
     def draw(self, axes: Axes, rho: Grid, cloud: Particles | None, peak: float, colour: Any = None) -> None:
-        """The density, and the particles over it: curves of this colour, or each of its own."""
+        """The density, and the particles over it: curves of this colour, or each of another."""
         nodes = [rho.axes(self.block)[k] for k in self.along]
         values = self.values(rho)
         if self.is_curve:
-            axes.plot(nodes[0], values, color=colour or PALETTE[0])
+            axes.plot(nodes[0], values, color=colour or style.PALETTE[0])
             if cloud is not None:
-                self._histogram(axes, rho, cloud, colour or PALETTE[1])
+                self._histogram(axes, rho, cloud, colour or style.PALETTE[1])
             return
         y = rho.t if self.slice is None else nodes[1]
         axes.pcolormesh(nodes[0], y, values, cmap=COLOURS, vmin=0, vmax=peak, rasterized=True)
@@ -170,8 +157,8 @@ class Panel:
         else:
             (x, y), a = (points[self.slice, :, k] for k in self.along), a[self.slice]
         area = np.clip(1200 / a.size, 0.5, 6) * a.shape[-1] * a
-        dots = axes.scatter(x.ravel(), y.ravel(), area.ravel(), PALETTE[1], linewidths=0, alpha=0.7)
-        dots.set_rasterized(a.size > MAX_VECTOR_POINTS)
+        dots = axes.scatter(x.ravel(), y.ravel(), area.ravel(), style.PALETTE[1], linewidths=0, alpha=0.7)
+        dots.set_rasterized(a.size > style.MAX_VECTOR_POINTS)
 
 
 def panels_of(
@@ -217,10 +204,10 @@ def companions(
     cloud = clouds[0]
     if not isinstance(cloud, Particles):
         raise InputError(f"particles must be a wflow.Particles or a run on them, got {type(cloud).__name__}")
-    wanted = {name: (rho.n_slices, rho.points(name).shape[2]) for name in rho.blocks}
+    expected = {name: (rho.n_slices, rho.points(name).shape[2]) for name in rho.blocks}
     found = {name: (x.shape[0], x.shape[2]) for name, x in cloud.blocks.items()}
-    if wanted != found:
-        raise InputError(f"particles must have the blocks {{name: (slices, parameters)}} = {wanted}, got {found}")
+    if expected != found:
+        raise InputError(f"particles must have the blocks {{name: (slices, parameters)}} = {expected}, got {found}")
     return clouds
 
 
@@ -242,13 +229,13 @@ def _draw_curves(
 ) -> None:
     """Curves for every slice, and below them maps over training time."""
     grid = part.subplots(1 + bool(history), len(panels), sharex=True, sharey="row", squeeze=False)
-    colours = tau_colours(len(taus))
+    colours = style.tau_colours(len(taus))
     for axes, panel in zip(grid[0], panels):
         for rho, cloud, colour in zip(measures, clouds, colours):
             panel.draw(axes, rho, cloud, 0, colour)
         axes.set(xlim=panel.limits(measures, clouds)[0], ylim=(0, None))
         axes.set_title(panel.place(measures[0]))
-    tau_bar(part, grid[0], taus, 15)
+    style.tau_bar(part, grid[0], taus, 15)
     if history:
         seen = [np.array([panel.values(rho) for rho in history.values()]) for panel in panels]
         peak = max(float(values.max()) for values in seen)
@@ -278,14 +265,14 @@ def _draw_maps(part: FigureBase, panels: list[Panel], measures: list[Grid], clou
         row[0].set_ylabel(f"{panel.place(measures[0])}\n{panel.labels[1]}".lstrip())
         row[0].locator_params(nbins=5, steps=[1, 2, 5, 10])
     for axes, tau in zip(grid[0], taus):
-        axes.set_title(at_tau(tau))
+        axes.set_title(style.at_tau(tau))
     map_bar(part, grid, peak, panels[0].slice is not None)
     part.align_ylabels(grid[:, 0])
 
 
 def _parameters(solution: Solution, rho: Grid, block: str) -> list[str]:
     """The names of the parameters: those of the encoder's matrices, else numbers."""
-    p, symbol = len(rho.box[block]), symbol_of(block)
+    p, symbol = len(rho.box[block]), style.symbol_of(block)
     encoder = getattr(solution.objective, "encoders", {}).get(block)
     if encoder is None or not hasattr(encoder, "groups"):
         return [f"${symbol}$"] if p == 1 else [rf"${symbol}_{{{k}}}$" for k in range(p)]

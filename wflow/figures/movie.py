@@ -85,13 +85,13 @@ def animate(
 def _densities(groups: list[list[Panel]], measures: list[Grid], clouds: Any) -> tuple[Figure, Panels]:
     """The empty figure of densities, and its panels."""
     # Depth slices stand side by side; of three parameters the marginals do.
-    wide = [3 if len(measures[0].box[group[0].block]) == 3 else len(group) for group in groups]
-    rows = [len(group) // n for group, n in zip(groups, wide)]
-    figure = Figure(figsize=(SINGLE if max(wide) < 2 else DOUBLE, 0.3 + 2.1 * sum(rows)), layout="constrained")
+    columns = [3 if len(measures[0].box[group[0].block]) == 3 else len(group) for group in groups]
+    rows = [len(group) // n for group, n in zip(groups, columns)]
+    figure = Figure(figsize=(SINGLE if max(columns) < 2 else DOUBLE, 0.3 + 2.1 * sum(rows)), layout="constrained")
     figure.suptitle(r"$\tau$")
     parts = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=rows)[:, 0]
     panels: Panels = []
-    for part, group, n in zip(parts, groups, wide):
+    for part, group, n in zip(parts, groups, columns):
         grid = part.subplots(len(group) // n, n, squeeze=False)
         peak = max(float(panel.values(rho).max()) for panel in group for rho in measures)
         for axes, panel in zip(grid.flat, group):

@@ -21,7 +21,7 @@ from wflow.solution import Solution
 def energy(
     solution: Solution, *, observed: Mapping[str, str] | None = None, defect: bool = False, tau_scale: str = "linear"
 ) -> Figure:
-    """Q, R and the dissipation over training time; observed risks beside R, observed error rates in their own panel.
+    """Q, R and the dissipation over training time; observed risks beside R, observed error rates in a further panel.
 
     Dots are accepted steps, where there are few. Logarithmic axes leave out what is not positive.
 

@@ -47,7 +47,7 @@ STYLE |= dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.4)
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's own defaults with ours, whatever the user has set; undone on leaving."""
+    """Matplotlib's defaults with ours, whatever the user has set; undone on leaving."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         settings: Any = matplotlib.rcParams
@@ -104,7 +104,7 @@ def laid_out(figure: Figure) -> Figure:
 
 
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
-    """Frame numbers from 0: at equal distances along the curve, or the given ones after checks."""
+    """Frame numbers from 0: at equal distances along the curve, or those of a list after checks."""
     n = solution.n_frames
     if not isinstance(frames, (int, np.integer)):
         if not len(frames) or min(frames) < -n or max(frames) >= n:

@@ -1,4 +1,4 @@
-"""A law given by densities on tensor grids.
+"""A law with densities on tensor grids.
 
 >>> import numpy as np
 >>> rho = Grid(x=np.ones(4), box={"x": ((0.0, 2.0),)})
@@ -57,12 +57,7 @@ class Grid(Measure):
     """
 
     def __init__(
-        self,
-        *,
-        box: Box,
-        t: ArrayLike | None = None,
-        depth_weights: ArrayLike | None = None,
-        **blocks: ArrayLike,
+        self, *, box: Box, t: ArrayLike | None = None, depth_weights: ArrayLike | None = None, **blocks: ArrayLike
     ) -> None:
         if set(box) != set(blocks):
             raise InputError(f"box must name the blocks {sorted(blocks)}, got {sorted(box)}")
@@ -136,9 +131,9 @@ class Grid(Measure):
 
     def marginal(self, block: str, axis: int) -> Array:
         """The density of one parameter: shape (S, n_axis)."""
-        others = tuple(1 + k for k in range(len(self._box[block])) if k != axis)
+        integrated = tuple(1 + k for k in range(len(self._box[block])) if k != axis)
         volume = self.cell_volume(block) / self.spacing(block)[axis]
-        return np.asarray(self._blocks[block].sum(axis=others) * volume)
+        return np.asarray(self._blocks[block].sum(axis=integrated) * volume)
 
     @classmethod
     def from_particles(cls, rho: Particles, box: Box, cells: Mapping[str, Sequence[int] | int]) -> Grid:
@@ -166,9 +161,8 @@ class Grid(Measure):
             raise InputError(f"box and cells must name the blocks {sorted(rho.blocks)}")
         arrays = {}
         for name, points in rho.blocks.items():
-            intervals, p = check_box(name, box[name]), points.shape[2]
-            if len(intervals) != p:
-                raise InputError(f"box of {name} must have {p} intervals, got {len(intervals)}")
+            p = points.shape[2]
+            intervals = check_box(name, box[name], p)
             shape = check_cells(name, cells[name], p)
             lo, hi = np.array(intervals).T
             place = (points.astype(float) - lo) / ((hi - lo) / np.array(shape)) - 0.5
@@ -195,8 +189,8 @@ def centres(lo: float, hi: float, n: int) -> Array:
     return np.asarray(lo + (np.arange(n) + 0.5) * ((hi - lo) / n))
 
 
-def check_box(block: str, intervals: Any) -> tuple[tuple[float, float], ...]:
-    """The intervals of a block as pairs of floats, or an :class:`InputError`."""
+def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[float, float], ...]:
+    """The intervals of a block, p if that is known, as pairs of floats, or an :class:`InputError`."""
     try:
         pairs = tuple((float(lo), float(hi)) for lo, hi in intervals)
     except (TypeError, ValueError):
@@ -205,6 +199,8 @@ def check_box(block: str, intervals: Any) -> tuple[tuple[float, float], ...]:
         raise InputError(
             f"grids have 1, 2 or 3 parameters, but the box of {block} has {len(pairs)}; use particles beyond 3"
         )
+    if p is not None and len(pairs) != p:
+        raise InputError(f"box of {block} must have {p} intervals, one a parameter, got {len(pairs)}")
     for lo, hi in pairs:
         if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
             raise InputError(f"intervals of the box of {block} must be finite and increase, got ({lo:.6g}, {hi:.6g})")
@@ -213,7 +209,7 @@ def check_box(block: str, intervals: Any) -> tuple[tuple[float, float], ...]:
 
 def check_cells(block: str, cells: Any, p: int) -> tuple[int, ...]:
     """The numbers of cells along the p axes of a block, or an :class:`InputError`."""
-    given = [cells] * p if is_integer(cells) else list(cells)
-    if len(given) != p or any(not is_integer(n) or n < 3 for n in given):
+    counts = [cells] * p if is_integer(cells) else list(cells)
+    if len(counts) != p or any(not is_integer(n) or n < 3 for n in counts):
         raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {cells!r}")
-    return tuple(int(n) for n in given)
+    return tuple(int(n) for n in counts)

@@ -1,7 +1,7 @@
 """The unknown of the equation: a law ``rho(beta, t)`` of parameters with mass one in every depth slice.
 
 The objective is additive in attention heads ``theta`` and feed-forward neurons ``w``, so that only the two marginals
-matter; each is a *block* of its own. A measure is a set of blocks over one common set of depth slices; it is either
+matter; each is a *block*. A measure is a set of blocks over one common set of depth slices; it is either
 :class:`wflow.Particles` or :class:`wflow.Grid`. Energies read nothing but points and their masses.
 """
 
@@ -62,7 +62,7 @@ class Measure:
     _blocks: Blocks
     _t: NDArray[np.float64]
     _depth_weights: NDArray[np.float64]
-    #: Whether the depth nodes were given on purpose.
+    #: Whether the depth nodes were set on purpose.
     is_placed: bool
 
     def _place(self, blocks: Mapping[str, Array], t: ArrayLike | None, depth_weights: ArrayLike | None) -> None:
@@ -129,12 +129,8 @@ class Measure:
 
     def moment(self, order: int) -> Blocks:
         """``int beta^order d rho(beta | t_l)`` per coordinate and slice: arrays (S, p)."""
-        return Blocks(
-            **{
-                name: np.einsum("sm,smp->sp", self.weights(name), self.points(name).astype(float) ** order)
-                for name in self.blocks
-            }
-        )
+        powers = {name: self.points(name).astype(float) ** order for name in self.blocks}
+        return Blocks(**{name: np.einsum("sm,smp->sp", self.weights(name), x) for name, x in powers.items()})
 
     @property
     def radius(self) -> float:

@@ -35,7 +35,7 @@ class Particles(Measure):
         weights 1/M.
     t, depth_weights
         The depth nodes and their quadrature weights, each of shape (S,). Left out, they are cell centres with
-        weights 1/S; a Transformer objective then reads the measure at the nodes of its own depth rule.
+        weights 1/S; a Transformer objective then reads the measure at the nodes of its depth rule.
     blocks
         By name, arrays (S, M, p) of S slices, M particles and p parameters. Any names; M and p may differ between
         blocks. All float32 or all float64.
@@ -71,10 +71,10 @@ class Particles(Measure):
         if len({array.dtype for array in arrays.values()}) > 1:
             types = ", ".join(f"{name} is {array.dtype}" for name, array in arrays.items())
             raise InputError(f"all blocks must have the same precision: {types}")
-        given = dict(weights or {})
-        if unknown := set(given) - set(arrays):
+        weights = dict(weights or {})
+        if unknown := set(weights) - set(arrays):
             raise InputError(f"weights for {sorted(unknown)}, but the blocks are {sorted(arrays)}")
-        self._given_weights = {name: frozen(_check_weights(name, w, arrays[name])) for name, w in given.items()}
+        self._given_weights = {name: frozen(_check_weights(name, w, arrays[name])) for name, w in weights.items()}
         self._place(arrays, t, depth_weights)
 
     def points(self, block: str) -> Array:
@@ -89,7 +89,7 @@ class Particles(Measure):
         return np.broadcast_to(1.0 / width, (slices, width))
 
     def has_equal_weights(self, block: str) -> bool:
-        """Whether the block was given no weights of its own."""
+        """Whether the block was made without weights."""
         return block not in self._given_weights
 
     @property
