@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 
-from wflow.checks import check_choice, is_integer
+from wflow.checks import check_choice
 from wflow.errors import InputError
 from wflow.figures import style
 from wflow.figures.style import Array
@@ -284,12 +284,8 @@ def _parameters(solution: Solution, rho: Grid, block: str) -> list[str]:
 
 
 def _choose_slices(count: int, slices: int | Sequence[int]) -> list[int]:
-    if not isinstance(slices, (int, np.integer)):
-        if not len(slices) or min(slices) < -count or max(slices) >= count:
-            raise InputError(f"slices must be among the {count} depth slices, counted from 0, got {list(slices)!r}")
-        return [int(l) % count for l in slices]
-    if not is_integer(slices) or slices < 1:
-        raise InputError(f"slices must be a positive number of depth slices or a list of them, got {slices!r}")
+    if not isinstance(slices := style.check_indices("slices", "depth slices", slices, count), int):
+        return slices
     if slices == 1:
         return [count // 2]
     return sorted({round(l) for l in np.linspace(0, count - 1, slices)})

@@ -103,20 +103,27 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
+def check_indices(name: str, things: str, chosen: int | Sequence[int], count: int) -> int | list[int]:
+    """How many things to choose, or which ones, counted from 0; an :class:`InputError` for none or unknown ones."""
+    if not isinstance(chosen, (int, np.integer)):
+        if not len(chosen) or min(chosen) < -count or max(chosen) >= count:
+            raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {list(chosen)!r}")
+        return [int(i) % count for i in chosen]
+    if not is_integer(chosen) or chosen < 1:
+        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r}")
+    return int(chosen)
+
+
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
     """Frame numbers from 0: at equal distances along the curve, or those of a list after checks."""
     n = solution.n_frames
-    if not isinstance(frames, (int, np.integer)):
-        if not len(frames) or min(frames) < -n or max(frames) >= n:
-            raise InputError(f"frames must be among the {n} frames, counted from 0, got {list(frames)!r}")
-        return [int(i) % n for i in frames]
-    if not is_integer(frames) or frames < 1:
-        raise InputError(f"frames must be a positive number of frames or a list of them, got {frames!r}")
+    if not isinstance(frames := check_indices("frames", "frames", frames, n), int):
+        return frames
     speed = np.sqrt(np.nan_to_num(solution.dissipation))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(solution.tau))])
     place = np.interp(solution.frame_tau, solution.tau, length)
     place += 1e-9 * (1 + length[-1]) * np.arange(n)  # a steady state has frames without any distance
-    count, chosen = min(int(frames), n), [-1]
+    count, chosen = min(frames, n), [-1]
     for k, target in enumerate(np.linspace(place[-1], place[0], count)[::-1]):
         nearest = int(np.abs(place - target).argmin())
         chosen.append(min(max(nearest, chosen[-1] + 1), n - count + k))
