@@ -133,11 +133,12 @@ class PackedHeads:
 
     def mean(self, l: int, tokens: Array, columns: Array | None = None) -> Array:
         from wflow.kernels.attention import attention_mean
+        from wflow.kernels.pairs import SOFTMAX
 
         tokens = plain(tokens)
         chosen = np.arange(tokens.shape[2]) if columns is None else columns
         out = np.empty((*tokens.shape[:2], len(chosen)), tokens.dtype)
-        attention_mean(tokens, chosen, self.heads.registers[l], self._workspace(tokens, len(chosen)), out)
+        attention_mean(tokens, chosen, self.heads.registers[l], SOFTMAX, self._workspace(tokens, len(chosen)), out)
         return out
 
     def vjp(
@@ -150,6 +151,7 @@ class PackedHeads:
         wanted: bool = True,
     ) -> Array | None:
         from wflow.kernels.attention import attention_vjp
+        from wflow.kernels.pairs import SOFTMAX
 
         tokens, cotangent = plain(tokens), plain(cotangent)
         B, D, n = tokens.shape
@@ -158,7 +160,7 @@ class PackedHeads:
         tokens_bar = np.empty((B if wanted else 0, D, n), tokens.dtype)
         chosen_bar = np.empty((B if wanted and q < n else 0, D, q), tokens.dtype)
         heads, memory = self.heads.registers[l], self._workspace(tokens, q)
-        attention_vjp(tokens, chosen, heads, cotangent, memory, tokens_bar, chosen_bar, sums[0][l])
+        attention_vjp(tokens, chosen, heads, SOFTMAX, cotangent, memory, tokens_bar, chosen_bar, sums[0][l])
         if chosen_bar.size:
             tokens_bar[:, :, columns] += chosen_bar
         return tokens_bar if wanted else None

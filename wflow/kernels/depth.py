@@ -15,6 +15,7 @@ import numpy as np
 from wflow.kernels.attention import attention_mean, attention_vjp
 from wflow.kernels.compile import kernel
 from wflow.kernels.feedforward import feedforward_mean, feedforward_vjp
+from wflow.kernels.pairs import SOFTMAX
 
 
 def _inlined(function: Any) -> Any:
@@ -68,7 +69,7 @@ def forward(program, wide, slim, theta, w, bias, activation, memory):
             l, chosen = where[e], columns if asked[e] else everything[: state.shape[2]]
             out = np.empty((*state.shape[:2], chosen.size), state.dtype)
             if block[e] == 0:
-                _attention(state, chosen, theta[l], memory, out)
+                _attention(state, chosen, theta[l], SOFTMAX, memory, out)
             else:
                 _feedforward(_taken(state, chosen), w[l], bias, activation, memory, out)
             while t < last_target[e]:
@@ -100,7 +101,7 @@ def adjoint(program, wide, slim, cotangent, theta, w, bias, activation, memory, 
             if block[e] == 0:
                 T_bar = np.empty((wanted, D, n), state.dtype)
                 X_bar = np.empty((wanted if chosen.size < n else 0, D, chosen.size), state.dtype)
-                _attention_back(state, chosen, theta[l], k, memory, T_bar, X_bar, theta_bar[l])
+                _attention_back(state, chosen, theta[l], SOFTMAX, k, memory, T_bar, X_bar, theta_bar[l])
                 if X_bar.size:
                     _add(bar, 1.0, X_bar, columns)
             else:
