@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["SoftmaxAttention"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,19 +87,18 @@ class SoftmaxAttention(CompiledEncoder):
 
     def compiled(self, dimension: int) -> Compiled:
         """V and the transpose of W, of the kernels for attention (see :class:`wflow.encoders.Compiled`)."""
+        from wflow.kernels.pairs import KINDS
+
         V, W = np.arange(2 * dimension**2).reshape(2, dimension, dimension)
         order = np.concatenate([V.ravel(), W.T.ravel()])[None]
         linear = self.groups(dimension)["W_O" if self.factored else "V"].place
+        full = Compiled("attention", (KINDS["softmax"], 0), order, 1, linear)
         if not self.factored:
-            return Compiled("attention", (0, 0), order, 1, linear)
-        return Compiled(
-            "attention",
-            (0, 0),
-            order,
-            1,
-            linear,
-            lambda parameters: _side_by_side(*self.matrices(parameters, dimension)),
-            lambda parameters, bar: self._pull_back(parameters, bar, dimension),
+            return full
+        return replace(
+            full,
+            numbers=lambda parameters: _side_by_side(*self.matrices(parameters, dimension)),
+            pull_back=lambda parameters, bar: self._pull_back(parameters, bar, dimension),
         )
 
     def _pull_back(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:

@@ -94,7 +94,7 @@ def forward(program, places, states, B, D, first, second, families, memory):
             family = families[block[e]]
             out = np.empty((B, D, count[e]), states.dtype)
             if family[0] == ATTENTION:
-                _attention(T, queries, particles, memory, out)
+                _attention(T, queries, particles, family[1], memory, out)
             else:
                 _feedforward(_taken(T, queries), particles, family[1], family[2], memory, out)
             while t < last_target[e]:
@@ -128,7 +128,7 @@ def adjoint(program, places, states, bars, B, D, first, second, families, memory
             if family[0] == ATTENTION:
                 everywhere = np.empty((needed, D, width[j]), states.dtype)
                 there = np.empty((needed if count[e] < width[j] else 0, D, count[e]), states.dtype)
-                _attention_back(T, queries, particles, p, memory, everywhere, there, particles_bar)
+                _attention_back(T, queries, particles, family[1], p, memory, everywhere, there, particles_bar)
                 for b in range(needed):
                     for d in range(D):
                         for i in range(width[j]):
