@@ -32,6 +32,9 @@ PathLike_ = str | PathLike[str]
 STEP_COLLAPSE = 1e-10
 #: The same for steps whose equations were not solved: halving cures them soon or never.
 CONVERGENCE_COLLAPSE = 1e-3
+#: What a checkpoint holds of a run, besides its point, and of its counters.
+STATE = ("tau", "h", "h_largest", "memory", "energy0", "dissipated", "last_frame")
+COUNTERS = ("steps", "rejected", "evaluations")
 
 
 def solve(
@@ -132,26 +135,18 @@ def solve(
     seed = None if rng is None else check_seed(rng)
     settings = Settings(energy, observers, (start, end), chosen, controller, save, tol, seed)
     flow = _open(settings, rho0)
-    if path is not None:
-        from wflow.trajectory import check_target
+    from wflow.trajectory import MemoryRecorder, TrajectoryFile, check_target
 
+    if path is not None:
         check_target(path, overwrite)
     run = _Run(flow, settings)
     with signals(flow, active=path is not None), compile_clock(run.stats):
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
-            from wflow.trajectory import MemoryRecorder
-
-            run.recorder = MemoryRecorder()
-            run.record_first()
+            run.record_first(MemoryRecorder())
         else:
-            from wflow.trajectory import TrajectoryFile
-
-            noisy = getattr(chosen, "noisy", False)
-            label = f"smooth part of Q: without {energy.internal}, which noise does not show" if noisy else ""
-            run.recorder = TrajectoryFile.create(
-                path, overwrite, settings, flow.template, attributes or {}, run.record_first, label
-            )
+            extra = attributes or {}
+            run.recorder = TrajectoryFile.create(path, overwrite, settings, flow.template, extra, run.record_first)
         return run.loop(progress)
 
 
@@ -230,7 +225,7 @@ class _Run:
         self.scheme, self.controller, self.save = settings.scheme, settings.controller, settings.save
         self.start, self.end = settings.tau_range
         self.recorder: Any = None
-        self.stats: dict[str, Any] = {"steps": 0, "rejected": 0, "evaluations": 0}
+        self.stats: dict[str, Any] = dict.fromkeys(COUNTERS, 0)
         self.stats |= {"seconds_compile": 0.0, "seconds_solve": 0.0, "seconds_save": 0.0}
         self.last_frame = -np.inf
         self.notes: Counter[str] = Counter()
@@ -245,13 +240,10 @@ class _Run:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a checkpoint. The velocity is computed again, to the same bits."""
-        self.tau, self.dissipated = state["tau"], state["dissipated"]
-        self.h, self.memory, self.energy0 = state["h"], state["memory"], state["energy0"]
-        self.h_largest = state["h_largest"]
-        self.last_frame = state["last_frame"]
+        for name in STATE:
+            setattr(self, name, state[name])
         self.notes.update(state["notes"])
-        for name in ("steps", "rejected", "evaluations"):
-            self.stats[name] = state[name]
+        self.stats |= {name: state[name] for name in COUNTERS}
         self.point = replace(self._first_evaluation(state["x"]), carry=state["carry"])
         self.flow.n_evaluations = state["evaluations"]
 
@@ -268,21 +260,9 @@ class _Run:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds."""
-        return {
-            "x": self.point.x,
-            "carry": self.point.carry,
-            "notes": self.notes,
-            "tau": self.tau,
-            "h": self.h,
-            "h_largest": self.h_largest,
-            "memory": self.memory,
-            "energy0": self.energy0,
-            "dissipated": self.dissipated,
-            "last_frame": self.last_frame,
-            "steps": self.stats["steps"],
-            "rejected": self.stats["rejected"],
-            "evaluations": self.flow.n_evaluations,
-        }
+        numbers = {name: getattr(self, name) for name in STATE} | {name: self.stats[name] for name in COUNTERS}
+        numbers["evaluations"] = self.flow.n_evaluations
+        return numbers | {"x": self.point.x, "carry": self.point.carry, "notes": self.notes}
 
     def row(self, dtau: float, length: float = 0.0) -> dict[str, float]:
         """The series entry of the present state."""
@@ -298,12 +278,11 @@ class _Run:
             "max_norm": rho.radius,
         } | {name: float(observe(rho)) for name, observe in self.settings.observe.items()}
 
-    def record_first(self, recorder: Any = None) -> None:
+    def record_first(self, recorder: Any) -> None:
         """The initial state: series entry, frame and checkpoint."""
-        recorder = recorder or self.recorder
-        self.last_frame = self.tau
+        self.recorder = recorder
         recorder.add_step(self.row(0.0))
-        recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
+        self._frame()
 
     def loop(self, progress: bool | None) -> Solution:
         """Step until the end, a stationary point, a failure or a signal; then close the recorder."""
@@ -329,12 +308,9 @@ class _Run:
             bar.close()
         solution = self._finish(status, message or status.value, began, saving)
         if status.is_failure:
-            raise SolveError(f"{message}. {status.value}{self._last_words()}")
+            where = f" Everything accepted before is in {solution.path}." if solution.path else ""
+            raise SolveError(f"{message}. {status.value}{where}")
         return solution
-
-    def _last_words(self) -> str:
-        path = getattr(self.recorder, "path", None)
-        return "" if path is None else f" Everything accepted before is in {path}."
 
     def _finish(self, status: Status, message: str, began: float, saving: float) -> Solution:
         elapsed = time.perf_counter() - began
@@ -363,12 +339,9 @@ class _Run:
         self.last_frame = self.tau
         self.recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
 
-    def _next_stop(self) -> float:
-        return min(self.end, np.inf if self.save is None else self.save.next_stop(self.start, self.tau))
-
     def _step(self) -> tuple[Status, str]:
         """One trial; on acceptance the state, the series and the frames move on."""
-        stop = self._next_stop()
+        stop = min(self.end, np.inf if self.save is None else self.save.next_stop(self.start, self.tau))
         last = stop - self.tau <= self.h * (1 + 1e-9)
         h = stop - self.tau if last else self.h
         shortened = last and h < self.h * (1 - 1e-9)
@@ -389,16 +362,12 @@ class _Run:
         self.h_largest = max(self.h_largest, h)
         if not shortened:
             self.h, self.memory = verdict.h, verdict.memory
-        self.recorder_step(h, length)
+        row = self.row(h, length)  # the clock of saving sees no evaluations
+        self._keep(lambda: self.recorder.add_step(row))
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
         if last or by_count:
             self._keep(self._frame)
         return Status.RUNNING, ""
-
-    def recorder_step(self, h: float, length: float) -> None:
-        """Observe, then record, so that the clock of saving sees no evaluations."""
-        row = self.row(h, length)
-        self._keep(lambda: self.recorder.add_step(row))
 
     def _where(self, h: float) -> str:
         return f"the {self.scheme.name} step {self.stats['steps'] + 1} at tau={self.tau:.9g} with dtau={h:.3g}"
