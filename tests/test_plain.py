@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import wflow
 from wflow import initial
+from wflow.cli import main
 from wflow.controllers import Adaptive, Fixed, Replay
 from wflow.encoders import ENCODERS
 from wflow.energies import SumEnergy
@@ -226,6 +227,26 @@ def test_energies_and_observers_resume(name: str, observed: str, tmp_path: Path)
         observe = {"other": Risk(other), "other errors": ErrorRate(other, HELDOUT), "virial": Virial(other)}
     again = {"energy": Q} if name in OWN else {}
     check_resumed(tmp_path, Q, particles(Q), again, scheme=scheme_for(Q), dtau=0.05, observe=observe)
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_the_command_knows_every_energy(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Q, path = STORED[name](), tmp_path / "run.h5"
+    first = getattr(Q, "terms", [Q])[0]
+    observe = {"held out": Risk(first, HELDOUT)}
+    wflow.solve(Q, particles(Q), (0, 0.1), scheme=scheme_for(Q), dtau=0.05, rng=1, path=path, observe=observe)
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "some: tokens (4, 1, 2), 1 label\n" in out and "method              " + scheme_for(Q) + ", Fixed, dtau" in out
+    )
+    expected = {
+        "sum": " + Entropy, sigma 0.2",
+        "blob": " + BlobEnergy, internal Entropy, sigma 0.1, epsilon {'theta': 0.5",
+    }
+    assert expected.get(name, "weight_decay 0.1, ") in out
+    figure = ["figure", "predictions", str(path), "--heldout", "-o", str(tmp_path / "predictions.png")]
+    assert main(figure) == 0
 
 
 CONTROLLERS: dict[str, dict[str, Any]] = {

@@ -128,12 +128,11 @@ def solve(
     if controller is None:
         tolerances = check_nonnegative("rtol", rtol), check_nonnegative("atol", atol)
         controller = Adaptive(*tolerances) if dtau is None else Fixed(check_positive("dtau", dtau))
-    tol = check_nonnegative("tol", tol)
     if save is not None and not isinstance(save, SaveAt):
         raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
     observers = _check_observers(observe or {}, energy)
     seed = None if rng is None else check_seed(rng)
-    settings = Settings(energy, observers, (start, end), chosen, controller, save, tol, seed)
+    settings = Settings(energy, observers, (start, end), chosen, controller, save, check_nonnegative("tol", tol), seed)
     flow = _open(settings, rho0)
     from wflow.trajectory import MemoryRecorder, TrajectoryFile, check_target
 
