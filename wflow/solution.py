@@ -116,8 +116,9 @@ class Solution:
 
     The series have one entry for the initial state and one for every accepted step; ``measure(i)`` is the measure at
     ``frame_tau[i]`` (negative i from the end). ``objective`` is the energy, and ``observers`` are the observed
-    quantities by name; of a loaded run, what :mod:`wflow.plain` can build, and None for another energy. ``settings``
-    describes scheme, controller and what else :func:`wflow.solve` was told.
+    quantities by name; of a loaded run, what :mod:`wflow.plain` can build, and None for another energy. Of a trajectory
+    file, ``settings`` describes scheme, controller and what else :func:`wflow.solve` was told, and ``attributes`` are
+    those of the file.
     """
 
     series: Mapping[str, NDArray[np.float64]]

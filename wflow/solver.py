@@ -192,10 +192,8 @@ def resume(
     start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
     if end < state["tau"]:
         raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
-    chosen = None if scheme is None else scheme_of(scheme)
-    settings = Settings.restore(
-        data, path, observe, energy=energy, scheme=chosen, controller=controller, tau_range=(start, end)
-    )
+    replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
+    settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
     flow = _open(settings, template)
     if state["x"].size != flow.mass.size:
         raise InputError(
@@ -234,7 +232,7 @@ class _Run:
         self.tau, self.dissipated = self.start, 0.0
         self.point = self._first_evaluation(x)
         self.energy0 = self.point.value
-        self.h, self.memory = self.controller.start(self.flow, self.scheme, self.point)
+        self.h, self.memory = map(float, self.controller.start(self.flow, self.scheme, self.point))
         self.h_largest = self.h
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -360,7 +358,7 @@ class _Run:
         self.stats["steps"] += 1
         self.h_largest = max(self.h_largest, h)
         if not shortened:
-            self.h, self.memory = verdict.h, verdict.memory
+            self.h, self.memory = float(verdict.h), float(verdict.memory)
         row = self.row(h, length)  # the clock of saving sees no evaluations
         self._keep(lambda: self.recorder.add_step(row))
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
@@ -373,7 +371,7 @@ class _Run:
 
     def _rejected(self, trial: Trial, verdict: Verdict) -> tuple[Status, str]:
         self.stats["rejected"] += 1
-        self.h, self.memory = verdict.h, verdict.memory
+        self.h, self.memory = float(verdict.h), float(verdict.memory)
         words = f"{self._where(trial.h)} {verdict.reason}"
         if not trial.failure and not trial.point.is_finite:
             words = f"{words} ({self.flow.where_not_finite(trial.point)})"

@@ -35,7 +35,7 @@ from wflow import observers, problems  # noqa: F401 (a file may name what they r
 from wflow._version import __version__
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
-from wflow.plain import MissingObject, build
+from wflow.plain import MissingObject, build, describe
 from wflow.settings import Settings, parts
 from wflow.solution import SERIES, Solution, Status
 
@@ -188,7 +188,7 @@ class TrajectoryFile:
         target = resume_path(self.path)
         scratch = beside(target)
         with open(scratch, "wb") as stream:
-            np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
+            np.savez(stream, meta=np.array(json.dumps(describe(meta))), **arrays)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(scratch, target)
@@ -328,13 +328,13 @@ def _commit() -> str:
 
 
 def _write_settings(file: Any, settings: Settings) -> None:
-    """What determines the run: in the group ``problem`` and, all but energy and observers, the attribute ``config``."""
-    problem = file.create_group("problem")
+    """What determines the run: energy and observers in groups of ``problem``, all else in the attribute ``config``."""
+    problem, data = file.create_group("problem"), settings.plain()
     places: dict[int, str] = {}
-    data = {name: _put(problem, name, value, places) for name, value in settings.plain().items()}
-    for name in ("energy", "observe"):
-        problem.attrs[name] = json.dumps(data.pop(name))
-    file.attrs["config"] = json.dumps(data)
+    groups = {"energy": data.pop("energy")} | {f"observe/{name}": entry for name, entry in data.pop("observe").items()}
+    for place, entry in groups.items():
+        problem.require_group(place).attrs["description"] = json.dumps(_put(problem, place, entry, places))
+    file.attrs["config"] = json.dumps({name: _put(problem, name, entry, places) for name, entry in data.items()})
     file.attrs["format_version"] = FORMAT_VERSION
 
 
@@ -366,9 +366,11 @@ def settings_of(file: Any) -> dict[str, Any]:
         array = problem[entry["dataset"]][()]
         return array.tolist() if entry["kind"] == "list" else array
 
-    texts = {name: problem.attrs[name] for name in ("energy", "observe")}
-    data = {name: json.loads(text, object_hook=fetch) for name, text in texts.items()}
-    return data | dict(json.loads(file.attrs["config"], object_hook=fetch))
+    def read(attributes: Any, name: str) -> Any:
+        return json.loads(attributes[name], object_hook=fetch)
+
+    observe = {name: read(group.attrs, "description") for name, group in problem.get("observe", {}).items()}
+    return {"energy": read(problem["energy"].attrs, "description"), "observe": observe, **read(file.attrs, "config")}
 
 
 def _version_1(problem: Any, config: dict[str, Any]) -> dict[str, Any]:
