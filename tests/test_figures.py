@@ -47,7 +47,7 @@ def make_solution(measures: list[Particles], objective: Any = None, **series: An
     falling = 10.0 ** -np.arange(n)
     columns = {"tau": np.arange(n) / 1.0, "energy": falling, "risk": falling / 2, "dissipation": falling, **series}
     columns |= {name: np.zeros(n) for name in ("dtau", "defect", "max_norm") if name not in columns}
-    return Solution(columns, {}, columns["tau"], lambda i: measures[i], Status.FINISHED, "", {}, energy=objective)
+    return Solution(columns, {}, columns["tau"], lambda i: measures[i], Status.FINISHED, "", {}, objective=objective)
 
 
 @pytest.fixture(scope="module")
