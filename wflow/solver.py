@@ -348,12 +348,10 @@ class _Run:
             bar.close()
         solution = self._finish(status, message or status.value, began, saving)
         if status.is_failure:
-            raise SolveError(f"{message}. {status.value}{self._last_words()}")
+            path = getattr(self.recorder, "path", None)
+            kept = "" if path is None else f" Everything accepted before is in {path}."
+            raise SolveError(f"{message}. {status.value}{kept}")
         return solution
-
-    def _last_words(self) -> str:
-        path = getattr(self.recorder, "path", None)
-        return "" if path is None else f" Everything accepted before is in {path}."
 
     def _finish(self, status: Status, message: str, began: float, saving: float) -> Solution:
         elapsed = time.perf_counter() - began

@@ -82,13 +82,12 @@ class FiniteVolume(GridScheme):
 
 
 def _rates(flow: GridFlow, potential: Array) -> list[list[tuple[Array, Array]]]:
-    """For every block and axis, the rates at which mass hops to the next cell and back, times dx^2."""
+    """For every block and axis, the rates at which mass jumps to the next cell and back, times dx^2."""
     from wflow.kernels.hops import hop_rates
 
     sigma: float = getattr(flow.energy.internal, "sigma", 0.0)
-    return [
-        [hop_rates(*along(axis, phi), sigma) for axis in range(1, phi.ndim)] for _, _, (phi,) in flow.blocks(potential)
-    ]
+    potentials = [phi for _, _, (phi,) in flow.blocks(potential)]
+    return [[hop_rates(*along(axis, phi), sigma) for axis in range(1, phi.ndim)] for phi in potentials]
 
 
 def _implicit_euler(flow: GridFlow, x: Array, rates: list[list[tuple[Array, Array]]], h: float) -> Array:
@@ -96,9 +95,9 @@ def _implicit_euler(flow: GridFlow, x: Array, rates: list[list[tuple[Array, Arra
     from wflow.kernels.hops import implicit_hops
 
     out = []
-    for (widths, _, (r,)), hops in zip(flow.blocks(x), rates):
+    for (widths, _, (r,)), jump_rates in zip(flow.blocks(x), rates):
         shape = r.shape
-        for axis, (dx, (up, down)) in enumerate(zip(widths, hops), start=1):
+        for axis, (dx, (up, down)) in enumerate(zip(widths, jump_rates), start=1):
             r = implicit_hops(*along(axis, r), up, down, h / dx**2).reshape(shape)
         out.append(r.ravel())
     return np.concatenate(out)
