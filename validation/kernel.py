@@ -33,7 +33,7 @@ State = tuple[Array | None, Array | None]
 
 
 def flatten(state: State) -> Array:
-    """theta and w (L, M, p) as one vector whose norm is the label norm: times the root of the mass of each particle."""
+    """theta and w (L, M, p) as one vector of the mass-weighted norm: times the root of each particle's mass."""
     return np.concatenate([x.ravel() / np.sqrt(x.shape[0] * x.shape[1]) for x in state if x is not None])
 
 

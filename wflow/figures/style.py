@@ -106,8 +106,8 @@ def laid_out(figure: Figure) -> Figure:
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
     """Frame numbers from 0: at equal distances along the curve, or the given ones after checks."""
     n = solution.n_frames
-    if not isinstance(frames, (int, np.integer)):
-        if not len(frames) or min(frames) < -n or max(frames) >= n:
+    if isinstance(frames, Sequence | np.ndarray):
+        if not len(frames) or not all(is_integer(i) and -n <= i < n for i in frames):
             raise InputError(f"frames must be among the {n} frames, counted from 0, got {list(frames)!r}")
         return [int(i) % n for i in frames]
     if not is_integer(frames) or frames < 1:
