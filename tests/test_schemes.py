@@ -154,7 +154,7 @@ def test_numbers_of_numpy_become_plain(tmp_path: Path) -> None:
     )
     config = json.loads(wflow.load(path).attributes["config"])
     assert config["controller"] == {"kind": "Fixed", "dtau": 0.25, "monotone": True}
-    assert config["scheme_options"] == {"max_iter": 50} and config["save"]["every"] == 0.5
+    assert config["scheme"]["max_iter"] == 50 and config["save"]["every"] == 0.5
 
 
 # Tableaus
@@ -265,7 +265,7 @@ def test_a_stranger_adapts_its_steps_and_keeps_its_state(tmp_path: Path) -> None
     answer = wflow.solve(Q, RHO, (0, 2), scheme=stranger, rtol=1.0, path=tmp_path / "run.h5")
     assert stranger.steps == answer.stats["steps"] + answer.stats["rejected"]
     assert answer.series["dtau"].max() == 0.25
-    with pytest.raises(wflow.InputError, match="scheme of your own, 'stranger': pass scheme="):
+    with pytest.raises(wflow.InputError, match="Stranger is of your own: pass scheme="):
         wflow.resume(tmp_path / "run.h5", 3.0, energy=Q)
     assert wflow.resume(tmp_path / "run.h5", 3.0, energy=Q, scheme=stranger).tau[-1] == 3.0
 
@@ -345,7 +345,7 @@ def test_controllers_see_numbers() -> None:
 def test_controllers_know_nothing_of_schemes() -> None:
     tree = ast.parse(inspect.getsource(controllers))
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {m for m in modules if m and m.startswith("wflow")} == {"wflow.checks", "wflow.errors"}
+    assert {m for m in modules if m and m.startswith("wflow")} == {"wflow.checks", "wflow.errors", "wflow.plain"}
 
 
 ATTEMPT = Attempt(

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 __all__ = ["KINDS", "SOFTMAX", "slopes", "weights"]
 
-from wflow.kernels.compile import kernel
+from wflow.kernels.compile import part
 from wflow.kernels.simd.products import softmax
 
 #: The kinds, by the number under which the kernels know them.
@@ -26,13 +26,13 @@ KINDS = {"softmax": 0}
 SOFTMAX = KINDS["softmax"]
 
 
-@kernel
+@part
 def weights(A, inverse, kind):
     """``A <- K(A)``, and the row ``inverse`` (1 x q); one where columns are not normalised."""
     if kind == SOFTMAX:
         softmax(A, inverse)
 
 
-@kernel
+@part
 def slopes(K, k, kind):
     """``K <- slope``; and ``k <- 0`` where columns are not normalised. The slope of the softmax is K itself."""

@@ -93,9 +93,9 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
     if not {"name", "order", "step"} <= members.keys():
         raise InputError(f"scheme must be a name or have a method step, a name and an order, got {scheme!r:.80}")
     if not isinstance(scheme, Scheme):  # what it lacks is as in the base class
-        names = {"__module__": type(scheme).__module__, "__qualname__": type(scheme).__qualname__}  # for messages
+        home = {name: getattr(type(scheme), name) for name in ("__module__", "__qualname__")}  # for messages
         scheme = Scheme()
-        vars(scheme).update(members | names)
+        vars(scheme).update(members, **home)
     if not options:
         return scheme
     known = _options(scheme)

@@ -128,14 +128,8 @@ def _in_array(name: str, explanation: str, shared: bool) -> Any:
     return intrinsic(function)
 
 
-space = _in_array(
-    "space", "The matrix (rows, columns) in an array (registers, lanes) from register ``first`` on.", False
-)
-number_space = _in_array(
-    "number_space",
-    "The matrix of numbers (rows, columns) in an array (registers, lanes) from register ``first`` on.",
-    True,
-)
+space = _in_array("space", "The matrix (rows, columns) in an array (registers, lanes) from register first on.", False)
+number_space = _in_array("number_space", "The same for a matrix of numbers, as many as fit in each register.", True)
 
 
 @intrinsic

@@ -23,6 +23,7 @@ __all__ = [
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from itertools import islice
 from typing import Any
 
 from llvmlite import ir
@@ -48,10 +49,8 @@ def _call_shared(builder: Any, write: Callable[..., None], matrices: list[Matrix
         function.attributes.add("noinline")
         function.attributes.add("nounwind")
         inner = ir.IRBuilder(function.append_basic_block())
-        count = len(per_matrix)
-        write(
-            inner, *(Matrix(inner, m.kind, *function.args[count * i : count * (i + 1)]) for i, m in enumerate(matrices))
-        )
+        arguments = iter(function.args)
+        write(inner, *(Matrix(inner, m.kind, *islice(arguments, len(per_matrix))) for m in matrices))
         inner.ret_void()
     builder.call(function, [x for m in matrices for x in (m.start, *(getattr(m, field) for field in FIELDS))])
 
@@ -168,14 +167,12 @@ def _variable(builder: Any, value: Any) -> Any:
 
 
 def _in_tiles(builder: Any, C: Matrix, body: Callable[[_Tile], None]) -> None:
-    _tiles(
-        builder,
-        C.rows,
-        TILE_ROWS,
-        lambda i, n_rows: _tiles(
-            builder, C.columns, TILE_COLUMNS, lambda j, n_columns: body(_Tile(builder, i, j, n_rows, n_columns))
-        ),
-    )
+    """``body(tile)`` for every tile of C."""
+
+    def some_rows(i: Any, n_rows: int) -> None:
+        _tiles(builder, C.columns, TILE_COLUMNS, lambda j, n_columns: body(_Tile(builder, i, j, n_rows, n_columns)))
+
+    _tiles(builder, C.rows, TILE_ROWS, some_rows)
 
 
 def _procedure(write: Callable[..., None]) -> Any:
