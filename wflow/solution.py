@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_array, check_fields, check_integer, check_positive
+from wflow.datasets.dataset import Dataset
 from wflow.errors import InputError
 from wflow.plain import register
 
@@ -143,7 +144,7 @@ class Solution:
         return self.series["dissipation"]
 
     @property
-    def heldout(self) -> Any:
+    def heldout(self) -> Dataset | None:
         """The first data set of an observer, such as held-out prompts; None where there is none."""
         datasets = (getattr(observe, "dataset", None) for observe in self.observers.values())
         return next((dataset for dataset in datasets if dataset is not None), None)

@@ -55,7 +55,7 @@ def solve(
     controller: Controller | None = None,
     tol: float = 1e-10,
     attributes: Mapping[str, str] | None = None,
-    **unknown: Any,
+    **unknown: object,
 ) -> Solution:
     """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.
 

@@ -56,7 +56,7 @@ class Dataset:
         self,
         tokens: ArrayLike,
         labels: ArrayLike,
-        readout: Any = (-1, -1),
+        readout: ArrayLike = (-1, -1),
         name: str = "data",
     ) -> None:
         tokens = check_array("tokens", tokens, 3, "(B, D, n)").astype(np.float64)

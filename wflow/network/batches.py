@@ -61,13 +61,12 @@ class Network:
         self.readout = readout[:, :, columns].reshape(len(readout), -1)
 
     @cached_property
-    def executor(self) -> Any:
+    def executor(self) -> PlainExecutor:
         """One compiled pass if all encoders have a compiled form, else call by call."""
         kinds = {name: CompiledBlock if optional(e, "compiled") else Block for name, e in self.encoders.items()}
-        executor: Any = PlainExecutor if Block in kinds.values() else CompiledExecutor
-        return executor(
-            self.program, {n: kind(self.encoders[n], self.program, self.shape[0]) for n, kind in kinds.items()}
-        )
+        executor: type[PlainExecutor] = PlainExecutor if Block in kinds.values() else CompiledExecutor
+        D = self.shape[0]
+        return executor(self.program, {n: kind(self.encoders[n], self.program, D) for n, kind in kinds.items()})
 
     def predict(self, rho: Measure, tokens: Array) -> NDArray[np.float64]:
         """``Read T(1)`` for tokens (B, D, n): shape (B, K)."""
