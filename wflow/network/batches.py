@@ -147,13 +147,9 @@ class Network:
 
     def _share(self, work: Callable[[int], None], count: int) -> None:
         """``work(0), ..., work(count - 1)``, by several threads if the executor is made for them."""
-        if self.executor.threads and count > 1:
-            from wflow.kernels.threads import in_threads
+        from wflow.kernels.threads import in_threads
 
-            in_threads(work, count)
-        else:
-            for i in range(count):
-                work(i)
+        in_threads(work, count, alone=not self.executor.threads)
 
 
 def tree_sum(
