@@ -94,7 +94,10 @@ class Network:
 
         def partial(g: int) -> tuple[float, list[list[Array]]]:
             """The loss of a group, and the derivatives."""
-            sums = pool.pop() if pool else executor.sums(particles, pairings)
+            try:  # not a look before: another thread may be quicker
+                sums = pool.pop()
+            except IndexError:
+                sums = executor.sums(particles, pairings)
             for array in chain(*sums):
                 array[...] = 0
             loss = 0.0
