@@ -110,8 +110,9 @@ class Network:
             return loss, sums
 
         def add(a: Any, b: Any) -> Any:
-            for total, term in zip(chain(*a[1]), chain(*b[1])):
-                np.add(total, term, out=total)
+            with np.errstate(over="ignore", invalid="ignore"):  # whoever looks at the sum says what is wrong
+                for total, term in zip(chain(*a[1]), chain(*b[1])):
+                    np.add(total, term, out=total)
             pool.append(b[1])
             return a[0] + b[0], a[1]
 
