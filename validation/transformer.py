@@ -43,6 +43,9 @@ from scipy.special import erf, expit
 
 Array = NDArray[np.floating[Any]]
 
+#: Particles or weights of an encoder; None for particles of an absent encoder, and for equal weights.
+Block = Array | None
+
 #: Heads are treated together as long as the tokens of all prompts, once a head, are about so many numbers.
 HEAD_NUMBERS: Final = 2**16
 
@@ -78,8 +81,8 @@ class History:
     risk: Array
     dissipation: Array
     predictions: Array
-    theta: Array | None
-    w: Array | None
+    theta: Block
+    w: Block
 
 
 def softmax_columns(scores: ArrayLike) -> Array:
@@ -217,9 +220,9 @@ def _split(flat: Array, shapes: Sequence[tuple[int, int]]) -> tuple[Array, ...]:
 class _Layers(NamedTuple):
     """Checked particles and weights: theta (L, M, p) with a (L, M), w (L, M', q) with b (L, M')."""
 
-    theta: Array | None
+    theta: Block
     a: Array
-    w: Array | None
+    w: Block
     b: Array
     L: int
     dtype: np.dtype[Any]
@@ -358,12 +361,7 @@ class FiniteTransformer:
     # Evaluation
 
     def forward(
-        self,
-        theta: Array | None,
-        w: Array | None,
-        tokens: Array,
-        theta_weights: Array | None = None,
-        w_weights: Array | None = None,
+        self, theta: Block, w: Block, tokens: Array, theta_weights: Block = None, w_weights: Block = None
     ) -> list[Array]:
         """All states ``[T^0, T^{1/2}, T^1, ..., T^L]`` of the recursion, 2L+1 arrays of shape (B, D, n).
 
@@ -380,12 +378,7 @@ class FiniteTransformer:
         return self._states(layers, np.asarray(tokens, dtype=layers.dtype))
 
     def predict(
-        self,
-        theta: Array | None,
-        w: Array | None,
-        data: Prompts,
-        theta_weights: Array | None = None,
-        w_weights: Array | None = None,
+        self, theta: Block, w: Block, data: Prompts, theta_weights: Block = None, w_weights: Block = None
     ) -> Array:
         """The predictions ``Read T^L``, shape (B, K); the labels of the data are not used.
 
@@ -399,12 +392,7 @@ class FiniteTransformer:
         return _read(self.forward(theta, w, data.tokens, theta_weights, w_weights)[-1], data)
 
     def loss(
-        self,
-        theta: Array | None,
-        w: Array | None,
-        data: Prompts,
-        theta_weights: Array | None = None,
-        w_weights: Array | None = None,
+        self, theta: Block, w: Block, data: Prompts, theta_weights: Block = None, w_weights: Block = None
     ) -> tuple[float, float]:
         """The objective and the risk, ``(Q, R)``.
 
@@ -423,13 +411,8 @@ class FiniteTransformer:
         return self._objective(layers, _residual(T, data))
 
     def gradient(
-        self,
-        theta: Array | None,
-        w: Array | None,
-        data: Prompts,
-        theta_weights: Array | None = None,
-        w_weights: Array | None = None,
-    ) -> tuple[Array | None, Array | None]:
+        self, theta: Block, w: Block, data: Prompts, theta_weights: Block = None, w_weights: Block = None
+    ) -> tuple[Block, Block]:
         """The Wasserstein gradient ``(G_theta, G_w)``, weight decay included; the velocity is ``-G``.
 
         ``G = (a_j / L)^{-1} dQ/d(particle)``, written so that it exists for ``a_j = 0`` too: from
@@ -459,13 +442,8 @@ class FiniteTransformer:
         return self.value_and_gradient(theta, w, data, theta_weights, w_weights)[2:]
 
     def value_and_gradient(
-        self,
-        theta: Array | None,
-        w: Array | None,
-        data: Prompts,
-        theta_weights: Array | None = None,
-        w_weights: Array | None = None,
-    ) -> tuple[float, float, Array | None, Array | None]:
+        self, theta: Block, w: Block, data: Prompts, theta_weights: Block = None, w_weights: Block = None
+    ) -> tuple[float, float, Block, Block]:
         """``(Q, R, G_theta, G_w)`` from one pass forwards and one backwards; see :meth:`gradient`.
 
         Examples
@@ -484,14 +462,14 @@ class FiniteTransformer:
 
     def train(
         self,
-        theta: Array | None,
-        w: Array | None,
+        theta: Block,
+        w: Block,
         data: Prompts,
         dtau: float,
         steps: int,
         method: Literal["gd", "heun", "rk4"] = "gd",
-        theta_weights: Array | None = None,
-        w_weights: Array | None = None,
+        theta_weights: Block = None,
+        w_weights: Block = None,
     ) -> History:
         """Follow the gradient flow ``d(particle)/d tau = -G`` with a constant step.
 
@@ -549,14 +527,7 @@ class FiniteTransformer:
 
     # The pieces
 
-    def _check(
-        self,
-        theta: Array | None,
-        w: Array | None,
-        D: int,
-        theta_weights: Array | None,
-        w_weights: Array | None,
-    ) -> _Layers:
+    def _check(self, theta: Block, w: Block, D: int, theta_weights: Block, w_weights: Block) -> _Layers:
         p, q = self.n_parameters(D)
         _check_particles("theta", theta, p, D)
         _check_particles("w", w, q, D)
@@ -582,7 +553,7 @@ class FiniteTransformer:
             states.append(T)
         return states
 
-    def _sweep(self, layers: _Layers, data: Prompts) -> tuple[float, float, Array | None, Array | None, Array]:
+    def _sweep(self, layers: _Layers, data: Prompts) -> tuple[float, float, Block, Block, Array]:
         """Q, R, the gradients, and the predictions (B, K): one pass forwards and one backwards."""
         states = self._states(layers, np.asarray(data.tokens, dtype=layers.dtype))
         prediction = _read(states[-1], data)
@@ -667,13 +638,13 @@ class FiniteTransformer:
         return Z_bar, np.concatenate([W_1_bar, W_2_bar], axis=1)
 
 
-_State = tuple[Array | None, Array | None]
+_State = tuple[Block, Block]
 
 
 def _moved(state: _State, gradients: Sequence[_State], row: Sequence[float], dtau: float) -> _State:
     """``x - dtau sum_i row_i G_i`` for both kinds of particles."""
 
-    def move(x: Array | None, stages: Sequence[Array | None]) -> Array | None:
+    def move(x: Block, stages: Sequence[Block]) -> Block:
         if x is None:
             return None
         for c, G in zip(row, stages):
@@ -684,7 +655,7 @@ def _moved(state: _State, gradients: Sequence[_State], row: Sequence[float], dta
     return move(state[0], [G[0] for G in gradients]), move(state[1], [G[1] for G in gradients])
 
 
-def _squared_norm(x: Array | None, weights: Array) -> float:
+def _squared_norm(x: Block, weights: Array) -> float:
     """``1/L sum_l sum_j a_{l,j} |x_{l,j}|^2``; zero for an absent encoder."""
     return 0.0 if x is None else float((weights * (x**2).sum(axis=-1)).sum()) / len(x)
 
@@ -699,7 +670,7 @@ def _residual(T: Array, data: Prompts) -> Array:
     return prediction - np.asarray(data.labels, dtype=T.dtype).reshape(prediction.shape)
 
 
-def _check_particles(name: str, particles: Array | None, size: int, D: int) -> None:
+def _check_particles(name: str, particles: Block, size: int, D: int) -> None:
     if particles is None:
         if size:
             raise ValueError(f"{name} must be an array of shape (L, M, {size}), got None")
@@ -709,7 +680,7 @@ def _check_particles(name: str, particles: Array | None, size: int, D: int) -> N
         raise ValueError(f"{name} must have shape (L, M, {size}) for D = {D}, got {particles.shape}")
 
 
-def _weights(particles: Array | None, weights: Array | None, dtype: np.dtype[Any]) -> Array:
+def _weights(particles: Block, weights: Block, dtype: np.dtype[Any]) -> Array:
     """Weights of shape (L, M), equal ones if none are given, empty ones for an absent encoder."""
     if particles is None:
         return np.empty((0, 0), dtype=dtype)
