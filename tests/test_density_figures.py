@@ -37,7 +37,7 @@ def make_solution(measures: list[Any], tau: Any = None, objective: Any = None) -
     times = np.linspace(0, 1, len(measures)) if tau is None else np.asarray(tau, dtype=float)
     series = {name: np.ones(len(times)) for name in ("energy", "risk", "dissipation", "dtau", "defect", "max_norm")}
     series["tau"] = times
-    return Solution(series, {}, times, lambda i: measures[i], Status.FINISHED, "", {}, energy=objective)
+    return Solution(series, {}, times, lambda i: measures[i], Status.FINISHED, "", {}, objective=objective)
 
 
 def evolving(p: int = 1, slices: int = 1, frames: int = 3) -> Solution:

@@ -6,6 +6,7 @@ The forms of an encoder are its default and one for each other value of its opti
 from __future__ import annotations
 
 import inspect
+import pickle
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,16 @@ def test_batches_and_threads_change_nothing(encoder: Any, dtype: type, monkeypat
     assert_array_equal(results[0].velocity.theta, results[1].velocity.theta)
     size = np.abs(whole.velocity.theta).max()
     assert_allclose(results[0].velocity.theta, whole.velocity.theta, rtol=0, atol=ROUNDING[dtype] * size)
+
+
+@every_form
+def test_an_objective_travels_to_other_processes(encoder: Any) -> None:
+    """Also after it was evaluated."""
+    objective = objective_of(encoder)
+    rho = measure_of(objective, np.float64)
+    value = objective.evaluate(rho).value
+    again, there = pickle.loads(pickle.dumps((objective, rho)))
+    assert again.evaluate(there).value == value
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -47,7 +47,7 @@ def make_solution(measures: list[Particles], objective: Any = None, **series: An
     falling = 10.0 ** -np.arange(n)
     columns = {"tau": np.arange(n) / 1.0, "energy": falling, "risk": falling / 2, "dissipation": falling, **series}
     columns |= {name: np.zeros(n) for name in ("dtau", "defect", "max_norm") if name not in columns}
-    return Solution(columns, {}, columns["tau"], lambda i: measures[i], Status.FINISHED, "", {}, energy=objective)
+    return Solution(columns, {}, columns["tau"], lambda i: measures[i], Status.FINISHED, "", {}, objective=objective)
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def test_frames_are_chosen_along_the_curve() -> None:
     for velocity, expected in ((speed, (0, 2, 10)), (np.zeros(11), (0, 5, 10))):
         bar = figures.depth(make_solution(rho, dissipation=velocity**2), frames=3).axes[-1]
         assert [tick.get_text() for tick in bar.get_yticklabels()] == [str(tau) for tau in expected]
-    for frames in (0, [], [11], [-12]):
+    for frames in (0, [], [11], [-12], True, 2.5, [True], [0.5], "01"):
         with pytest.raises(InputError, match="frames must be"):
             figures.depth(make_solution(rho), frames=frames)
 

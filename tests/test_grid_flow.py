@@ -52,7 +52,7 @@ def test_step_lengths_of_densities_are_those_of_the_transport() -> None:
 
 
 def test_step_lengths_of_particles_are_distances() -> None:
-    """Where labels stay in order, the label norm is the conditional Wasserstein distance."""
+    """Where labels stay in order, the mass-weighted norm is the conditional Wasserstein distance."""
     Q = wflow.PotentialEnergy(lambda x: 0.5 * x[:, 0] ** 2, lambda x: x)
     rho0 = wflow.Particles(x=[[[1.0], [2.0]], [[0.0], [3.0]]], depth_weights=[0.25, 0.75])
     answer = wflow.solve(Q, rho0, (0, 0.5), scheme="euler", dtau=0.5)

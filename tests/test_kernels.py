@@ -256,7 +256,7 @@ from wflow.kernels.simd.matrices import at, put, space
 @kernel
 def squares(x):
     A = space(x, 0, 1, 1)
-    put(A, 0, 0, add(splat(shift(1.0)), mul(at(A, 0, 0), at(A, 0, 0))))
+    put(A, 0, 0, add(splat(A, shift(1.0)), mul(at(A, 0, 0), at(A, 0, 0))))
 """
 OTHER = """
 from wflow.kernels.compile import kernel

@@ -193,6 +193,20 @@ def test_groups_depend_on_sizes_alone_and_feed_many_threads() -> None:
     assert counts[1] >= 124
 
 
+def test_what_is_no_number_is_added_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derivatives that leave the numbers, of either sign in different groups: the answer says so, numpy does not."""
+    for name in ("GROUPED_WORK", "GROUP_WORK"):
+        monkeypatch.setattr(f"wflow.network.batches.{name}", 1)
+    tokens = np.ones((40, 1, 2))
+    tokens[20:] = -1
+    data = Dataset(tokens, np.zeros(40))
+    objective = TransformerObjective(data, feedforward=FeedForward("identity"), layers=1)
+    assert len(objective.network._groups(Particles(w=[[[1.0, 1.0]]]), 40)) > 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        answer = objective.evaluate(Particles(w=[[[1e160, 1e160]]]))
+    assert not np.isfinite(answer.velocity.w).all()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 13, 64])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_sums_follow_one_tree(count: int, threads: int) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import wflow
 from wflow import initial
+from wflow.cli import main
 from wflow.controllers import Adaptive, Fixed, Replay
 from wflow.encoders import ENCODERS
 from wflow.energies import SumEnergy
@@ -228,11 +229,31 @@ def test_energies_and_observers_resume(name: str, observed: str, tmp_path: Path)
     check_resumed(tmp_path, Q, particles(Q), again, scheme=scheme_for(Q), dtau=0.05, observe=observe)
 
 
+@pytest.mark.parametrize("name", STORED)
+def test_the_command_knows_every_energy(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Q, path = STORED[name](), tmp_path / "run.h5"
+    first = getattr(Q, "terms", [Q])[0]
+    observe = {"held out": Risk(first, HELDOUT)}
+    wflow.solve(Q, particles(Q), (0, 0.1), scheme=scheme_for(Q), dtau=0.05, rng=1, path=path, observe=observe)
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "some: tokens (4, 1, 2), 1 label\n" in out and "method              " + scheme_for(Q) + ", Fixed, dtau" in out
+    )
+    expected = {
+        "sum": " + Entropy, sigma 0.2",
+        "blob": " + BlobEnergy, internal Entropy, sigma 0.1, epsilon {'theta': 0.5",
+    }
+    assert expected.get(name, "weight_decay 0.1, ") in out
+    figure = ["figure", "predictions", str(path), "--heldout", "-o", str(tmp_path / "predictions.png")]
+    assert main(figure) == 0
+
+
 CONTROLLERS: dict[str, dict[str, Any]] = {
     "adaptive": {"rtol": np.float32(1e-3), "atol": 1e-6},
     "first step": {"controller": Adaptive(1e-3, 1e-6, dtau=0.01)},
     "fixed": {"dtau": np.float32(0.0625)},
-    "not monotone": {"controller": Fixed(0.05, monotone=False)},
+    "not monotone": {"controller": Fixed(np.float32(0.0625), monotone=False)},
     "replay": {"controller": Replay((0.03, 0.04, 0.05))},
     "replay of a list": {"controller": Replay([0.03, 0.04, 0.05])},  # type: ignore[arg-type]
     "long replay": {"controller": Replay(tuple(np.full(5000, 0.05)))},
@@ -331,6 +352,24 @@ def test_what_replaces_is_stored(tmp_path: Path) -> None:
     solution = wflow.resume(path, 0.2, scheme="euler", controller=Fixed(0.1), energy=transformer(entropy=0.0))
     assert solution.settings["scheme"] == {"kind": "euler"} and solution.settings["controller"]["dtau"] == 0.1
     assert solution.settings["tau_range"] == (0.0, 0.2) or solution.settings["tau_range"] == [0.0, 0.2]
+
+
+def test_many_observers_fit(tmp_path: Path) -> None:
+    """Attributes of HDF5 have less than 64 kB."""
+    Q, path = transformer(), tmp_path / "run.h5"
+    observe = {f"risk number {i}": Risk(Q, HELDOUT) for i in range(400)}
+    wflow.solve(Q, particles(Q), (0, 0.1), dtau=0.05, path=path, observe=observe)
+    assert wflow.resume(path, 0.2).observed.keys() == observe.keys()
+
+
+def test_a_run_is_resumed_again(tmp_path: Path) -> None:
+    Q, path = potential() + wflow.Entropy(0.5), tmp_path / "run.h5"
+    observe = {"virial": Virial(Q), "one": lambda rho: 1.0}
+    wflow.solve(Q, particles(Q), (0, 0.1), scheme="langevin", dtau=0.05, rng=1, path=path, observe=observe)
+    for end in (0.2, 0.3):
+        Q = potential() + wflow.Entropy(0.5)
+        solution = wflow.resume(path, end, Q, observe={"one": lambda rho: 1.0})
+        assert solution.tau[-1] == end and solution.observers["virial"].objective is Q  # type: ignore[attr-defined]
 
 
 def test_arrays_are_stored_once(tmp_path: Path) -> None:

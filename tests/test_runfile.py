@@ -290,7 +290,7 @@ WRONG = [
     (("tau_end = 1", 'tau_end = 1\nscheme = "dorpi5"'), "got 'dorpi5' in [solve]; did you mean 'dopri5'?"),
     (("layers = 2", 'depth = "middle"'), "depth must be one of 'split-euler', 'midpoint', 'rk4-nodes', got 'mid"),
     (("[attention]", "[attention]\nrnak = 2"), "unknown key 'rnak' in [attention]; did you mean 'rank'?"),
-    (("[attention]", "[attention]\nkind = 'atention'"), "kind must be one of 'attention', 'feedforward', got 'aten"),
+    (("[attention]", "[attention]\nkind = 'atention'"), "kind must be one of 'attention', 'feedforward'"),
     (("[attention]", "[attention]\nkind = 'atention'"), "in [attention]; did you mean 'attention'?"),
     (("[attention]", "[attention]\nhidden = 2"), "unknown key 'hidden' in [attention]; it belongs to [feedforward]"),
     (("[attention]", "[attention]\nkind = 'feedforward'\nrank = 2"), "unknown key 'rank' in [attention]"),

@@ -78,8 +78,8 @@ MUTANTS = (
     Mutant(
         "token-adjoint-without-keys",
         ATTENTION,
-        "if wanted:\n                        add_scaled_product(own, a, u, flipped(P))",
-        "if wanted and h < 0:\n                        add_scaled_product(own, a, u, flipped(P))",
+        "if need_input:\n                        add_scaled_product(keys_total, a, u, flipped(P))",
+        "if need_input and h < 0:\n                        add_scaled_product(keys_total, a, u, flipped(P))",
     ),
     Mutant("tanh-derivative", NEURONS, "q = sub(one, mul(y, y))", "q = sub(one, y)"),
     Mutant(
@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "token-adjoint-of-neurons-without-weights",
         NEURONS,
-        "if wanted:\n                _multiply_rows(Q, a)\n",
-        "if wanted:\n",
+        "if need_input:\n                _multiply_rows(Q, a)\n",
+        "if need_input:\n",
     ),
     # The objective and its depth rules
     Mutant("half-step-without-half", DEPTH, "half = 0.5 / layers", "half = 1.0 / layers"),

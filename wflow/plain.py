@@ -90,11 +90,9 @@ def describe(value: Any, known: Mapping[str, Any] | None = None) -> Any:
 def _arguments(value: Any) -> dict[str, Any]:
     """The arguments that make an object of a registered class again."""
     attributes = getattr(value, "argument_attributes", {})
-    arguments = {}
-    for name, parameter in inspect.signature(type(value)).parameters.items():
-        entry = getattr(value, attributes.get(name, name))
-        arguments[name] = dict(entry) if parameter.kind is parameter.VAR_KEYWORD else entry
-    return arguments
+    parameters = inspect.signature(type(value)).parameters.values()
+    arguments = {p: getattr(value, attributes.get(p.name, p.name)) for p in parameters}
+    return {p.name: dict(entry) if p.kind is p.VAR_KEYWORD else entry for p, entry in arguments.items()}
 
 
 def build(data: Any, known: Mapping[str, Any] | None = None, remedy: str = "pass it again") -> Any:

@@ -74,9 +74,8 @@ class Settings:
         if unknown := set(observe or {}) - set(data["observe"]):
             raise InputError(f"{path} does not observe {sorted(unknown)}; it observes {sorted(data['observe'])}")
         settings: dict[str, Any] = {name: value for name, value in replaced.items() if value is not None}
-        for name in [name for name in data if name != "observe"]:  # the energy comes first
-            if name not in settings:
-                settings[name] = build(data[name], {}, f"pass {name}= to resume {path}")
+        for name in [name for name in data if name not in ("observe", *settings)]:
+            settings[name] = build(data[name], {}, f"pass {name}= to resume {path}")
         observers = dict(observe or {})
         for name in [name for name in data["observe"] if name not in observers]:
             remedy = f"pass observe={{{name!r}: f}} to resume {path}"

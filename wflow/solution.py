@@ -5,9 +5,8 @@ from __future__ import annotations
 __all__ = ["SERIES", "SaveAt", "Solution", "Status"]
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_array, check_fields, check_integer, check_positive
+from wflow.datasets.dataset import Dataset
 from wflow.errors import InputError
 from wflow.plain import register
 
@@ -99,42 +99,29 @@ class SaveAt:
 register(SaveAt)
 
 
+@dataclass(eq=False, repr=False)
 class Solution:
     """What :func:`wflow.solve` returns and :func:`wflow.load` reads.
 
     The series have one entry for the initial state and one for every accepted step; ``measure(i)`` is the measure at
     ``frame_tau[i]`` (negative i from the end). ``objective`` is the energy, and ``observers`` are the observed
-    quantities by name; of a loaded run, what :mod:`wflow.plain` can build, and None for another energy. ``settings``
-    describes scheme, controller and what else :func:`wflow.solve` was told.
+    quantities by name; of a loaded run, what :mod:`wflow.plain` can build, and None for another energy. Of a trajectory
+    file, ``settings`` describes scheme, controller and what else :func:`wflow.solve` was told, and ``attributes`` are
+    those of the file.
     """
 
-    def __init__(
-        self,
-        series: Mapping[str, NDArray[np.float64]],
-        observed: Mapping[str, NDArray[np.float64]],
-        frame_tau: NDArray[np.float64],
-        measure: Callable[[int], Any],
-        status: Status,
-        message: str,
-        stats: Mapping[str, Any],
-        path: str | PathLike[str] | None = None,
-        energy: Any = None,
-        attributes: Mapping[str, Any] | None = None,
-        observers: Mapping[str, Callable[[Any], float]] | None = None,
-        settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.series = dict(series)
-        self.observed = dict(observed)
-        self.frame_tau = frame_tau
-        self._measure = measure
-        self.status = status
-        self.message = message
-        self.stats = dict(stats)
-        self.path = None if path is None else Path(path)
-        self.objective = energy
-        self.attributes = dict(attributes or {})
-        self.observers = dict(observers or {})
-        self.settings = dict(settings or {})
+    series: Mapping[str, NDArray[np.float64]]
+    observed: Mapping[str, NDArray[np.float64]]
+    frame_tau: NDArray[np.float64]
+    read_frame: Callable[[int], Any]
+    status: Status
+    message: str
+    stats: dict[str, Any]
+    path: Path | None = None
+    objective: Any = None
+    observers: Mapping[str, Callable[[Any], float]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tau(self) -> NDArray[np.float64]:
@@ -157,7 +144,7 @@ class Solution:
         return self.series["dissipation"]
 
     @property
-    def heldout(self) -> Any:
+    def heldout(self) -> Dataset | None:
         """The first data set of an observer, such as held-out prompts; None where there is none."""
         datasets = (getattr(observe, "dataset", None) for observe in self.observers.values())
         return next((dataset for dataset in datasets if dataset is not None), None)
@@ -177,7 +164,7 @@ class Solution:
         """
         if not -self.n_frames <= i < self.n_frames:
             raise InputError(f"frame {i} does not exist: there are {self.n_frames} frames, counted from 0")
-        return self._measure(i % self.n_frames)
+        return self.read_frame(i % self.n_frames)
 
     def __repr__(self) -> str:
         return (

@@ -55,7 +55,7 @@ def solve(
     controller: Controller | None = None,
     tol: float = 1e-10,
     attributes: Mapping[str, str] | None = None,
-    **unknown: Any,
+    **unknown: object,
 ) -> Solution:
     """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.
 
@@ -128,32 +128,24 @@ def solve(
     if controller is None:
         tolerances = check_nonnegative("rtol", rtol), check_nonnegative("atol", atol)
         controller = Adaptive(*tolerances) if dtau is None else Fixed(check_positive("dtau", dtau))
-    tol = check_nonnegative("tol", tol)
     if save is not None and not isinstance(save, SaveAt):
         raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
     observers = _check_observers(observe or {}, energy)
     seed = None if rng is None else check_seed(rng)
-    settings = Settings(energy, observers, (start, end), chosen, controller, save, tol, seed)
+    settings = Settings(energy, observers, (start, end), chosen, controller, save, check_nonnegative("tol", tol), seed)
     flow = _open(settings, rho0)
-    if path is not None:
-        from wflow.trajectory import check_target
+    from wflow.trajectory import MemoryRecorder, TrajectoryFile, check_target
 
+    if path is not None:
         check_target(path, overwrite)
     run = _Run(flow, settings)
     with signals(flow, active=path is not None), compile_clock(run.stats):
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
-            from wflow.trajectory import MemoryRecorder
-
-            run.recorder = MemoryRecorder()
-            run.record_first()
+            run.record_first(MemoryRecorder())
         else:
-            from wflow.trajectory import TrajectoryFile
-
-            label = f"smooth part of Q: without {energy.internal}, which noise does not show" if chosen.noisy else ""
-            run.recorder = TrajectoryFile.create(
-                path, overwrite, settings, flow.template, attributes or {}, run.record_first, label
-            )
+            extra = attributes or {}
+            run.recorder = TrajectoryFile.create(path, overwrite, settings, flow.template, extra, run.record_first)
         return run.loop(progress)
 
 
@@ -200,10 +192,8 @@ def resume(
     start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
     if end < state["tau"]:
         raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
-    chosen = None if scheme is None else scheme_of(scheme)
-    settings = Settings.restore(
-        data, path, observe, energy=energy, scheme=chosen, controller=controller, tau_range=(start, end)
-    )
+    replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
+    settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
     flow = _open(settings, template)
     if state["x"].size != flow.mass.size:
         raise InputError(
@@ -245,7 +235,7 @@ class _Run:
         self.energy0 = self.point.value
         size, speed = self.flow.size(self.point), float(np.sqrt(self.flow.dissipation(self.point)))
         start = Start(self.scheme.name, self.scheme.error_order, size, speed)
-        self.h, self.memory = self.controller.start(start)
+        self.h, self.memory = map(float, self.controller.start(start))
         self.h_largest = self.h
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -288,12 +278,11 @@ class _Run:
             "max_norm": rho.radius,
         } | {name: float(observe(rho)) for name, observe in self.settings.observe.items()}
 
-    def record_first(self, recorder: Any = None) -> None:
+    def record_first(self, recorder: Any) -> None:
         """The initial state: series entry, frame and checkpoint."""
-        recorder = recorder or self.recorder
-        self.last_frame = self.tau
+        self.recorder = recorder
         recorder.add_step(self.row(0.0))
-        recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
+        self._frame()
 
     def loop(self, progress: bool | None) -> Solution:
         """Step until the end, a stationary point, a failure or a signal; then close the recorder."""
@@ -319,12 +308,9 @@ class _Run:
             bar.close()
         solution = self._finish(status, message or status.value, began, saving)
         if status.is_failure:
-            raise SolveError(f"{message}. {status.value}{self._last_words()}")
+            where = f" Everything accepted before is in {solution.path}." if solution.path else ""
+            raise SolveError(f"{message}. {status.value}{where}")
         return solution
-
-    def _last_words(self) -> str:
-        path = getattr(self.recorder, "path", None)
-        return "" if path is None else f" Everything accepted before is in {path}."
 
     def _finish(self, status: Status, message: str, began: float, saving: float) -> Solution:
         elapsed = time.perf_counter() - began
@@ -375,7 +361,7 @@ class _Run:
         self.stats["steps"] += 1
         self.h_largest = max(self.h_largest, h)
         if not shortened:
-            self.h, self.memory = verdict.h, verdict.memory
+            self.h, self.memory = float(verdict.h), float(verdict.memory)
         row = self.row(h, length)  # before the clock of saving starts, since it observes
         self._keep(lambda: self.recorder.add_step(row))
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
@@ -396,7 +382,7 @@ class _Run:
 
     def _rejected(self, trial: Trial, verdict: Verdict) -> tuple[Status, str]:
         self.stats["rejected"] += 1
-        self.h, self.memory = verdict.h, verdict.memory
+        self.h, self.memory = float(verdict.h), float(verdict.memory)
         words = f"{self._where(trial.h)} {verdict.reason}"
         if not trial.failure and not trial.point.is_finite:
             words = f"{words} ({self.flow.where_not_finite(trial.point)})"

@@ -7,7 +7,7 @@ whole.
 
 from __future__ import annotations
 
-__all__ = ["FORMAT", "Recorder", "TrajectoryFile", "load", "load_checkpoint"]
+__all__ = ["FORMAT", "TrajectoryFile", "load", "load_checkpoint"]
 
 import contextlib
 import errno
@@ -19,13 +19,13 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
@@ -35,7 +35,7 @@ from wflow import observers, problems  # noqa: F401 (a file may name what they r
 from wflow._version import __version__
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
-from wflow.plain import MissingObject, build
+from wflow.plain import MissingObject, build, describe
 from wflow.settings import Settings, parts
 from wflow.solution import SERIES, Solution, Status
 
@@ -47,49 +47,31 @@ LONG = 256
 
 Path_ = str | PathLike[str]
 State = Mapping[str, Any]
-
-
-class Recorder(Protocol):
-    """Where a run leaves what it has accepted."""
-
-    def add_step(self, row: Mapping[str, float]) -> None:
-        """One accepted step: a number for every series and observed quantity."""
-        ...
-
-    def add_frame(self, tau: float, rho: Measure, state: State) -> None:
-        """One frame, and the state from which the run can go on."""
-        ...
-
-    def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
-        """The end of the run, however it came."""
-        ...
+Texts = Mapping[str, str]
+Pair = tuple[int, int]  # of series entries and of frames
 
 
 @dataclass
 class MemoryRecorder:
-    """Keeps everything in memory."""
+    """Where a run leaves what it has accepted, in memory."""
 
     rows: list[Mapping[str, float]] = field(default_factory=list)
     frames: list[tuple[float, Any]] = field(default_factory=list)
 
     def add_step(self, row: Mapping[str, float]) -> None:
+        """One accepted step: a number for every series and observed quantity."""
         self.rows.append(row)
 
     def add_frame(self, tau: float, rho: Measure, state: State) -> None:
+        """One frame, and the state from which the run can go on."""
         self.frames.append((tau, rho))
 
     def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
-        names = list(self.rows[0])
-        table = {name: np.array([row[name] for row in self.rows]) for name in names}
-        return Solution(
-            {name: table[name] for name in SERIES},
-            {name: table[name] for name in names if name not in SERIES},
-            np.array([tau for tau, _ in self.frames]),
-            lambda i: self.frames[i][1],
-            status,
-            message,
-            stats,
-        )
+        """The end of the run, however it came."""
+        observed = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
+        series = {name: observed.pop(name) for name in SERIES}
+        times, measures = np.array([tau for tau, _ in self.frames]), [rho for _, rho in self.frames]
+        return Solution(series, observed, times, measures.__getitem__, status, message, dict(stats))
 
 
 class TrajectoryFile:
@@ -120,32 +102,23 @@ class TrajectoryFile:
 
     @classmethod
     def create(
-        cls,
-        path: Path_,
-        overwrite: bool,
-        settings: Settings,
-        rho0: Measure,
-        attributes: Mapping[str, str],
-        first: Callable[[TrajectoryFile], None],
-        energy_label: str = "",
+        cls, path: Path_, overwrite: bool, settings: Settings, rho0: Measure, texts: Texts, first: Callable[[Any], None]
     ) -> TrajectoryFile:
-        """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole.
-
-        ``energy_label`` says what the series of Q is, where it is not Q.
-        """
+        """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole."""
         target = check_target(path, overwrite)
         scratch = beside(target)
         try:
             with h5py.File(scratch, "w") as file:
-                _write_header(file, attributes)
+                _write_header(file, texts)
                 _write_settings(file, settings)
-                _write_layout(file, rho0, list(settings.observe), STEPS_ROOM, FRAMES_ROOM)
-                if energy_label:
-                    file["series/energy"].attrs["long_name"] = energy_label
+                _write_layout(file, rho0, settings.observe, (STEPS_ROOM, FRAMES_ROOM))
+                if settings.scheme.noisy:
+                    words = f"smooth part of Q: without {settings.energy.internal}, which noise does not show"
+                    file["series/energy"].attrs["long_name"] = words
             draft = cls(scratch)
             first(draft)
             draft._file.close()
-            os.replace(draft.resume_path, resume_path(target))
+            os.replace(resume_path(scratch), resume_path(target))
             os.replace(scratch, target)
         except BaseException:
             scratch.unlink(missing_ok=True)
@@ -158,29 +131,18 @@ class TrajectoryFile:
         """Go on after this many series entries and frames; what came later is dropped, to be computed again.
 
         The settings go into the file, in the present version of the format."""
-        this = object.__new__(cls)
-        this.path, this._rows = Path(path), []
-        this._written = this._saved = time.monotonic()
         attributes = {"status": Status.RUNNING.name.lower(), "message": ""}
         try:
             with open_trajectory(path) as file:
-                _copy(file, this.path, n_steps, n_frames, 2 * n_steps, 2 * n_frames, attributes, settings=settings)
-            this._open()
+                _copy(file, Path(path), (n_steps, n_frames), (2 * n_steps, 2 * n_frames), attributes, settings=settings)
+            return cls(Path(path))
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from None
-        return this
 
-    @property
-    def resume_path(self) -> Path:
-        """The file that holds the checkpoint."""
-        return resume_path(self.path)
-
-    def _replace(
-        self, steps_room: int, frames_room: int, attributes: Mapping[str, str], compress: bool = False
-    ) -> None:
+    def _replace(self, rooms: Pair, attributes: Texts, compress: bool = False) -> None:
         """Put a copy with other room and attributes in the place of the file."""
         self._file.flush()
-        _copy(self._file, self.path, self._n_steps, self._n_frames, steps_room, frames_room, attributes, compress)
+        _copy(self._file, self.path, (self._n_steps, self._n_frames), rooms, attributes, compress)
         self._file.close()
         self._open()
 
@@ -193,7 +155,7 @@ class TrajectoryFile:
     def _write_rows(self) -> None:
         end = self._n_steps + len(self._rows)
         if end > self._columns["tau"].shape[0]:
-            self._replace(2 * end, self._file["frames/tau"].shape[0], {})
+            self._replace((2 * end, self._file["frames/tau"].shape[0]), {})
         for name, column in self._columns.items():
             column[self._n_steps : end] = [row[name] for row in self._rows]
         self._count("series/count", end)
@@ -209,7 +171,7 @@ class TrajectoryFile:
         """Data, then tau, then the count; then the checkpoint, unless one was written just now."""
         self._write_rows()
         if self._n_frames == self._file["frames/tau"].shape[0]:
-            self._replace(self._columns["tau"].shape[0], 2 * self._n_frames, {})
+            self._replace((self._columns["tau"].shape[0], 2 * self._n_frames), {})
         frames = self._file["frames"]
         for name, points in rho.blocks.items():
             frames[name][self._n_frames] = points
@@ -223,12 +185,13 @@ class TrajectoryFile:
         """Replace the checkpoint by the state of now."""
         meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
         arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
-        scratch = beside(self.resume_path)
+        target = resume_path(self.path)
+        scratch = beside(target)
         with open(scratch, "wb") as stream:
-            np.savez(stream, meta=np.array(json.dumps(meta)), **arrays)
+            np.savez(stream, meta=np.array(json.dumps(describe(meta))), **arrays)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(scratch, self.resume_path)
+        os.replace(scratch, target)
         self._saved = time.monotonic()
 
     def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
@@ -236,7 +199,7 @@ class TrajectoryFile:
         self._write_rows()
         self.checkpoint(state)
         attributes = {"status": status.name.lower(), "message": message, "stats": json.dumps(dict(stats))}
-        self._replace(self._n_steps, self._n_frames, attributes, compress=True)
+        self._replace((self._n_steps, self._n_frames), attributes, compress=True)
         self._file.close()
         return load(self.path)
 
@@ -262,15 +225,7 @@ def _columns(file: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _copy(
-    source: Any,
-    target: Path,
-    n_steps: int,
-    n_frames: int,
-    steps_room: int,
-    frames_room: int,
-    attributes: Mapping[str, str],
-    compress: bool = False,
-    settings: Settings | None = None,
+    source: Any, target: Path, counts: Pair, rooms: Pair, texts: Texts, compress: bool = False, settings: Any = None
 ) -> None:
     """Put a copy of an open trajectory, up to these counts and with this room, in the place of ``target``.
 
@@ -278,27 +233,24 @@ def _copy(
     """
     scratch = beside(target)
     try:
-        _reserve(scratch, source, steps_room, frames_room)
+        _reserve(scratch, source, *rooms)
         with h5py.File(scratch, "w") as file:
-            for name, value in source.attrs.items():
+            for name, value in (dict(source.attrs) | dict(texts)).items():
                 file.attrs[name] = value
-            for name, text in attributes.items():
-                file.attrs[name] = text
             if settings is None:
                 source.copy("problem", file)
             else:
                 _write_settings(file, settings)
             rho0 = measure_of(source, 0)
-            observed = list(source["series/observed"])
-            _write_layout(file, rho0, observed, steps_room, frames_room, compress and isinstance(rho0, Grid))
+            _write_layout(file, rho0, source["series/observed"], rooms, compress and isinstance(rho0, Grid))
             new = dict(_columns(file))
             for name, column in _columns(source):
-                new[name][:n_steps] = column[:n_steps]
+                new[name][: counts[0]] = column[: counts[0]]
                 new[name].attrs["long_name"] = column.attrs["long_name"]
             for name in ("tau", *json.loads(source["frames"].attrs["blocks"])):
-                for i in range(n_frames):
+                for i in range(counts[1]):
                     file["frames"][name][i] = source["frames"][name][i]
-            file["series/count"][()], file["frames/count"][()] = n_steps, n_frames
+            file["series/count"][()], file["frames/count"][()] = counts
         os.replace(scratch, target)
     except BaseException:
         scratch.unlink(missing_ok=True)
@@ -376,13 +328,13 @@ def _commit() -> str:
 
 
 def _write_settings(file: Any, settings: Settings) -> None:
-    """What determines the run: in the group ``problem`` and, all but energy and observers, the attribute ``config``."""
-    problem = file.create_group("problem")
+    """What determines the run: energy and observers in groups of ``problem``, all else in the attribute ``config``."""
+    problem, data = file.create_group("problem"), settings.plain()
     places: dict[int, str] = {}
-    data = {name: _put(problem, name, value, places) for name, value in settings.plain().items()}
-    for name in ("energy", "observe"):
-        problem.attrs[name] = json.dumps(data.pop(name))
-    file.attrs["config"] = json.dumps(data)
+    groups = {"energy": data.pop("energy")} | {f"observe/{name}": entry for name, entry in data.pop("observe").items()}
+    for place, entry in groups.items():
+        problem.require_group(place).attrs["description"] = json.dumps(_put(problem, place, entry, places))
+    file.attrs["config"] = json.dumps({name: _put(problem, name, entry, places) for name, entry in data.items()})
     file.attrs["format_version"] = FORMAT_VERSION
 
 
@@ -414,9 +366,11 @@ def settings_of(file: Any) -> dict[str, Any]:
         array = problem[entry["dataset"]][()]
         return array.tolist() if entry["kind"] == "list" else array
 
-    texts = {name: problem.attrs[name] for name in ("energy", "observe")}
-    data = {name: json.loads(text, object_hook=fetch) for name, text in texts.items()}
-    return data | dict(json.loads(file.attrs["config"], object_hook=fetch))
+    def read(attributes: Any, name: str) -> Any:
+        return json.loads(attributes[name], object_hook=fetch)
+
+    observe = {name: read(group.attrs, "description") for name, group in problem.get("observe", {}).items()}
+    return {"energy": read(problem["energy"].attrs, "description"), "observe": observe, **read(file.attrs, "config")}
 
 
 def _version_1(problem: Any, config: dict[str, Any]) -> dict[str, Any]:
@@ -452,80 +406,77 @@ def _version_1(problem: Any, config: dict[str, Any]) -> dict[str, Any]:
     return {"energy": energy, "observe": observe, **config}
 
 
-def _write_layout(
-    file: Any, rho0: Measure, observed: list[str], steps_room: int, frames_room: int, compress: bool = False
-) -> None:
+def _write_layout(file: Any, rho0: Measure, observed: Iterable[str], rooms: Pair, compress: bool = False) -> None:
     """Series and frames with room for so many entries, and their dimension scales."""
-    series = file.create_group("series")
-    series.create_dataset("count", data=0, dtype=np.int64)
-    tau = _room(series, "tau", (steps_room,), np.float64, "training time tau")
-    tau.make_scale("tau")
+    series, frames = file.create_group("series"), file.create_group("frames")
     extra = series.create_group("observed")
+    tau = _room(series, "tau", (rooms[0],), np.float64, "training time tau")
+    tau.make_scale("tau")
     labels = [(series, name, label) for name, label in SERIES.items() if name != "tau"]
     for group, name, label in labels + [(extra, name, f"observed {name}") for name in observed]:
-        column = _room(group, name, (steps_room,), np.float64, label)
-        column.dims[0].attach_scale(tau)
-        column.dims[0].label = "tau"
+        _room(group, name, (rooms[0],), np.float64, label, [tau])
 
-    frames = file.create_group("frames")
     frames.attrs["blocks"] = json.dumps(list(rho0.blocks))
     frames.attrs["measure"] = type(rho0).__name__.lower()
-    frames.create_dataset("count", data=0, dtype=np.int64)
-    frame_tau = _room(frames, "tau", (frames_room,), np.float64, "training time tau of the frame")
+    for group in (series, frames):
+        group.create_dataset("count", data=0, dtype=np.int64)
+    frame_tau = _room(frames, "tau", (rooms[1],), np.float64, "training time tau of the frame")
     frame_tau.make_scale("tau")
-    _scale(frames, "t", rho0.t, "depth t in [0, 1]")
-    _labelled(frames, "depth_weights", rho0.depth_weights, "quadrature weights of the depth nodes", ["t"])
+    t = _scale(frames, "t", rho0.t, "depth t in [0, 1]")
+    _values(frames, "depth_weights", rho0.depth_weights, "quadrature weights of the depth nodes", [t])
     for name, array in rho0.blocks.items():
         if isinstance(rho0, Grid):
-            scales = [f"{name}_{axis}" for axis in range(array.ndim - 1)]
-            for axis, (scale, values) in enumerate(zip(scales, rho0.axes(name))):
-                _scale(frames, scale, values, f"parameter {axis} of block {name} at the cell centres")
-            label = f"density of block {name}"
+            label, cells = f"density of block {name}", f"of block {name} at the cell centres"
+            axes = enumerate(rho0.axes(name))
+            scales = [_scale(frames, f"{name}_{axis}", x, f"parameter {axis} {cells}") for axis, x in axes]
         else:
-            scales = [f"{name}_particle", f"{name}_parameter"]
-            _scale(frames, scales[0], np.arange(array.shape[1]), f"particle of block {name}")
-            _scale(frames, scales[1], np.arange(array.shape[2]), f"flattened parameter of block {name}")
-            label = f"particles of block {name}"
-        data = _room(frames, name, (frames_room, *array.shape), array.dtype, label, compress)
-        for axis, scale in enumerate(("tau", "t", *scales)):
-            data.dims[axis].attach_scale(frames[scale])
-            data.dims[axis].label = scale
+            label, (M, p) = f"particles of block {name}", array.shape[1:]
+            scales = [
+                _scale(frames, f"{name}_particle", np.arange(M), f"particle of block {name}"),
+                _scale(frames, f"{name}_parameter", np.arange(p), f"flattened parameter of block {name}"),
+            ]
+        data = _room(frames, name, (rooms[1], *array.shape), array.dtype, label, [frame_tau, t, *scales], compress)
         if isinstance(rho0, Grid):
             data.attrs["box"] = json.dumps(rho0.box[name])
         elif not rho0.has_equal_weights(name):
-            weights = rho0.weights(name)
-            _labelled(frames, f"{name}_weights", weights, f"masses of block {name}", ["t", scales[0]])
+            _values(frames, f"{name}_weights", rho0.weights(name), f"masses of block {name}", [t, scales[0]])
 
 
-def _room(group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str, compress: bool = False) -> Any:
+def _room(
+    group: Any, name: str, shape: tuple[int, ...], dtype: Any, label: str, scales: Any = (), compress: bool = False
+) -> Any:
     """A contiguous dataset whose place in the file is fixed from the start; what is not written yet reads as NaN or,
     in frames, as zeros that take no space on the disk. Compressed, one that is written once."""
     if compress and shape[0]:
         data = group.create_dataset(name, shape, dtype, chunks=(1, *shape[1:]), shuffle=True, compression=1)
-        data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
-        return data
+        return _labelled(data, label, scales)
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     data = group.create_dataset(name, shape, dtype=dtype, dcpl=creation)
-    data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
     if len(shape) == 1:
         data[...] = np.nan
+    return _labelled(data, label, scales)
+
+
+def _values(group: Any, name: str, values: NDArray[Any], label: str, scales: Any = ()) -> Any:
+    """A dataset that is written once and for all."""
+    return _labelled(group.create_dataset(name, data=values, dtype=values.dtype), label, scales)
+
+
+def _scale(group: Any, name: str, values: NDArray[Any], label: str) -> Any:
+    data = _values(group, name, values, label)
+    data.make_scale(name)
     return data
 
 
-def _scale(group: Any, name: str, values: NDArray[Any], label: str) -> None:
-    data = group.create_dataset(name, data=values, dtype=values.dtype)
+def _labelled(data: Any, label: str, scales: Any) -> Any:
+    """A dataset with words for its axis in a figure, and dimension scales."""
     data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
-    data.make_scale(name)
-
-
-def _labelled(group: Any, name: str, values: NDArray[Any], label: str, scales: list[str]) -> None:
-    data = group.create_dataset(name, data=values, dtype=values.dtype)
-    data.attrs["long_name"], data.attrs["units"] = label, "dimensionless"
-    for axis, scale in enumerate(scales):
-        data.dims[axis].attach_scale(group[scale])
-        data.dims[axis].label = scale
+    for dimension, scale in zip(data.dims, scales):
+        dimension.attach_scale(scale)
+        dimension.label = scale.name.rpartition("/")[2]
+    return data
 
 
 def open_trajectory(path: Path_) -> Any:
@@ -553,8 +504,7 @@ def open_trajectory(path: Path_) -> Any:
     if file.attrs.get("format") != FORMAT:
         file.close()
         raise InputError(f"{path} is an HDF5 file, but no trajectory of wflow (it has no format={FORMAT!r})")
-    if file.attrs["format_version"] > FORMAT_VERSION:
-        found = file.attrs["format_version"]
+    if (found := file.attrs["format_version"]) > FORMAT_VERSION:
         file.close()
         raise InputError(f"{path} has format version {found}; this wflow reads up to {FORMAT_VERSION}: update wflow")
     return file
@@ -585,26 +535,16 @@ def load(path: Path_) -> Solution:
         frame_tau = file["frames/tau"][:frames]
         attributes, settings = dict(file.attrs), settings_of(file)
 
-    def measure(i: int) -> Any:
+    def read_frame(i: int) -> Any:
         with reading(path) as file:
             return measure_of(file, i)
 
     energy = _built(settings.pop("energy"), {})
     observe = {name: _built(entry, parts(energy)) for name, entry in settings.pop("observe").items()}
-    return Solution(
-        series,
-        observed,
-        frame_tau,
-        measure,
-        Status[str(attributes["status"]).upper()],
-        str(attributes["message"]),
-        json.loads(attributes.get("stats", "{}")),
-        path=path,
-        energy=energy,
-        attributes=attributes,
-        observers={name: f for name, f in observe.items() if f is not None},
-        settings=settings,
-    )
+    observe = {name: function for name, function in observe.items() if function is not None}
+    status, message = Status[str(attributes["status"]).upper()], str(attributes["message"])
+    more = status, message, json.loads(attributes.get("stats", "{}")), Path(path), energy, observe, settings, attributes
+    return Solution(series, observed, frame_tau, read_frame, *more)
 
 
 def _built(data: Any, known: Mapping[str, Any]) -> Any:

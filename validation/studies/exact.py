@@ -69,7 +69,7 @@ def fixed_steps(flow: str, scheme: str, steps: Sequence[int], ratio: float = 1.0
 
 
 def adaptive_steps(flow: str, scheme: str, rtol: float) -> dict[str, Any]:
-    """The error in the mass-weighted norm beside the sum of what was tolerated, and the number of steps."""
+    """The mass-weighted error beside the sum of what was tolerated, and the defect of the energy identity."""
     case = FLOWS[flow]()
     answer = wflow.solve(case.energy, case.rho0, (0, case.tau), scheme=scheme, rtol=rtol, atol=rtol)
     rho, squares, size = answer.measure(-1), 0.0, 0.0

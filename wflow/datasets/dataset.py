@@ -52,7 +52,7 @@ class Dataset:
     readout: NDArray[np.float64]
     name: str = field(default="data")
 
-    def __init__(self, tokens: ArrayLike, labels: ArrayLike, readout: Any = (-1, -1), name: str = "data") -> None:
+    def __init__(self, tokens: ArrayLike, labels: ArrayLike, readout: ArrayLike = (-1, -1), name: str = "data") -> None:
         tokens = check_array("tokens", tokens, 3, "(B, D, n)").astype(np.float64)
         if 0 in tokens.shape:
             raise InputError(f"tokens must have at least one prompt, row and column, got shape {tokens.shape}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["SoftmaxAttention"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,11 +65,9 @@ class SoftmaxAttention(CompiledEncoder):
     def groups(self, dimension: int) -> dict[str, Group]:
         """The matrices V, W (factored: W_V, W_O, W_K, W_Q); fan-in D, of W_O the rank."""
         names = ("W_V", "W_O", "W_K", "W_Q") if self.factored else ("V", "W")
-        size = self.n_parameters(dimension) // len(names)
-        fan_in = {"W_O": self.rank or dimension}
-        return {
-            name: Group(slice(i * size, (i + 1) * size), fan_in.get(name, dimension)) for i, name in enumerate(names)
-        }
+        size, r = self.n_parameters(dimension) // len(names), self.rank or dimension
+        fan_in = [r if name == "W_O" else dimension for name in names]
+        return {name: Group(slice(i * size, (i + 1) * size), fan_in[i]) for i, name in enumerate(names)}
 
     def _factors(self, parameters: Array, dimension: int) -> tuple[Array, Array, Array, Array]:
         """``W_V, W_O, W_K, W_Q`` of shapes (..., r, D), (..., D, r), (..., r, D), (..., r, D), as views."""
@@ -87,20 +86,21 @@ class SoftmaxAttention(CompiledEncoder):
 
     def compiled(self, dimension: int) -> Compiled:
         """V and the transpose of W, of the kernels for attention (see :class:`wflow.encoders.Compiled`)."""
+        from wflow.kernels.pairs import KINDS
+
         V, W = np.arange(2 * dimension**2).reshape(2, dimension, dimension)
         order = np.concatenate([V.ravel(), W.T.ravel()])[None]
         linear = self.groups(dimension)["W_O" if self.factored else "V"].place
+        full = Compiled("attention", (KINDS["softmax"], 0), order, 1, linear)
         if not self.factored:
-            return Compiled("attention", (0, 0), order, 1, linear)
-        return Compiled(
-            "attention",
-            (0, 0),
-            order,
-            1,
-            linear,
-            lambda parameters: _side_by_side(*self.matrices(parameters, dimension)),
-            lambda parameters, bar: self._pull_back(parameters, bar, dimension),
-        )
+            return full
+        # Not lambdas: objectives travel to other processes.
+        numbers, pull_back = (partial(f, dimension=dimension) for f in (self._numbers, self._pull_back))
+        return replace(full, numbers=numbers, pull_back=pull_back)
+
+    def _numbers(self, parameters: Array, dimension: int) -> Array:
+        """V and W (..., 2 D^2) of factored heads."""
+        return _side_by_side(*self.matrices(parameters, dimension))
 
     def _pull_back(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:
         """The derivative by the factors from that by V and W (..., 2 D^2).

@@ -64,7 +64,7 @@ class Group(NamedTuple):
     fan_in: int
 
 
-def optional(encoder: Any, name: str) -> Any:
+def optional(encoder: object, name: str) -> Any:
     """An optional member of an encoder; None where it has none.
 
     A class that states anew what ``mean`` or ``vjp`` do may have made untrue what its parents know: their optional
@@ -87,13 +87,13 @@ def optional(encoder: Any, name: str) -> Any:
     return None
 
 
-def reads(encoder: Any, columns: Array, n_tokens: int) -> Array:
+def reads(encoder: Encoder, columns: Array, n_tokens: int) -> Array:
     """The tokens on which an encoder's outputs at some tokens depend; all where the encoder does not know."""
     known = optional(encoder, "reads")
     return np.arange(n_tokens) if known is None else np.asarray(known(columns, n_tokens))
 
 
-def pairing(encoder: Any, tokens: Array, parameters: Array, cotangent: Array) -> Array:
+def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:
     """``sum_b <f(T_b, beta_j), cotangent_b>`` for every particle j: shape (M,).
 
     The encoder's own ``pairing`` where it has one, else one call of ``mean`` per particle.

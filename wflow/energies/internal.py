@@ -35,7 +35,7 @@ class Entropy(InternalEnergy):
     sigma: float
 
     def __post_init__(self) -> None:
-        check_positive("entropy", self.sigma)
+        object.__setattr__(self, "sigma", check_positive("entropy", self.sigma))
         super().__post_init__()
 
     def density(self, r: Array) -> Array:
@@ -113,7 +113,8 @@ class PorousMedium(InternalEnergy):
     m: float
 
     def __post_init__(self) -> None:
-        if check_positive("m", self.m) <= 1:
+        object.__setattr__(self, "m", check_positive("m", self.m))
+        if self.m <= 1:
             raise InputError(f"m must be greater than 1, got {self.m!r}; m = 1 is Entropy(1.0)")
         super().__post_init__()
 

@@ -31,6 +31,8 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
         Prompts and labels, such as held-out ones; None for the training data.
     """
     objective = solution.objective if objective is None else objective
+    terms = getattr(objective, "terms", ())  # of a sum, the one that predicts
+    objective = next((term for term in terms if hasattr(term, "predict")), objective)
     if not callable(getattr(objective, "predict", None)):
         found = "none: an encoder of your own is not stored" if objective is None else type(objective).__name__
         raise InputError(

@@ -105,8 +105,8 @@ def laid_out(figure: Figure) -> Figure:
 
 def check_indices(name: str, things: str, chosen: int | Sequence[int], count: int) -> int | list[int]:
     """How many things to choose, or which ones, counted from 0; an :class:`InputError` for none or unknown ones."""
-    if not isinstance(chosen, (int, np.integer)):
-        if not len(chosen) or min(chosen) < -count or max(chosen) >= count:
+    if isinstance(chosen, Sequence | np.ndarray):
+        if not len(chosen) or not all(is_integer(i) and -count <= i < count for i in chosen):
             raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {list(chosen)!r}")
         return [int(i) % count for i in chosen]
     if not is_integer(chosen) or chosen < 1:

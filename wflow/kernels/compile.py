@@ -7,7 +7,7 @@ folder in it, changes.
 
 from __future__ import annotations
 
-__all__ = ["kernel"]
+__all__ = ["kernel", "part"]
 
 import hashlib
 from collections.abc import Callable
@@ -44,3 +44,8 @@ def kernel(function: Callable[..., Any]) -> Any:
         return numba.njit(**options)(function)
     file._version = f"{file._version} {_stamp()}"
     return compiled
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """A function that is a part of kernels: it is compiled within them, and takes no time alone."""
+    return numba.njit(inline="always")(function)

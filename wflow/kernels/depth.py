@@ -12,13 +12,10 @@ from __future__ import annotations
 
 __all__ = ["FAMILIES", "adjoint", "forward"]
 
-from typing import Any
-
-import numba
 import numpy as np
 
 from wflow.kernels.attention import attention_mean, attention_vjp
-from wflow.kernels.compile import kernel
+from wflow.kernels.compile import kernel, part
 from wflow.kernels.feedforward import feedforward_mean, feedforward_vjp
 
 #: The families of kernels, by the number under which passes know them.
@@ -26,13 +23,8 @@ FAMILIES = "attention", "feedforward"
 ATTENTION = FAMILIES.index("attention")
 
 
-def _inlined(function: Any) -> Any:
-    """A kernel as a part of another: it is compiled with that alone."""
-    return numba.njit(inline="always")(function.py_func)
-
-
-_attention, _attention_back = _inlined(attention_mean), _inlined(attention_vjp)
-_feedforward, _feedforward_back = _inlined(feedforward_mean), _inlined(feedforward_vjp)
+_attention, _attention_back = part(attention_mean.py_func), part(attention_vjp.py_func)
+_feedforward, _feedforward_back = part(feedforward_mean.py_func), part(feedforward_vjp.py_func)
 
 
 @kernel
@@ -94,7 +86,7 @@ def forward(program, places, states, B, D, first, second, families, memory):
             family = families[block[e]]
             out = np.empty((B, D, count[e]), states.dtype)
             if family[0] == ATTENTION:
-                _attention(T, queries, particles, memory, out)
+                _attention(T, queries, particles, family[1], memory, out)
             else:
                 _feedforward(_taken(T, queries), particles, family[1], family[2], memory, out)
             while t < last_target[e]:
@@ -128,7 +120,7 @@ def adjoint(program, places, states, bars, B, D, first, second, families, memory
             if family[0] == ATTENTION:
                 everywhere = np.empty((needed, D, width[j]), states.dtype)
                 there = np.empty((needed if count[e] < width[j] else 0, D, count[e]), states.dtype)
-                _attention_back(T, queries, particles, p, memory, everywhere, there, particles_bar)
+                _attention_back(T, queries, particles, family[1], p, memory, everywhere, there, particles_bar)
                 for b in range(needed):
                     for d in range(D):
                         for i in range(width[j]):

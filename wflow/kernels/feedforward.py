@@ -51,13 +51,13 @@ def feedforward_space(B, D, n, lanes):
 
 
 @kernel
-def _activate(U, Y, Q, activation, number):
-    """``Y = act(U)`` and ``Q = act'(U)``; ``number`` converts to their precision. NaN stays NaN."""
+def _activate(U, Y, Q, activation):
+    """``Y = act(U)`` and ``Q = act'(U)``. NaN stays NaN."""
     height, width = extent(U)
-    nothing, half, one = splat(number(0.0)), splat(number(0.5)), splat(number(1.0))
-    minus_quarter = splat(number(-0.25))
-    beyond_exp = splat(number(-708.0))  # e^x is no normal number there
-    root, density = splat(number(math.sqrt(0.5))), splat(number(1 / math.sqrt(2 * math.pi)))
+    nothing, half, one = splat(U, 0.0), splat(U, 0.5), splat(U, 1.0)
+    minus_quarter = splat(U, -0.25)
+    beyond_exp = splat(U, -708.0)  # e^x is no normal number there
+    root, density = splat(U, math.sqrt(0.5)), splat(U, 1 / math.sqrt(2 * math.pi))
     for i in range(height):
         for j in range(width):
             x = at(U, i, j)
@@ -135,7 +135,7 @@ def feedforward_mean(tokens, neurons, bias, activation, memory, out):
     here, H = B * D * n, neurons.shape[0] // (2 * D + bias + 1)
     zero(space(memory, 0, 1, here))
     one = space(memory, here, 1, 1)
-    put(one, 0, 0, splat(out.dtype.type(1)))
+    put(one, 0, 0, splat(one, 1.0))
     for h in range(0, H, BLOCK):
         height = min(BLOCK, H - h)
         A, C, a = _block(neurons, h, height, D, bias)
@@ -144,11 +144,11 @@ def feedforward_mean(tokens, neurons, bias, activation, memory, out):
             c = (last - first) * n
             U = space(memory, here + 1, height, c)
             Y, Q = space(memory, here + 1 + BLOCK * c, height, c), space(memory, here + 1 + 2 * BLOCK * c, height, c)
-            product(flipped(U), columns(T, first * n, last * n), A)
-            _activate(U, Y, Q, activation, out.dtype.type)
+            product(flipped(U), columns(T, first * n, last * n), A)  # U = A^T T
+            _activate(U, Y, Q, activation)
             _multiply_rows(Y, a)
             total = space(memory, first * D * n, D, c)
-            add_scaled_product(total, one, C, Y)
+            add_scaled_product(total, one, C, Y)  # + C (a o act(U))
     for first in range(0, B, step):
         last = min(first + step, B)
         sum_lanes(space(memory, first * D * n, D, (last - first) * n), out, first, n)
@@ -163,13 +163,13 @@ def feedforward_vjp(tokens, neurons, bias, activation, cotangent, memory, T_bar,
     """
     B, D, n = tokens.shape
     step, first_number, _ = feedforward_space(B, D, n, memory.shape[1])
-    number, wanted = memory.dtype.type, T_bar.size > 0
+    need_input = T_bar.size > 0
     T, T_flipped, after = side_by_side(tokens, np.arange(n), bias, memory, first_number)
     p, p_flipped, _ = side_by_side(cotangent, np.arange(n), 0, memory, after)
     here, H = B * D * n, neurons.shape[0] // (2 * D + bias + 1)
     zero(space(memory, 0, 1, here))
     one = space(memory, here, 1, 1)
-    put(one, 0, 0, splat(number(1)))
+    put(one, 0, 0, splat(one, 1.0))
     for h in range(0, H, BLOCK):
         height = min(BLOCK, H - h)
         A, C, a = _block(neurons, h, height, D, bias)
@@ -179,17 +179,17 @@ def feedforward_vjp(tokens, neurons, bias, activation, cotangent, memory, T_bar,
             c = (last - first) * n
             U = space(memory, here + 1, height, c)
             Y, Q = space(memory, here + 1 + BLOCK * c, height, c), space(memory, here + 1 + 2 * BLOCK * c, height, c)
-            product(flipped(U), columns(T, first * n, last * n), A)
-            _activate(U, Y, Q, activation, number)
-            product(flipped(U), columns(p, first * n, last * n), C)
-            _multiply(Q, U)  # act'(U) o (C^T p)
-            add_product(C_bar, rows(p_flipped, first * n, last * n), flipped(Y))
-            add_product(A_bar, rows(T_flipped, first * n, last * n), flipped(Q))
-            if wanted:
+            product(flipped(U), columns(T, first * n, last * n), A)  # U = A^T T
+            _activate(U, Y, Q, activation)
+            product(flipped(U), columns(p, first * n, last * n), C)  # C^T p, in place of U
+            _multiply(Q, U)  # q = act'(U) o (C^T p)
+            add_product(C_bar, rows(p_flipped, first * n, last * n), flipped(Y))  # C_bar += p Y^T
+            add_product(A_bar, rows(T_flipped, first * n, last * n), flipped(Q))  # A_bar += T q^T
+            if need_input:
                 _multiply_rows(Q, a)
                 total = space(memory, first * D * n, D, c)
-                add_scaled_product(total, one, rows(A, 0, D), Q)
-    if wanted:
+                add_scaled_product(total, one, rows(A, 0, D), Q)  # T_bar += A (a o q), without the bias
+    if need_input:
         for first in range(0, B, step):
             last = min(first + step, B)
             sum_lanes(space(memory, first * D * n, D, (last - first) * n), T_bar, first, n)

@@ -22,8 +22,8 @@ if hasattr(os, "register_at_fork"):  # threads do not survive a fork
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def in_threads(work: Callable[[int], None], count: int) -> None:
-    """``work(i)`` for i = 0, ..., count - 1, by as many threads as numba has (``NUMBA_NUM_THREADS``).
+def in_threads(work: Callable[[int], None], count: int, alone: bool = False) -> None:
+    """``work(i)`` for i = 0, ..., count - 1, by as many threads as numba has (``NUMBA_NUM_THREADS``), or by one alone.
 
     Whichever is free takes the next i: what is done must not depend on by whom. The first error is raised when all
     threads have stopped.
@@ -48,7 +48,8 @@ def in_threads(work: Callable[[int], None], count: int) -> None:
                     next(left)
                 raise
 
-    helpers = [_pool().submit(worker) for _ in range(min(count, numba.config.NUMBA_NUM_THREADS) - 1)]
+    threads = 1 if alone else min(count, numba.config.NUMBA_NUM_THREADS)
+    helpers = [_pool().submit(worker) for _ in range(threads - 1)]
     try:
         worker()
     finally:

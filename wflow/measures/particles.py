@@ -104,13 +104,10 @@ class Particles(Measure):
 
 def with_massless(rho: Measure, points: Mapping[str, Array]) -> Particles:
     """The particles of a measure, and further ones (S, K, p) without mass after them, which are not checked."""
-    new = object.__new__(Particles)
+    new, weights = object.__new__(Particles), {name: np.zeros(x.shape[:2]) for name, x in points.items()}
     new.__dict__.update(rho.__dict__)
-    blocks = {name: np.concatenate([rho.points(name), x], axis=1) for name, x in points.items()}
-    new._blocks = Blocks(**{name: frozen(x) for name, x in blocks.items()})
-    new._given_weights = {
-        name: frozen(np.concatenate([rho.weights(name), np.zeros(x.shape[:2])], axis=1)) for name, x in points.items()
-    }
+    new._blocks = Blocks(**{b: frozen(np.concatenate([rho.points(b), x], axis=1)) for b, x in points.items()})
+    new._given_weights = {b: frozen(np.concatenate([rho.weights(b), a], axis=1)) for b, a in weights.items()}
     return new
 
 

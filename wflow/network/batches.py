@@ -61,13 +61,12 @@ class Network:
         self.readout = readout[:, :, columns].reshape(len(readout), -1)
 
     @cached_property
-    def executor(self) -> Any:
+    def executor(self) -> PlainExecutor:
         """One compiled pass if all encoders have a compiled form, else call by call."""
         kinds = {name: CompiledBlock if optional(e, "compiled") else Block for name, e in self.encoders.items()}
-        executor: Any = PlainExecutor if Block in kinds.values() else CompiledExecutor
-        return executor(
-            self.program, {n: kind(self.encoders[n], self.program, self.shape[0]) for n, kind in kinds.items()}
-        )
+        executor: type[PlainExecutor] = PlainExecutor if Block in kinds.values() else CompiledExecutor
+        D = self.shape[0]
+        return executor(self.program, {n: kind(self.encoders[n], self.program, D) for n, kind in kinds.items()})
 
     def predict(self, rho: Measure, tokens: Array) -> NDArray[np.float64]:
         """``Read T(1)`` for tokens (B, D, n): shape (B, K)."""
@@ -95,7 +94,10 @@ class Network:
 
         def partial(g: int) -> tuple[float, list[list[Array]]]:
             """The loss of a group, and the derivatives."""
-            sums = pool.pop() if pool else executor.sums(particles, pairings)
+            try:  # not a look before: another thread may be quicker
+                sums = pool.pop()
+            except IndexError:
+                sums = executor.sums(particles, pairings)
             for array in chain(*sums):
                 array[...] = 0
             loss = 0.0
@@ -108,8 +110,9 @@ class Network:
             return loss, sums
 
         def add(a: Any, b: Any) -> Any:
-            for total, term in zip(chain(*a[1]), chain(*b[1])):
-                np.add(total, term, out=total)
+            with np.errstate(over="ignore", invalid="ignore"):  # whoever looks at the sum says what is wrong
+                for total, term in zip(chain(*a[1]), chain(*b[1])):
+                    np.add(total, term, out=total)
             pool.append(b[1])
             return a[0] + b[0], a[1]
 
@@ -148,13 +151,9 @@ class Network:
 
     def _share(self, work: Callable[[int], None], count: int) -> None:
         """``work(0), ..., work(count - 1)``, by several threads if the executor is made for them."""
-        if self.executor.threads and count > 1:
-            from wflow.kernels.threads import in_threads
+        from wflow.kernels.threads import in_threads
 
-            in_threads(work, count)
-        else:
-            for i in range(count):
-                work(i)
+        in_threads(work, count, alone=not self.executor.threads)
 
 
 def tree_sum(

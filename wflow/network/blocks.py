@@ -42,7 +42,7 @@ class Block:
         return taken(out, kept[call.queries])
 
     def vjp(
-        self, particles: Any, call: ProgramCall, T: Array, p: Array, sums: list[Array], need_input: bool
+        self, particles: Any, call: ProgramCall, T: Array, p: Any, sums: list[Array], need_input: bool
     ) -> Array | None:
         """The transpose: adds to the sums, without weights, and returns the cotangent of T if there is need of it."""
         (points, weights), kept, l = particles, self.program.tokens[call.state], call.slice

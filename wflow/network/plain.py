@@ -45,38 +45,39 @@ class PlainExecutor:
     def forward(self, particles: list[Any], tokens: Array) -> list[Array]:
         """All states, from tokens (B, D, n) on."""
         program = self.program
-        states = [taken(tokens, program.tokens[0])]
-        states += [np.zeros((*tokens.shape[:2], len(kept)), tokens.dtype) for kept in program.tokens[1:]]
+        states: list[Any] = [taken(tokens, program.tokens[0]), *[None] * (len(program.tokens) - 1)]
         calls = list(reversed(program.calls))
-        for j, state in enumerate(states):
+        for j in range(len(states)):
             if j > 0:
-                state += taken(states[program.base[j]], program.base_places[j])
+                base = taken(states[program.base[j]], program.base_places[j])
+                states[j] = base if states[j] is None else base + states[j]
             while calls and calls[-1].state == j:
                 call = calls.pop()
-                out = self.blocks[call.block].mean(particles[self.places[call.block]], call, state)
+                out = self.blocks[call.block].mean(particles[self.places[call.block]], call, states[j])
                 for target in call.targets:
-                    states[target.state] += target.coefficient * taken(out, target.places)
+                    term = target.coefficient * taken(out, target.places)
+                    states[target.state] = term if states[target.state] is None else states[target.state] + term
         return states
 
     def adjoint(self, particles: list[Any], states: list[Array], cotangent: Array, sums: list[list[Array]]) -> None:
         """Pull the cotangent of the last state back, and add what the particles take of it to the sums."""
         program = self.program
-        bars = [np.zeros_like(state) for state in states]
-        bars[-1][...] = cotangent
+        bars: list[Any] = [*[None] * (len(states) - 1), cotangent]
         calls = list(program.calls)
         for j in range(len(states) - 1, -1, -1):
+            width = states[j].shape[2]
             while calls and calls[-1].state == j:
-                call = calls.pop()
+                call, p = calls.pop(), None
                 # The cotangent of the result: p = sum of the targets' coefficient T_bar_target.
-                p = np.zeros((*cotangent.shape[:2], len(call.queries)), cotangent.dtype)
                 for target in call.targets:
-                    _add_to(p, target.places, target.coefficient * bars[target.state])
+                    p = _added(p, target.places, target.coefficient * bars[target.state], len(call.queries))
                 i = self.places[call.block]
                 T_bar = self.blocks[call.block].vjp(particles[i], call, states[j], p, sums[i], j > 0)
                 if T_bar is not None:
-                    bars[j] += T_bar
+                    bars[j] = _added(bars[j], np.arange(width), T_bar, width)
             if j > 0:
-                _add_to(bars[program.base[j]], program.base_places[j], bars[j])
+                base = program.base[j]
+                bars[base] = _added(bars[base], program.base_places[j], bars[j], states[base].shape[2])
 
     def gradient(self, particles: list[Any], sums: list[list[Array]]) -> dict[str, Array]:
         """The derivatives (S, M, p) by block."""
@@ -87,9 +88,10 @@ class PlainExecutor:
         return {name: block.pairings(*x) for (name, block), *x in zip(self.blocks.items(), particles, sums)}
 
 
-def _add_to(total: Array, places: NDArray[np.int64], term: Array) -> None:
-    """Add to some tokens: the transpose of :func:`wflow.network.blocks.taken`."""
-    if len(places) == total.shape[2]:
-        total += term
-    else:
-        total[:, :, places] += term
+def _added(total: Array | None, places: NDArray[np.int64], term: Array, width: int) -> Array:
+    """The sum with a term at some of so many tokens: the transpose of :func:`wflow.network.blocks.taken`."""
+    if len(places) == width:
+        return term if total is None else total + term
+    out = np.zeros((*term.shape[:2], width), term.dtype) if total is None else total.copy()
+    out[:, :, places] += term
+    return out

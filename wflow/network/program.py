@@ -18,12 +18,12 @@ __all__ = ["Program", "ProgramCall", "Target"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.protocol import reads
+from wflow.encoders.protocol import Encoder, reads
 from wflow.network.rules import DepthRule
 
 Integers = NDArray[np.int64]
@@ -72,7 +72,7 @@ class Program:
     n_tokens: int
 
     @classmethod
-    def of(cls, rule: DepthRule, encoders: Mapping[str, Any], columns: Integers, n_tokens: int) -> Self:
+    def of(cls, rule: DepthRule, encoders: Mapping[str, Encoder], columns: Integers, n_tokens: int) -> Self:
         """The program of a rule whose last state is read at some columns of n tokens."""
         calls = [call for call in rule.calls if call.block in encoders]
         needed = [np.zeros(n_tokens, bool) for _ in rule.base]

@@ -67,6 +67,7 @@ from wflow.observers import OBSERVERS
 from wflow.plain import build
 from wflow.runfile.keys import DATA, ENCODER_KEYS, GROUPS, LAWS, REQUIRED, SECTIONS, Key
 from wflow.schemes import scheme_of
+from wflow.settings import Observers
 from wflow.solution import SaveAt, Solution
 from wflow.solver import solve
 
@@ -94,23 +95,16 @@ class Run:
     resolved: dict[str, Any]
     objective: TransformerObjective
     rho0: Measure
-    observe: dict[str, Callable[[Any], float]]
+    observe: Observers
     solve_arguments: dict[str, Any]
 
     def solve(
         self, path: str | PathLike[str] | None = None, overwrite: bool = False, progress: bool | None = None
     ) -> Solution:
         """Solve, and write a trajectory that keeps the run file (see :func:`wflow.solve`)."""
-        return solve(
-            self.objective,
-            self.rho0,
-            **self.solve_arguments,
-            observe=self.observe,
-            path=path,
-            overwrite=overwrite,
-            progress=progress,
-            attributes={"runfile": self.text, "resolved": json.dumps(self.resolved)},
-        )
+        attributes = {"runfile": self.text, "resolved": json.dumps(self.resolved)}
+        options = {"path": path, "overwrite": overwrite, "progress": progress, **self.solve_arguments}
+        return solve(self.objective, self.rho0, observe=self.observe, attributes=attributes, **options)
 
 
 def read(path: str | PathLike[str]) -> Run:
@@ -336,14 +330,12 @@ def _make(check: _Check, config: dict[str, Any], folder: Path, other_particles: 
     objective = check.attempt("objective", needs, lambda: TransformerObjective(data, **encoders, **config["objective"]))
     laws = ["initial", *(f"initial.{name}" for name in GROUPS)]
     law = check.attempt("initial", laws, lambda: _law(config["initial"]))
-    rho0 = check.attempt(
-        "initial", ["initial", "objective"], lambda: _sample(config["initial"], law, objective, initial_rng)
-    )
+    needs = ["initial", "objective"]
+    rho0 = check.attempt("initial", needs, lambda: _sample(config["initial"], law, objective, initial_rng))
     save = check.attempt("solve.save", ["solve.save"], lambda: _save(config.get("solve")))
     arguments = check.attempt("solve", ["solve"], lambda: _solve_arguments(config["solve"], save, seed))
-    observe = check.attempt(
-        "observe", ["observe", "objective"], lambda: _observers(config["observe"], objective, heldout)
-    )
+    needs = ["observe", "objective"]
+    observe = check.attempt("observe", needs, lambda: _observers(config["observe"], objective, heldout))
     return {"objective": objective, "rho0": rho0, "observe": observe, "solve_arguments": arguments}
 
 
@@ -397,9 +389,7 @@ def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int)
     return arguments | {"scheme": scheme} | {name: options[name] for name in ("tol", *steps)}
 
 
-def _observers(
-    options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None
-) -> dict[str, Callable[[Any], float]]:
+def _observers(options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None) -> Observers:
     """What to observe: "training error rate", "held-out risk" and the like."""
     if options["heldout"] and heldout is None:
         raise InputError("heldout observes held-out data, but [data] has no key heldout, such as heldout = 0.2,")

@@ -103,7 +103,6 @@ ANNOTATIONS: dict[Any, str] = {
     int: "a positive integer",
     int | None: "a positive integer",
     float: "a finite number",
-    float | None: "a finite number",
 }
 
 

@@ -61,12 +61,11 @@ __all__ = [
 #: Schemes for particles share no more than all schemes do.
 ParticleScheme = Scheme
 
-EXPLICIT = (EULER, HEUN, BS3, RK4, DOPRI5)
 CLASSES = (DiscreteGradient, AVF, JKO, BDF2, Midpoint, Langevin, EulerMaruyama, Blob, QuantileJKO)
 DENSITIES = (Kernel, FiniteVolume, Muscl, EntropicJKO)
 
 #: Every scheme by its name.
-SCHEMES: dict[str, Any] = {s.name: s for s in (*EXPLICIT, *(kind() for kind in (*CLASSES, *DENSITIES)))}
+SCHEMES: dict[str, Any] = {s.name: s for s in (EULER, HEUN, BS3, RK4, DOPRI5, *(s() for s in CLASSES + DENSITIES))}
 register(RungeKutta, entropy_prox=entropy_prox)
 register(**{name: x if isinstance(x, RungeKutta) else type(x) for name, x in SCHEMES.items()})
 
@@ -89,10 +88,14 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
             scheme = scheme()
         except TypeError as error:
             raise InputError(f"scheme must be an object where its class needs arguments: {error}") from None
-    if not isinstance(scheme, Scheme):
-        scheme = _completed(scheme)
-    if not all(hasattr(scheme, name) for name in ("name", "order")):
-        raise InputError(f"scheme must have a name and an order, got {scheme!r:.80}")
+    names = (*Scheme.__annotations__, "flow", "step")
+    members = {name: getattr(scheme, name) for name in names if hasattr(scheme, name)}
+    if not {"name", "order", "step"} <= members.keys():
+        raise InputError(f"scheme must be a name or have a method step, a name and an order, got {scheme!r:.80}")
+    if not isinstance(scheme, Scheme):  # what it lacks is as in the base class
+        home = {name: getattr(type(scheme), name) for name in ("__module__", "__qualname__")}  # for messages
+        scheme = Scheme()
+        vars(scheme).update(members, **home)
     if not options:
         return scheme
     known = _options(scheme)
@@ -100,18 +103,6 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
         words = f"its options are {', '.join(known) or 'none'}{did_you_mean(unknown, known)}"
         raise InputError(f"scheme {scheme.name!r} has no option {unknown!r}; {words}")
     return dataclasses.replace(scheme, **options)
-
-
-def _completed(scheme: Any) -> Scheme:
-    """An object with a method step as a scheme: what it lacks is as in the base class."""
-    if not callable(getattr(scheme, "step", None)):
-        raise InputError(f"scheme must be a name or have a method step, got {scheme!r:.80}")
-    completed = Scheme()
-    vars(completed).update(__module__=type(scheme).__module__, __qualname__=type(scheme).__qualname__)  # for messages
-    for name in (*Scheme.__annotations__, "flow", "step"):
-        if hasattr(scheme, name):
-            setattr(completed, name, getattr(scheme, name))
-    return completed
 
 
 def _options(scheme: Any) -> list[str]:

@@ -66,11 +66,9 @@ class DiscreteGradient(Scheme):
             new = self.solve(flow, point, h)
         if new is None:
             return Trial(h, point, failure=f"did not converge in {self.max_iter} iterations")
-        dissipated = flow.norm2(new.x - point.x) / h
-        if not flow.need_error:
-            return Trial(h, new, None, dissipated)
-        error = adams_moulton_error(flow, point, new, h)
-        return Trial(h, replace(new, carry=past(point, h)), error, dissipated)
+        error = adams_moulton_error(flow, point, new, h) if flow.need_error else None
+        new = replace(new, carry=past(point, h) if flow.need_error else {})
+        return Trial(h, new, error, flow.norm2(new.x - point.x) / h)
 
     def solve(self, flow: Flow, point: Point, h: float) -> Point | None:
         """The solution of the equation of the step; None without convergence."""

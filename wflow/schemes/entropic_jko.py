@@ -159,7 +159,7 @@ class EntropicJKO(GridScheme):
 
 
 class _Step:
-    """The step from x for given potentials; the scalings of one are the first guess for the next."""
+    """The step from x, a function of the potential; the scalings of one are the first guess for the next."""
 
     def __init__(self, flow: GridFlow, x: Array, h: float, gamma: float, weight: float, prox: Prox | None) -> None:
         self.flow, self.x, self.gamma, self.weight, self.prox = flow, x, gamma, weight, prox or entropy_prox

@@ -86,9 +86,8 @@ def _rates(flow: GridFlow, potential: Array) -> list[list[tuple[Array, Array]]]:
     from wflow.kernels.jumps import jump_rates
 
     sigma: float = getattr(flow.energy.internal, "sigma", 0.0)
-    return [
-        [jump_rates(*along(axis, phi), sigma) for axis in range(1, phi.ndim)] for _, _, (phi,) in flow.blocks(potential)
-    ]
+    potentials = [phi for _, _, (phi,) in flow.blocks(potential)]
+    return [[jump_rates(*along(axis, phi), sigma) for axis in range(1, phi.ndim)] for phi in potentials]
 
 
 def _implicit_euler(flow: GridFlow, x: Array, rates: list[list[tuple[Array, Array]]], h: float) -> Array:

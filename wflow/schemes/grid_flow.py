@@ -70,11 +70,8 @@ class GridFlow(Flow):
 
     def _masses(self) -> dict[str, Array]:
         """Of every cell, the mass of density one."""
-        rho = self.template
-        return {
-            name: np.repeat(rho.depth_weights * rho.cell_volume(name), array[0].size)
-            for name, array in rho.blocks.items()
-        }
+        rho, om = self.template, self.template.depth_weights
+        return {name: np.repeat(om * rho.cell_volume(name), r[0].size) for name, r in rho.blocks.items()}
 
     def blocks(self, *flats: Array) -> Iterator[tuple[tuple[float, ...], Array, tuple[Array, ...]]]:
         """Block by block: the cell widths, the depth weights, and views (S, n_1, ..., n_p) of vectors like x."""
@@ -130,9 +127,8 @@ class GridFlow(Flow):
         for name in rho.blocks:
             if (outer := rho.outer_mass(name)) > self.outer_mass:
                 box = ", ".join(f"({lo:g}, {hi:g})" for lo, hi in rho.box[name])
-                return (
-                    f"has mass {outer:.3g} of {name} in the outer cells of the box {box}, more than {self.outer_mass:g}"
-                )
+                more = f"mass {outer:.3g} of {name}, more than {self.outer_mass:g},"
+                return f"has {more} in the outer cells of the box {box}"
         return ""
 
 
@@ -165,9 +161,8 @@ class GridScheme(Scheme):
         self.check_problem(energy, rho0)
         for name in rho0.blocks:
             if (p := len(rho0.box[name])) > self.max_dimension:
-                raise InputError(
-                    f"scheme {self.name!r} takes grids of at most {self.max_dimension} parameters, but {name} has {p}"
-                )
+                most = f"at most {self.max_dimension} parameters, but {name} has {p}"
+                raise InputError(f"scheme {self.name!r} takes grids of {most}")
         return GridFlow(energy, rho0, noise, self.outer_mass)
 
 

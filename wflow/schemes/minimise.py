@@ -38,7 +38,7 @@ def prox(
     quadratic term, h. It stops where ``|grad F| <= accuracy(x) |x - base|/h``, or at round-off. At a kink of Q, as
     those of relu, no gradient vanishes: there it stops when neither F nor its gradient get smaller any more.
 
-    Particles without mass do not enter F. They solve ``x = base + h v(x)`` afterwards, as all others do.
+    Particles without mass do not enter F. They solve ``x = base + h v(x)`` afterwards, as particles with mass do.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
 
 
 def _move_massless(flow: Flow, point: Point, base: Array, h: float, massless: Array, eps: float) -> Point:
-    """``x = base + h v(x)`` for the entries without mass; the others stay."""
+    """``x = base + h v(x)`` for the entries without mass; entries with mass stay."""
     accelerate = Anderson()
     for _ in range(MASSLESS):
         residual = np.where(massless, base + h * point.velocity - point.x, 0)

@@ -9,8 +9,8 @@ longest).
 from __future__ import annotations
 
 __all__ = [
+    "AVX512",
     "REGISTER_BYTES",
-    "WIDE",
     "LaneType",
     "add",
     "div",
@@ -31,6 +31,7 @@ __all__ = [
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,11 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 from numpy.polynomial import chebyshev
 
-#: Whether the code is for a processor with 32 registers of 64 bytes; otherwise it has 16 of at most 32. numba's own
+#: Whether the code is for a processor with 32 registers of 64 bytes; otherwise it has 16 of at most 32. numba's
 #: settings, NUMBA_CPU_NAME and NUMBA_CPU_FEATURES, may ask for less than the machine has.
-WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
+AVX512 = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 
-REGISTER_BYTES = 64 if WIDE else 32
+REGISTER_BYTES = 64 if AVX512 else 32
 
 
 def n_lanes(dtype: Any) -> int:
@@ -81,37 +82,35 @@ def broadcast(builder: Any, number: Any, vector: Any) -> Any:
 
 
 @intrinsic
-def splat(typingctx: Any, number: Any) -> Any:
-    """A register with the same number in every lane."""
+def splat(typingctx: Any, a: Any, number: Any) -> Any:
+    """A register with the same number in every lane, as precise as those of ``a``, a register or a matrix."""
+    lanes = getattr(a, "lanes", a)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return broadcast(builder, args[0], signature.return_type.vector)
+        return broadcast(builder, args[1], lanes.vector)
 
-    return LaneType(number)(number), generate
+    return lanes(a, lanes.element), generate
 
 
-def _lanewise(name: str, formula: str, n_arguments: int, operation: Callable[..., Any]) -> Any:
-    """A function of registers, lane by lane: ``operation(builder, *vectors)`` writes its code."""
+def _lanewise(name: str, formula: str, operation: Callable[..., Any]) -> Any:
+    """A function of registers, lane by lane, for kernels: ``operation(builder, *registers)`` writes its code.
+
+    numba reads the number of arguments from what is wrapped.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return operation(builder, *args)
 
-    def one(typingctx: Any, a: Any) -> Any:
-        return a(a), generate
+    @wraps(operation)
+    def typed(typingctx: Any, a: Any, *rest: Any) -> Any:
+        return a(a, *rest), generate
 
-    def two(typingctx: Any, a: Any, b: Any) -> Any:
-        return a(a, b), generate
-
-    def three(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-        return a(a, b, c), generate
-
-    function = (one, two, three)[n_arguments - 1]
-    function.__name__, function.__doc__ = name, formula
-    return intrinsic(function)
+    typed.__name__, typed.__doc__ = name, formula
+    return intrinsic(typed)
 
 
 def _declared(builder: Any, name: str, vector: Any, n_arguments: int) -> Any:
-    """LLVM's own function of this name on registers."""
+    """LLVM's function of this name on registers."""
     full = f"llvm.{name}.v{vector.count}f{64 if vector.element == ir.DoubleType() else 32}"
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * n_arguments), full)
 
@@ -132,9 +131,9 @@ def vector_max(builder: Any, a: Any, b: Any) -> Any:
 
 def _polynomial(builder: Any, coefficients: list[float], x: Any) -> Any:
     """By Horner's rule, lowest power first."""
-    *others, total = coefficients
+    *lower, total = coefficients
     total = _constant(total, x.type)
-    for c in reversed(others):
+    for c in reversed(lower):
         total = vector_fma(builder, total, x, _constant(c, x.type))
     return total
 
@@ -149,7 +148,7 @@ def _nearest(function: Callable[[Any], Any], low: float, high: float, degree: in
 
 
 #: 2^(j/16), whose 16 values two registers of float64 hold, or one of float32.
-FRACTIONS = 16 if WIDE else 1
+FRACTIONS = 16 if AVX512 else 1
 
 
 def _power(builder: Any, rounded: Any, fractions: int) -> Any:
@@ -279,28 +278,24 @@ def lane_sum(typingctx: Any, a: Any) -> Any:
     return a.element(a), generate
 
 
-add = _lanewise("add", "a + b", 2, lambda builder, a, b: builder.fadd(a, b))
-sub = _lanewise("sub", "a - b", 2, lambda builder, a, b: builder.fsub(a, b))
-mul = _lanewise("mul", "a b", 2, lambda builder, a, b: builder.fmul(a, b))
-div = _lanewise("div", "a / b", 2, lambda builder, a, b: builder.fdiv(a, b))
-fma = _lanewise("fma", "``a b + c``, rounded once.", 3, vector_fma)
-vmax = _lanewise("vmax", "The larger of the two, and b where one is NaN.", 2, vector_max)
+add = _lanewise("add", "a + b", lambda builder, a, b: builder.fadd(a, b))
+sub = _lanewise("sub", "a - b", lambda builder, a, b: builder.fsub(a, b))
+mul = _lanewise("mul", "a b", lambda builder, a, b: builder.fmul(a, b))
+div = _lanewise("div", "a / b", lambda builder, a, b: builder.fdiv(a, b))
+fma = _lanewise("fma", "``a b + c``, rounded once.", vector_fma)
+vmax = _lanewise("vmax", "The larger of the two, and b where one is NaN.", vector_max)
 exp = _lanewise(
     "exp",
     """``e^a`` for a <= 0, to about one ulp. Results below the smallest normal number become about that number; NaN
     stays NaN.""",
-    1,
-    vector_exp,
+    lambda builder, a: vector_exp(builder, a),
 )
-expm1 = _lanewise("expm1", "``e^a - 1`` for a <= 0, to a few ulp; NaN stays NaN.", 1, _vector_expm1)
-log1p = _lanewise("log1p", "``log(1 + a)`` for 0 <= a <= 1, to a few ulp; NaN stays NaN.", 1, _vector_log1p)
-tanh = _lanewise(
-    "tanh", "``tanh(a) = -sign(a) e/(2 + e)`` with ``e = exp(-2 |a|) - 1``, to a few ulp.", 1, _vector_tanh
-)
-erf = _lanewise("erf", "``2/sqrt(pi) int_0^a e^(-s^2) ds``, to a few ulp; NaN stays NaN.", 1, _vector_erf)
+expm1 = _lanewise("expm1", "``e^a - 1`` for a <= 0, to a few ulp; NaN stays NaN.", _vector_expm1)
+log1p = _lanewise("log1p", "``log(1 + a)`` for 0 <= a <= 1, to a few ulp; NaN stays NaN.", _vector_log1p)
+tanh = _lanewise("tanh", "``tanh(a) = -sign(a) e/(2 + e)`` with ``e = exp(-2 |a|) - 1``, to a few ulp.", _vector_tanh)
+erf = _lanewise("erf", "``2/sqrt(pi) int_0^a e^(-s^2) ds``, to a few ulp; NaN stays NaN.", _vector_erf)
 where_negative = _lanewise(
     "where_negative",
     "b where a <= 0, c elsewhere and where a is NaN.",
-    3,
     lambda builder, a, b, c: builder.select(builder.fcmp_ordered("<=", a, _constant(0.0, a.type)), b, c),
 )

@@ -21,6 +21,7 @@ __all__ = [
     "space",
 ]
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -127,14 +128,8 @@ def _in_array(name: str, explanation: str, shared: bool) -> Any:
     return intrinsic(function)
 
 
-space = _in_array(
-    "space", "The matrix (rows, columns) in an array (registers, lanes) from register ``first`` on.", False
-)
-number_space = _in_array(
-    "number_space",
-    "The matrix of numbers (rows, columns) in an array (registers, lanes) from register ``first`` on.",
-    True,
-)
+space = _in_array("space", "The matrix (rows, columns) in an array (registers, lanes) from register first on.", False)
+number_space = _in_array("number_space", "The same for a matrix of numbers, as many as fit in each register.", True)
 
 
 @intrinsic
@@ -170,26 +165,24 @@ def flipped(typingctx: Any, A: Any) -> Any:
     return A.transpose()(A), generate
 
 
-@intrinsic
-def rows(typingctx: Any, A: Any, first: Any, last: Any) -> Any:
-    """Rows first, ..., last - 1, in place."""
+def _part(name: str, explanation: str, view: Callable[..., Matrix]) -> Any:
+    """Some rows or columns of a matrix: ``view(matrix, first, count)``."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        m = Matrix.read(context, builder, A, args[0])
-        return m.view(args[1], INT(0), builder.sub(args[2], args[1]), m.columns).value(context)
+        matrix = Matrix.read(context, builder, signature.return_type, args[0])
+        return view(matrix, args[1], builder.sub(args[2], args[1])).value(context)
 
-    return A(A, types.intp, types.intp), generate
+    def typed(typingctx: Any, A: Any, first: Any, last: Any) -> Any:
+        return A(A, types.intp, types.intp), generate
+
+    typed.__name__, typed.__doc__ = name, explanation
+    return intrinsic(typed)
 
 
-@intrinsic
-def columns(typingctx: Any, A: Any, first: Any, last: Any) -> Any:
-    """Columns first, ..., last - 1, in place."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        m = Matrix.read(context, builder, A, args[0])
-        return m.view(INT(0), args[1], m.rows, builder.sub(args[2], args[1])).value(context)
-
-    return A(A, types.intp, types.intp), generate
+rows = _part("rows", "Rows first, ..., last - 1, in place.", lambda A, i, count: A.view(i, INT(0), count, A.columns))
+columns = _part(
+    "columns", "Columns first, ..., last - 1, in place.", lambda A, i, count: A.view(INT(0), i, A.rows, count)
+)
 
 
 @intrinsic

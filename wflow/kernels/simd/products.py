@@ -1,7 +1,7 @@
 """What kernels do with matrices of registers: products in tiles that stay in registers, and a softmax.
 
-They are functions of their own in the generated code, one for every kind and precision, with sizes and strides given at
-run time: one build serves all.
+Each is one function in the generated code for every kind of matrices and precision, with sizes and strides at run time:
+one build serves all.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ __all__ = [
     "scale",
     "scaled_product",
     "side_by_side",
-    "softmax_weights",
+    "softmax",
     "sum_lanes",
     "times_product",
     "zero",
 ]
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from itertools import islice
 from typing import Any
 
 from llvmlite import ir
@@ -30,32 +31,31 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from wflow.kernels.compile import kernel
-from wflow.kernels.simd.lanes import WIDE, lane_sum, vector_exp, vector_fma, vector_max
+from wflow.kernels.simd.lanes import AVX512, lane_sum, vector_exp, vector_fma, vector_max
 from wflow.kernels.simd.matrices import BYTES, FIELDS, INT, Matrix, at, extent, number_space, put
 
 #: The largest tile of a product. Its sums, the entries of one factor and one of the other fill the registers.
-TILE_ROWS, TILE_COLUMNS = (6, 4) if WIDE else (6, 2)
+TILE_ROWS, TILE_COLUMNS = (6, 4) if AVX512 else (6, 2)
 
 
-def _shared_code(builder: Any, name: str, matrices: list[Matrix], write: Callable[..., None]) -> None:
-    """Call the function ``name`` of these matrices, which ``write(builder, *matrices)`` writes on first use."""
-    full = "_".join(["wflow", name, *(m.kind.label for m in matrices)])
-    function = builder.module.globals.get(full)
+def _call_shared(builder: Any, write: Callable[..., None], matrices: list[Matrix]) -> None:
+    """Call the LLVM function that ``write(builder, *matrices)`` writes on first use, one for each kind of matrices."""
+    name = "_".join(["wflow", write.__name__, *(m.kind.label for m in matrices)])
+    function = builder.module.globals.get(name)
     if function is None:
         per_matrix = [BYTES, *[INT] * len(FIELDS)]
-        function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), per_matrix * len(matrices)), full)
+        function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), per_matrix * len(matrices)), name)
         function.linkage = "internal"
         function.attributes.add("noinline")
         function.attributes.add("nounwind")
         inner = ir.IRBuilder(function.append_basic_block())
-        count = len(per_matrix)
-        given = [function.args[count * i : count * (i + 1)] for i in range(len(matrices))]
-        write(inner, *(Matrix(inner, m.kind, *fields) for m, fields in zip(matrices, given)))
+        arguments = iter(function.args)
+        write(inner, *(Matrix(inner, m.kind, *islice(arguments, len(per_matrix))) for m in matrices))
         inner.ret_void()
     builder.call(function, [x for m in matrices for x in (m.start, *(getattr(m, field) for field in FIELDS))])
 
 
-def _left_alone(module: Any) -> Any:
+def _not_unrolled(module: Any) -> Any:
     """The mark of a loop that LLVM is not to unroll: its body fills the registers, and copies take time to compile."""
     if "wflow.loop" not in module.namedmetadata:
         disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
@@ -75,7 +75,7 @@ def _repeat(builder: Any, count: Any) -> Iterator[Any]:
     yield index
     following = builder.add(index, INT(1))
     branch = builder.cbranch(builder.icmp_signed("<", following, count), body, after)
-    branch.set_metadata("llvm.loop", _left_alone(builder.module))
+    branch.set_metadata("llvm.loop", _not_unrolled(builder.module))
     index.add_incoming(INT(0), before)
     index.add_incoming(following, builder.basic_block)
     builder.position_at_end(after)
@@ -83,19 +83,19 @@ def _repeat(builder: Any, count: Any) -> Iterator[Any]:
 
 def _tiles(builder: Any, size: Any, largest: int, body: Callable[[Any, int], None]) -> None:
     """``body(first, count)`` for a partition of 0, ..., size - 1 into as few counts as possible: the largest, but for
-    the last two, which share what is left."""
+    the last two, which share the remainder."""
     number = builder.udiv(builder.add(size, INT(largest - 1)), INT(largest))
     whole = builder.sub(number, INT(2))
     whole = builder.select(builder.icmp_signed("<", whole, INT(0)), INT(0), whole)
-    left = builder.sub(size, builder.mul(whole, INT(largest)))
-    single = builder.icmp_unsigned("<=", left, INT(largest))
-    second = builder.select(single, INT(0), builder.lshr(left, INT(1)))
-    last_two = [builder.sub(left, second), second]
+    remainder = builder.sub(size, builder.mul(whole, INT(largest)))
+    single = builder.icmp_unsigned("<=", remainder, INT(largest))
+    second = builder.select(single, INT(0), builder.lshr(remainder, INT(1)))
+    last_two = [builder.sub(remainder, second), second]
     first = _variable(builder, INT(0))
     for count in range(largest, 0, -1):
         repeats = whole if count == largest else INT(0)
-        for given in last_two:
-            repeats = builder.add(repeats, builder.zext(builder.icmp_unsigned("==", given, INT(count)), INT))
+        for one in last_two:
+            repeats = builder.add(repeats, builder.zext(builder.icmp_unsigned("==", one, INT(count)), INT))
         with _repeat(builder, repeats):
             here = builder.load(first)
             body(here, count)
@@ -142,20 +142,20 @@ class _Tile:
 
     def product(self, A: Matrix, B: Matrix, start: list[list[Any]]) -> list[list[Any]]:
         """``start + A B``."""
-        builder = self.builder
+        builder = self.builder  # sums_ij += sum_k A_ik B_kj: for every k, the tile's part of A's column and B's row
         down, right = self.steps(A.down, self.n_rows), self.steps(B.right, self.n_columns)
         sums = self.map(lambda value: _variable(builder, value), start)
-        left = _variable(builder, A.address(self.row, INT(0)))
-        above = _variable(builder, B.address(INT(0), self.column))
+        A_k = _variable(builder, A.address(self.row, INT(0)))  # where column k of A and row k of B start
+        B_k = _variable(builder, B.address(INT(0), self.column))
         with _repeat(builder, A.columns):
-            a, b = builder.load(left), builder.load(above)
+            a, b = builder.load(A_k), builder.load(B_k)
             xs = [B.load(builder.gep(b, [offset])) for offset in right]
             for offset, line in zip(down, sums):
                 y = A.load(builder.gep(a, [offset]))
                 for x, total in zip(xs, line):
                     builder.store(vector_fma(builder, y, x, builder.load(total)), total)
-            builder.store(builder.gep(a, [A.right]), left)
-            builder.store(builder.gep(b, [B.down]), above)
+            builder.store(builder.gep(a, [A.right]), A_k)
+            builder.store(builder.gep(b, [B.down]), B_k)
         return self.map(builder.load, sums)
 
 
@@ -167,39 +167,30 @@ def _variable(builder: Any, value: Any) -> Any:
 
 
 def _in_tiles(builder: Any, C: Matrix, body: Callable[[_Tile], None]) -> None:
-    _tiles(
-        builder,
-        C.rows,
-        TILE_ROWS,
-        lambda i, n_rows: _tiles(
-            builder, C.columns, TILE_COLUMNS, lambda j, n_columns: body(_Tile(builder, i, j, n_rows, n_columns))
-        ),
-    )
+    """``body(tile)`` for every tile of C."""
+
+    def some_rows(i: Any, n_rows: int) -> None:
+        _tiles(builder, C.columns, TILE_COLUMNS, lambda j, n_columns: body(_Tile(builder, i, j, n_rows, n_columns)))
+
+    _tiles(builder, C.rows, TILE_ROWS, some_rows)
 
 
 def _procedure(write: Callable[..., None]) -> Any:
-    """A function of matrices without a result, from one that writes its code: numba's name and place for it."""
+    """A function of matrices without a result, for kernels, from ``write(builder, *matrices)``, which writes its code.
+
+    numba reads the number of arguments, and the name, from what is wrapped.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        matrices = [Matrix.read(context, builder, *given) for given in zip(signature.args, args)]
-        _shared_code(builder, write.__name__, matrices, write)
+        matrices = [Matrix.read(context, builder, kind, value) for kind, value in zip(signature.args, args)]
+        _call_shared(builder, write, matrices)
         return context.get_dummy_value()
 
-    def one(typingctx: Any, A: Any) -> Any:
-        return types.none(A), generate
+    @wraps(write)
+    def typed(typingctx: Any, *kinds: Any) -> Any:
+        return types.none(*kinds), generate
 
-    def two(typingctx: Any, A: Any, B: Any) -> Any:
-        return types.none(A, B), generate
-
-    def three(typingctx: Any, A: Any, B: Any, C: Any) -> Any:
-        return types.none(A, B, C), generate
-
-    def four(typingctx: Any, A: Any, B: Any, C: Any, D: Any) -> Any:
-        return types.none(A, B, C, D), generate
-
-    function = (one, two, three, four)[len(inspect.signature(write).parameters) - 2]
-    function.__name__, function.__doc__ = write.__name__, write.__doc__
-    return intrinsic(function)
+    return intrinsic(typed)
 
 
 @_procedure
@@ -277,7 +268,7 @@ def scale(builder: Any, G: Matrix, r: Matrix, Z: Matrix, k: Matrix) -> None:
 
 
 @_procedure
-def softmax_weights(builder: Any, S: Matrix, inverse: Matrix) -> None:
+def softmax(builder: Any, S: Matrix, inverse: Matrix) -> None:
     """``S <- exp(S - max of the column)``, and the inverse of every column's sum (1 x columns): the softmax of a column
     is their product."""
 
