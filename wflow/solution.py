@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_array, check_fields, check_integer, check_positive
 from wflow.datasets.dataset import Dataset
+from wflow.energies.energy import Energy
 from wflow.errors import InputError
+from wflow.measures import Measure
 from wflow.plain import register
 
 #: The scalar series of every run, with the words that files and figures use.
@@ -113,12 +115,12 @@ class Solution:
     series: Mapping[str, NDArray[np.float64]]
     observed: Mapping[str, NDArray[np.float64]]
     frame_tau: NDArray[np.float64]
-    read_frame: Callable[[int], Any]
+    read_frame: Callable[[int], Measure]
     status: Status
     message: str
     stats: dict[str, Any]
     path: Path | None = None
-    objective: Any = None
+    objective: Energy | None = None
     observers: Mapping[str, Callable[[Any], float]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -154,7 +156,7 @@ class Solution:
         """The number of measures kept."""
         return len(self.frame_tau)
 
-    def measure(self, i: int) -> Any:
+    def measure(self, i: int) -> Measure:
         """The measure of frame i.
 
         Raises

@@ -42,7 +42,7 @@ def clouds(
         ``int |v| dtau``; or which ones, counted from 0.
     """
     chosen = style.choose_frames(solution, frames)
-    measures = [solution.measure(i) for i in chosen]
+    measures: list[Any] = [solution.measure(i) for i in chosen]
     if not isinstance(measures[0], Particles):
         raise InputError(f"clouds need a run on particles, this one has {type(measures[0]).__name__}: draw 'density'")
     names = list(measures[0].blocks)

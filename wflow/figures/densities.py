@@ -74,11 +74,11 @@ def density(
     """
     chosen = style.choose_frames(solution, frames)
     taus = [float(solution.frame_tau[i]) for i in chosen]
-    measures = [solution.measure(i) for i in chosen]
+    measures: list[Any] = [solution.measure(i) for i in chosen]  # grids, as panels_of checks
     clouds = companions(particles, taus, measures[0])
     groups = panels_of(solution, measures[0], block, slices)
     curved = [panels[0].is_curve for panels in groups]
-    history: dict[float, Grid] = {}
+    history: dict[float, Any] = {}
     if any(curved) and solution.n_frames >= HISTORY:
         history = {float(tau): solution.measure(i) for i, tau in enumerate(solution.frame_tau)}
     columns = max(len(panels) if curve else len(chosen) for panels, curve in zip(groups, curved))
@@ -198,7 +198,7 @@ def companions(
                     f"the particles have no frame at tau = {tau:.6g}, the nearest is at {times[i]:.6g}; choose frames "
                     "at common training times, or save both runs at the same ones"
                 )
-        clouds = [particles.measure(i) for i in nearest]
+        clouds: list[Any] = [particles.measure(i) for i in nearest]
     else:
         clouds = [particles] * len(taus)
     cloud = clouds[0]
@@ -273,11 +273,12 @@ def _draw_maps(part: FigureBase, panels: list[Panel], measures: list[Grid], clou
 def _parameters(solution: Solution, rho: Grid, block: str) -> list[str]:
     """The names of the parameters: those of the encoder's matrices, else numbers."""
     p, symbol = len(rho.box[block]), style.symbol_of(block)
-    encoder = getattr(solution.objective, "encoders", {}).get(block)
+    objective: Any = solution.objective
+    encoder = getattr(objective, "encoders", {}).get(block)
     if encoder is None or not hasattr(encoder, "groups"):
         return [f"${symbol}$"] if p == 1 else [rf"${symbol}_{{{k}}}$" for k in range(p)]
     labels = []
-    for name, (place, _) in encoder.groups(solution.objective.dataset.dimension).items():
+    for name, (place, _) in encoder.groups(objective.dataset.dimension).items():
         count = place.stop - place.start
         labels += [f"${name}$"] if count == 1 else [f"$({name})_{{{k}}}$" for k in range(count)]
     return labels

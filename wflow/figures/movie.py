@@ -60,7 +60,8 @@ def animate(
     frames, writer = check_integer("frames", frames), _writer(target, check_integer("fps", fps))
     times = np.linspace(solution.frame_tau[0], solution.frame_tau[-1], min(frames, solution.n_frames))
     chosen = [int(np.abs(solution.frame_tau - tau).argmin()) for tau in times]
-    taus, measures = [float(solution.frame_tau[i]) for i in chosen], [solution.measure(i) for i in chosen]
+    taus = [float(solution.frame_tau[i]) for i in chosen]
+    measures: list[Any] = [solution.measure(i) for i in chosen]
     if isinstance(measures[0], Grid):
         clouds = companions(particles, taus, measures[0])
         figure, panels = _densities(panels_of(solution, measures[0], block, slices), measures, clouds)
