@@ -22,6 +22,7 @@ __all__ = [
     "check_positive",
     "check_rng",
     "check_seed",
+    "did_you_mean",
     "is_integer",
 ]
 
