@@ -486,6 +486,17 @@ def test_run_files(tmp_path: Path, kind: str, steps: str, capsys: pytest.Capture
     assert np.sqrt(np.mean((predictions - report.values["predictions"]) ** 2)) <= report.error("predictions")
 
 
+def test_run_files_draw_other_particles_for_other_widths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(monkeypatch)
+    path = tmp_path / "run.toml"
+    path.write_text(RUN.replace("KIND", "iid").replace("STEPS", 'scheme = "euler"\ndtau = 0.5'))
+    check(path, progress=False)
+    sizes = [(layers, width) for layers, width, _ in watched.runs]
+    assert sizes == [(4, 4), (8, 4), (2, 8), (4, 8), (4, 2), (4, 4), (4, 4)]
+    base, _, _, wider, narrower, *_ = watched.starts
+    assert len(np.unique([*base.flat, *wider.flat, *narrower.flat])) == base.size + wider.size + narrower.size
+
+
 def test_a_bad_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.toml"
     path.write_text(RUN.replace("KIND", "iid").replace("STEPS", "dtua = 0.1"))
