@@ -144,6 +144,13 @@ class Measure:
         new._blocks = Blocks(**{name: frozen(np.asarray(blocks[name])) for name in self._blocks})
         return new
 
+    def sits_at(self, t: ArrayLike, depth_weights: ArrayLike) -> bool:
+        """Whether these are the depth nodes and their weights, up to 1e-9 of the depth and of each weight."""
+        t, om = np.asarray(t), np.asarray(depth_weights)
+        if t.shape != self._t.shape or om.shape != self._depth_weights.shape:
+            return False
+        return bool((np.abs(self._t - t) <= 1e-9).all() and (np.abs(self._depth_weights - om) <= 1e-9 * om).all())
+
     def at(self, t: ArrayLike, depth_weights: ArrayLike) -> Self:
         """The same measure at other depth nodes.
 
@@ -154,7 +161,7 @@ class Measure:
         """
         t, om = _check_depth("t", t, self.n_slices), _check_depth("depth_weights", depth_weights, self.n_slices)
         if self.is_placed:
-            if np.abs(self._t - t).max() > 1e-9 or np.abs(self._depth_weights - om).max() > 1e-9:
+            if not self.sits_at(t, om):
                 raise InputError(
                     "the measure sits at other depth nodes than the energy's depth rule; leave t and depth_weights "
                     "out, or pass those of the rule"
