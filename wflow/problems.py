@@ -394,7 +394,7 @@ def single_token(
     a, b = float(np.mean(H**2)), float(np.mean(H * data.labels))
     means = _means(start)
     S_0 = 0.5 * float(np.sum(means @ start.depth_weights))
-    factor = _exponential if limit else _depth_factor(depth, layers, means)
+    factor = _exponential if limit else _depth_factor(depth, layers, means, start.radius)
 
     def slope(tau: float, S: NDArray[np.float64]) -> NDArray[np.float64]:
         P, k = factor(S)
@@ -561,20 +561,22 @@ def _solve_scalar(slope: Callable[[float, Any], Any], start: float, tau: float) 
     """The solution at tau of one autonomous equation."""
     from scipy.integrate import solve_ivp
 
-    if tau == 0:
+    size = max(abs(start), abs(float(np.asarray(slope(0.0, start)))))
+    if tau == 0 or size == 0:
         return start
-    return float(solve_ivp(slope, (0.0, tau), [start], method="DOP853", rtol=1e-13, atol=1e-13).y[0, -1])
+    atol = 1e-13 * min(1.0, size)
+    return float(solve_ivp(slope, (0.0, tau), [start], method="DOP853", rtol=1e-13, atol=atol).y[0, -1])
 
 
 def _exponential(S: Any) -> tuple[Any, Any]:
     return np.exp(S), 1.0
 
 
-def _depth_factor(depth: str, layers: int, means: NDArray[np.float64]) -> Callable[[Any], tuple[Any, Any]]:
-    """``P`` and ``k`` of :func:`single_token` for L layers of equal means (blocks, L)."""
+def _depth_factor(depth: str, layers: int, means: NDArray[np.float64], size: float) -> Callable[[Any], tuple[Any, Any]]:
+    """``P`` and ``k`` of :func:`single_token` for L layers of equal means (blocks, L) of particles of this size."""
     if depth not in ("split-euler", "midpoint"):
         raise InputError(f"limit=False is known for the depth rules split-euler and midpoint, got {depth!r}")
-    if (spread := float(np.ptp(means))) > 1e-12:
+    if (spread := float(np.ptp(means))) > 1e-12 * size:
         raise InputError(f"limit=False needs one mean in all slices and blocks, got a range of {spread:.3g}")
     if depth == "split-euler":
         power = means.size

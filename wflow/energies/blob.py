@@ -93,6 +93,7 @@ class BlobEnergy(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at its blocks (see :meth:`Energy.prepare`)."""
+        rho = super().prepare(rho)
         for names in (self.epsilon, self.nodes):
             if isinstance(names, dict) and names and set(names) != set(rho.blocks):
                 raise InputError(
@@ -110,6 +111,7 @@ class BlobEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The regularised energy and its velocity (see :meth:`Energy.evaluate`)."""
+        rho = self.prepare(rho)
         value, v = 0.0, {}
         for name in rho.blocks:
             e, x = self._epsilon(name), rho.points(name)
@@ -123,6 +125,7 @@ class BlobEnergy(Energy):
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``F(rho_eps) + K_eps * (rho F'(rho_eps))``; with a box, ``sum_k dx U'(rho_eps(y_k)) K_eps(. - y_k)``."""
+        rho = self.prepare(rho)
         out = {}
         for name in rho.blocks:
             e, x = self._epsilon(name), rho.points(name)
@@ -136,6 +139,7 @@ class BlobEnergy(Energy):
 
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
         """``rho_eps`` at ``points[block]`` (S, K, p): arrays (S, K)."""
+        rho = self.prepare(rho)
         out = {}
         for name in rho.blocks:
             e, slices = self._epsilon(name), zip(points[name], rho.points(name), rho.weights(name))

@@ -31,14 +31,16 @@ class _OneBlock(Energy):
         if not callable(function) or not callable(grad):
             raise InputError(f"{type(self).__name__} takes a function and its gradient, got {function!r}, {grad!r}")
         self.function, self.grad = function, grad
+        self._right_shapes: set[tuple[int, ...]] = set()  # of points that the functions turn into arrays as they must
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at what the functions return (see :meth:`Energy.prepare`)."""
-        if not isinstance(rho, Measure):
-            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+        rho = super().prepare(rho)
         if len(rho.blocks) != 1:
             raise InputError(f"{type(self).__name__} takes measures of one block, got {sorted(rho.blocks)}")
         sample = rho.points(_block(rho))[0, :2]
+        if sample.shape in self._right_shapes:
+            return rho
         for name, function, shape in (
             ("the function", self.function, sample.shape[:1]),
             ("the gradient", self.grad, sample.shape),
@@ -48,10 +50,12 @@ class _OneBlock(Energy):
                     f"{name} of {type(self).__name__} must turn points {sample.shape} into an array {shape}, "
                     f"got {found}"
                 )
+        self._right_shapes.add(sample.shape)
         return rho
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q and its first variation, without the gradient."""
+        rho = self.prepare(rho)
         phi = self.first_variation(rho)
         return Linearisation(self.share * float(np.sum(rho.mass(_block(rho)) * phi[_block(rho)])), phi)
 
@@ -80,7 +84,7 @@ class PotentialEnergy(_OneBlock):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q and ``-grad V`` (see :meth:`Energy.evaluate`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         x = rho.points(name)
         flat = x.reshape(-1, x.shape[2])
         value = float(np.sum(rho.mass(name) * self.function(flat).reshape(x.shape[:2])))
@@ -88,7 +92,7 @@ class PotentialEnergy(_OneBlock):
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``V`` (see :meth:`Energy.first_variation`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         x = (points or {}).get(name, rho.points(name))
         return {name: np.asarray(self.function(x.reshape(-1, x.shape[2]))).reshape(x.shape[:2])}
 
@@ -119,14 +123,14 @@ class InteractionEnergy(_OneBlock):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q and ``-grad W * rho`` (see :meth:`Energy.evaluate`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         x = rho.points(name)
         value = 0.5 * float(np.sum(rho.mass(name) * self._convolve(rho, x, self.function)[..., 0]))
         return Evaluation(value, Blocks(**{name: -self._convolve(rho, x, self.grad).astype(x.dtype, copy=False)}))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``W * rho`` (see :meth:`Energy.first_variation`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         return {name: self._convolve(rho, (points or {}).get(name, rho.points(name)), self.function)[..., 0]}
 
     def _convolve(self, rho: Measure, x: Array, kernel: Callable[[Array], Array]) -> Array:

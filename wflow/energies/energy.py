@@ -43,7 +43,8 @@ class Energy:
 
     ``d rho/d tau = div(rho grad dQ/drho)``: particles move with the velocity ``-grad dQ/drho``. A subclass gives
     :meth:`evaluate` and :meth:`first_variation`; whatever is cheaper alone (:meth:`value`, :meth:`linearise`) it
-    overrides. ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
+    overrides. All of them :meth:`prepare` the measure: as a user made it and as a solver placed it, it gives the same.
+    ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
     themselves: velocity and first variation are those of the smooth part. Q includes the internal energy on grids;
     on particles, which have no density, it is the smooth part. Energies add:
     ``PotentialEnergy(V, grad) + Entropy(0.5)``.
@@ -58,11 +59,15 @@ class Energy:
     def prepare(self, rho: M) -> M:
         """Check that the energy is defined at this measure and place it at the energy's depth nodes.
 
+        A measure that is placed there is returned as it is, after checks that cost next to nothing.
+
         Raises
         ------
         InputError
-            When blocks, slices or dimensions do not fit.
+            For anything but a measure, and when blocks, slices or dimensions do not fit.
         """
+        if not isinstance(rho, Measure):
+            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
         return rho
 
     def evaluate(self, rho: Measure) -> Evaluation:
@@ -78,6 +83,7 @@ class Energy:
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, its parts and the first variation."""
+        rho = self.prepare(rho)
         result = self.evaluate(rho)
         return Linearisation(result.value, self.first_variation(rho), result.parts)
 
@@ -87,14 +93,15 @@ class Energy:
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``."""
-        return self.evaluate(rho).value
+        return self.evaluate(self.prepare(rho)).value
 
     def velocity(self, rho: Measure) -> Blocks:
         """Minus the Wasserstein gradient, ``v = -grad dQ/drho``: arrays (S, M, p) at the points of the measure."""
-        return self.evaluate(rho).velocity
+        return self.evaluate(self.prepare(rho)).velocity
 
     def dissipation(self, rho: Measure) -> float:
         """``|v|^2 = int_0^1 int |v|^2 d rho dt``, of the smooth part: ``-dQ/d tau`` along a flow without noise."""
+        rho = self.prepare(rho)
         return squared_norm(rho, self.velocity(rho))
 
 
@@ -143,14 +150,17 @@ class InternalEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
+        rho = self.prepare(rho)
         return Evaluation(self.of(rho), Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks}))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
+        rho = self.prepare(rho)
         return Linearisation(self.of(rho), self.first_variation(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
+        rho = self.prepare(rho)
         at = {name: rho.points(name) for name in rho.blocks} | dict(points or {})
         return {name: np.zeros(x.shape[:2]) for name, x in at.items()}
 
@@ -188,22 +198,26 @@ class SumEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.evaluate(rho) for term in self.terms]
         velocity = {name: np.sum([result.velocity[name] for result in results], axis=0) for name in rho.blocks}
         return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.linearise(rho) for term in self.terms]
         phi = {name: np.sum([result.first_variation[name] for result in results], axis=0) for name in rho.blocks}
         return Linearisation(sum(r.value for r in results), phi, _parts(results))
 
     def value(self, rho: Measure) -> float:
         """The sum of the values."""
+        rho = self.prepare(rho)
         return sum(term.value(rho) for term in self.terms)
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """The sum of the first variations."""
+        rho = self.prepare(rho)
         results = [term.first_variation(rho, points) for term in self.terms]
         return {name: np.sum([result[name] for result in results], axis=0) for name in rho.blocks}
 

@@ -98,8 +98,7 @@ class TransformerObjective(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure at the nodes of the depth rule, after checks (see :meth:`Energy.prepare`)."""
-        if not isinstance(rho, Measure):
-            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+        rho = super().prepare(rho)
         check_blocks(rho, self.n_parameters, self.rule.n_slices)
         return rho.at(self.rule.nodes, self.rule.weights)
 
