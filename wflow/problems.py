@@ -36,9 +36,11 @@ __all__ = [
     "two_layer",
 ]
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +53,7 @@ from wflow.measures import Particles
 from wflow.plain import register
 
 Array = NDArray[Any]
+P = ParamSpec("P")
 Seed = np.random.Generator | int
 
 
@@ -92,6 +95,29 @@ class Problem:
         rho = self.measure(tau)
         squares = sum(float(np.sum(rho.mass(name) * np.sum(x**2, axis=2))) for name, x in rho.blocks.items())
         return self.risk(tau) + 0.5 * self.energy.weight_decay * squares
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The call that made the problem, whose functions cannot be pickled, if a factory of this module did."""
+        return {"call": self.__dict__["call"]} if "call" in self.__dict__ else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "call" in state:
+            name, args, kwargs = state["call"]
+            state = PROBLEMS[name](*args, **kwargs).__dict__
+        self.__dict__.update(state)
+
+
+def _factory(make: Callable[P, Problem]) -> Callable[P, Problem]:
+    """A factory whose problems remember the call that made them."""
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Problem:
+        arguments = copy.deepcopy((args, kwargs))  # a generator as it is before anything is drawn
+        problem = make(*args, **kwargs)
+        object.__setattr__(problem, "call", (problem.name, *arguments))
+        return problem
+
+    return made
 
 
 # User-defined encoders
@@ -212,6 +238,7 @@ register(ConstantEncoder, FrozenRowEncoder, ScalingEncoder, SineEncoder)
 # Problems
 
 
+@_factory
 def pure_decay(
     rho0: Particles | None = None,
     *,
@@ -262,6 +289,7 @@ def pure_decay(
     return Problem("pure-decay", energy, start, measure, lambda tau: np.zeros(data.n_prompts))
 
 
+@_factory
 def constant_encoders(
     rho0: Particles | None = None,
     *,
@@ -328,6 +356,7 @@ def constant_encoders(
     return Problem("constant-encoders", energy, start, measure, predictions)
 
 
+@_factory
 def single_token(
     rho0: Particles | None = None,
     *,
@@ -412,6 +441,7 @@ def single_token(
     return Problem("single-token", energy, start, measure, predictions)
 
 
+@_factory
 def two_layer(
     rho0: Particles | None = None,
     *,
@@ -471,6 +501,7 @@ def two_layer(
     return Problem("two-layer", energy, start, measure, lambda tau: before + 0.5 * psi @ mean(tau))
 
 
+@_factory
 def sine_circle(*, layers: int = 2, width: int = 64, offset: float = 0.3, depth: str = "split-euler") -> Problem:
     """``sin(theta)`` added to the prediction, theta uniform on the circle: a nonlinear, non-Gaussian density.
 

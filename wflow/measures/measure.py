@@ -137,6 +137,9 @@ class Measure:
         """The largest ``|beta|`` where there is mass."""
         raise NotImplementedError
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(frozen_again(state))
+
     def replace(self, **blocks: ArrayLike) -> Self:
         """The same measure with other arrays, which are taken over, not copied or checked."""
         new = object.__new__(type(self))
@@ -177,6 +180,15 @@ def frozen(array: Array) -> Array:
     view = array.view()
     view.setflags(write=False)
     return view
+
+
+def frozen_again(state: Any) -> Any:
+    """The state of an immutable object, whose arrays come out of a pickle or a deep copy writable."""
+    if isinstance(state, np.ndarray):
+        return frozen(state)
+    if isinstance(state, Blocks):
+        return Blocks(**frozen_again(dict(state)))
+    return {name: frozen_again(value) for name, value in state.items()} if isinstance(state, dict) else state
 
 
 def _check_depth(name: str, value: ArrayLike, slices: int) -> NDArray[np.float64]:
