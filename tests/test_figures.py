@@ -316,7 +316,7 @@ def test_large_clouds_are_images(tmp_path: Path) -> None:
 def test_frames_are_chosen_along_the_curve() -> None:
     rho = [make_measure(seed=k) for k in range(11)]
     speed = np.where(np.arange(11) < 4, 1.0, 1e-6)  # everything happens before tau = 4
-    for velocity, expected in ((speed, (0, 2, 10)), (np.zeros(11), (0, 5, 10))):
+    for velocity, expected in ((speed, (0, 2, 10)), (1e-12 * speed, (0, 2, 10)), (np.zeros(11), (0, 5, 10))):
         bar = figures.depth(make_solution(rho, dissipation=velocity**2), frames=3).axes[-1]
         assert [tick.get_text() for tick in bar.get_yticklabels()] == [str(tau) for tau in expected]
     for frames in (0, [], [11], [-12], True, 2.5, [True], [0.5], "01"):

@@ -150,7 +150,7 @@ def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
     speed = np.sqrt(np.nan_to_num(solution.dissipation))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(solution.tau))])
     place = np.interp(solution.frame_tau, solution.tau, length)
-    place += 1e-9 * (1 + length[-1]) * np.arange(n)  # a steady state has frames without any distance
+    place += 1e-9 * (length[-1] or 1.0) * np.arange(n)  # a steady state has frames without any distance
     count, chosen = min(frames, n), [-1]
     for k, target in enumerate(np.linspace(place[-1], place[0], count)[::-1]):
         nearest = int(np.abs(place - target).argmin())
