@@ -253,23 +253,22 @@ OTHER_KINDS = {
 }
 
 
-def _real(name: str, value: Any, layout: str, verb: str = "be") -> NDArray[Any]:
+def _real(expected: str, value: Any) -> NDArray[Any]:
     """An array of integers or floats, in the precision given, or an :class:`InputError`."""
-    head = f"{name} must {verb} an array of real numbers with shape {layout}, got"
     try:
         array = np.asarray(value)
     except Exception as error:  # also whatever the conversion of a foreign array raises
-        raise InputError(f"{head} {value!r:.80} ({error!s:.120})") from None
+        raise InputError(f"{expected}, got {value!r:.80} ({error!s:.120})") from None
     if array.dtype.kind not in "iuf":
-        raise InputError(f"{head} {OTHER_KINDS.get(array.dtype.kind, f'{value!r:.80}')}")
+        raise InputError(f"{expected}, got {OTHER_KINDS.get(array.dtype.kind, f'{value!r:.80}')}")
     leaves, types = [value], {type(value)}
     while types & {list, tuple}:  # numpy drops masks and converts booleans that stand in lists
         leaves = list(chain.from_iterable(x if isinstance(x, (list, tuple)) else (x,) for x in leaves))
         types = set(map(type, leaves))
     if types & {bool, np.bool_}:
-        raise InputError(f"{head} {OTHER_KINDS['b']}")
+        raise InputError(f"{expected}, got {OTHER_KINDS['b']}")
     if any(issubclass(t, np.ma.MaskedArray) for t in types) and any(np.ma.is_masked(x) for x in leaves):
-        raise InputError(f"{head} masked entries; leave them out or fill them first (numpy.ma.filled)")
+        raise InputError(f"{expected}, got masked entries; leave them out or fill them first (numpy.ma.filled)")
     return array
 
 
@@ -302,7 +301,7 @@ def check_array(
     Traceback (most recent call last):
     wflow.errors.InputError: labels must be an array of real numbers with shape (B,), got masked entries; ...
     """
-    array = _real(name, value, layout)
+    array = _real(f"{name} must be an array of real numbers with shape {layout}", value)
     if array.dtype != np.float32:
         with np.errstate(over="ignore"):  # beyond float64 is not finite
             array = array.astype(np.float64, copy=False)
@@ -370,23 +369,24 @@ def check_masses(name: str, value: Any, shape: tuple[int, ...], layout: str, pos
     return np.where(error > 1e-12, array / totals, array)
 
 
-def check_result(
-    function: str, value: Any, shape: tuple[int, ...], dtype: DTypeLike = np.float64
-) -> NDArray[Any]:
+def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
     """Return what a function of the user returned, in this precision, or raise :class:`InputError`.
+
+    ``expected`` says which function must return what, up to the shape.
 
     Examples
     --------
-    >>> check_result("V", np.ones((3, 1)), (3,))
+    >>> check_result("V must return an array", np.ones((3, 1)), (3,))
     Traceback (most recent call last):
-    wflow.errors.InputError: V must return an array of shape (3,), got shape (3, 1)
-    >>> check_result("V", None, (3,))
+    wflow.errors.InputError: V must return an array (3,) of real numbers, got shape (3, 1)
+    >>> check_result("V must return an array", None, (3,))
     Traceback (most recent call last):
-    wflow.errors.InputError: V must return an array of real numbers with shape (3,), got None
+    wflow.errors.InputError: V must return an array (3,) of real numbers, got None
     """
-    array = _real(function, value, str(shape), verb="return")
+    expected = f"{expected} {shape} of real numbers"
+    array = _real(expected, value)
     if array.shape != shape:
-        raise InputError(f"{function} must return an array of shape {shape}, got shape {array.shape}")
+        raise InputError(f"{expected}, got shape {array.shape}")
     with np.errstate(over="ignore"):  # the run says what is not finite
         return array.astype(dtype, copy=False)
 

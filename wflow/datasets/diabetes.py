@@ -78,7 +78,7 @@ def diabetes(
     generator = check_rng(rng)
     x, y, names = _table()
     x = x[:, _columns(features, names)]
-    if rows not in ("all", "train", "heldout"):
+    if not isinstance(rows, str) or rows not in ("all", "train", "heldout"):
         hint = did_you_mean(rows, ("all", "train", "heldout"))
         raise InputError(f"rows must be 'all', 'train' or 'heldout', got {rows!r:.80}{hint}")
     patients = np.arange(len(y))

@@ -106,7 +106,7 @@ def digits(
     """
     chosen = _check_classes(classes)
     height, width = _check_patch(patch)
-    if positions not in ("coordinates", "onehot"):
+    if not isinstance(positions, str) or positions not in ("coordinates", "onehot"):
         hint = did_you_mean(positions, ("coordinates", "onehot"))
         raise InputError(f"positions must be 'coordinates' or 'onehot', got {positions!r:.80}{hint}")
     images, digit = _images()
