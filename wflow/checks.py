@@ -378,15 +378,14 @@ def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DType
     --------
     >>> check_result("V must return an array", np.ones((3, 1)), (3,))
     Traceback (most recent call last):
-    wflow.errors.InputError: V must return an array (3,) of real numbers, got shape (3, 1)
+    wflow.errors.InputError: V must return an array (3,), got (3, 1)
     >>> check_result("V must return an array", None, (3,))
     Traceback (most recent call last):
     wflow.errors.InputError: V must return an array (3,) of real numbers, got None
     """
-    expected = f"{expected} {shape} of real numbers"
-    array = _real(expected, value)
+    array = _real(f"{expected} {shape} of real numbers", value)
     if array.shape != shape:
-        raise InputError(f"{expected}, got shape {array.shape}")
+        raise InputError(f"{expected} {shape}, got {array.shape}")
     with np.errstate(over="ignore"):  # the run says what is not finite
         return array.astype(dtype, copy=False)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_nonnegative
+from wflow.checks import check_array, check_memory, check_nonnegative
 from wflow.datasets.dataset import Dataset
 from wflow.encoders.protocol import Encoder, check_encoder, optional
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, check_measure, points_of, squared_norm
@@ -93,6 +93,12 @@ class TransformerObjective(Energy):
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
+        numbers = sum(self.n_parameters.values()), 2 * dataset.dimension * dataset.n_tokens  # states and their adjoints
+        check_memory(
+            f"one particle a slice with {numbers[0]} parameters, and the states of one prompt,",
+            8 * (numbers[0] * self.rule.n_slices + numbers[1] * len(self.rule.base)),
+            "take fewer layers, or smaller encoders",
+        )
         self.network = Network(self.rule, self.encoders, dataset.readout)
 
     @property
