@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from wflow import observers, problems  # noqa: F401 (a file may name what they register)
 from wflow._version import __version__
+from wflow.checks import check_path
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
 from wflow.plain import MissingObject, build, describe
@@ -528,6 +529,7 @@ def load(path: Path_) -> Solution:
     InputError
         For a missing, truncated or foreign file.
     """
+    path = check_path("path", path)
     with reading(path) as file:
         count, frames = _counts(file)
         series = {name: file["series"][name][:count] for name in SERIES}
