@@ -110,11 +110,11 @@ class Steps(Controller):
 
 @pytest.mark.parametrize(
     ("start", "steps"),
-    [(0.0, (0.0,)), (0.0, (0.1, 0.0)), (0.0, (0.1, 1e-14)), (1e6, (1e-11,)), (1.0, (0.1, float("nan")))],
+    [(0.0, (0.0,)), (0.0, (0.1, 0.0)), (0.0, (0.1, 1e-12)), (1e6, (1e-11,)), (1.0, (0.1, float("nan")))],
 )
 def test_a_step_that_does_not_advance_ends_the_run_in_words(start: float, steps: tuple[float, ...]) -> None:
     began = time.monotonic()
-    with pytest.raises(wflow.SolveError, match=r"too small to be added to tau|the next should be"):
+    with pytest.raises(wflow.SolveError, match=r"too small to be added to tau|is less than 1e-10 of the largest one"):
         wflow.solve(BOWL, TWO, (start, start + 1), scheme="rk4", controller=Steps(*steps))
     assert time.monotonic() - began < 1
 

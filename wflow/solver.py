@@ -375,6 +375,8 @@ class _Run:
         """One trial; on acceptance the state, the series and the frames move on."""
         if not self.h >= resolution(self.tau, self.tau):
             return Status.STEP_TOO_SMALL, f"{self._where(self.h)} is too small to be added to tau"
+        if self.h < STEP_COLLAPSE * self.h_largest:
+            return Status.STEP_TOO_SMALL, f"{self._where(self.h)} is less than {STEP_COLLAPSE:g} of the largest one"
         stop = self._stop(self.tau)
         last = not self.scheme.dense and self._reaches(stop, self.h)
         h = stop - self.tau if last else self.h
@@ -390,7 +392,7 @@ class _Run:
             return Status.BOX_TOO_SMALL, f"{self._where(h)} {reason}"
         if self.scheme.dense and self._pass_stops(trial):
             return Status.FINISHED, ""
-        old, where = self.point, self._where(h)
+        old = self.point
         self.point, self.dissipated = trial.point, self.dissipated + trial.dissipated
         self.notes.update(trial.notes)
         self.tau = stop if last else self.tau + h
@@ -403,8 +405,6 @@ class _Run:
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
         if last or by_count:
             self._keep(self._frame, self.tau, self.point.x)
-        if self.h < STEP_COLLAPSE * self.h_largest:
-            return Status.STEP_TOO_SMALL, f"{where} was accepted, but the next should be {self.h:.3g}"
         return Status.RUNNING, ""
 
     def _reaches(self, stop: float, h: float) -> bool:
