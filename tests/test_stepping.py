@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +75,8 @@ def test_save_times_that_cannot_be_kept(save: wflow.SaveAt, needle: str) -> None
     ],
 )
 def test_ranges_that_cannot_be_stepped_through(tau_range: Any, options: Any) -> None:
-    began = time.monotonic()
     with pytest.raises(wflow.InputError):
         wflow.solve(BOWL, TWO, tau_range, **options)
-    assert time.monotonic() - began < 1
 
 
 def test_absurd_ranges_that_can() -> None:
@@ -113,10 +110,8 @@ class Steps(Controller):
     [(0.0, (0.0,)), (0.0, (0.1, 0.0)), (0.0, (0.1, 1e-12)), (1e6, (1e-11,)), (1.0, (0.1, float("nan")))],
 )
 def test_a_step_that_does_not_advance_ends_the_run_in_words(start: float, steps: tuple[float, ...]) -> None:
-    began = time.monotonic()
     with pytest.raises(wflow.SolveError, match=r"too small to be added to tau|is less than 1e-10 of the largest one"):
         wflow.solve(BOWL, TWO, (start, start + 1), scheme="rk4", controller=Steps(*steps))
-    assert time.monotonic() - began < 1
 
 
 def test_a_velocity_that_is_too_fast_for_a_first_step() -> None:
