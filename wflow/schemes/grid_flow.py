@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_fields, check_nonnegative
+from wflow.checks import check_fields, check_nonnegative, check_number
 from wflow.energies import Energy, Entropy
 from wflow.errors import InputError
 from wflow.measures import Grid
@@ -85,7 +85,9 @@ class GridFlow(Flow):
         self.interrupt()
         self.n_evaluations += 1
         result = self.energy.linearise(self.measure(x))
-        return DensityPoint(x, result.value, self.flat(result.first_variation), result.parts, terms=result.terms)
+        potential = self.flat(result.first_variation_at(self.template))
+        value = check_number("Q", result.value, finite=False)
+        return DensityPoint(x, value, potential, result.parts, terms=result.terms)
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""
