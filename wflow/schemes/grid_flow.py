@@ -88,7 +88,7 @@ class GridFlow(Flow):
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""
-        return float(self.mass @ np.abs(e))
+        return float(np.sum(self.mass * np.abs(e)))
 
     def size(self, point: Any) -> float:
         """The root of the second moment, over depth and blocks."""
@@ -137,6 +137,8 @@ class GridScheme(Scheme):
 
     internals: ClassVar[tuple[type, ...]] = (Entropy,)
     measure = Grid
+    #: What it steps in.
+    flow_type: ClassVar[type[GridFlow]] = GridFlow
     #: The largest number of parameters of a block.
     max_dimension: ClassVar[int] = 3
     outer_mass: float
@@ -163,7 +165,7 @@ class GridScheme(Scheme):
             if (p := len(rho0.box[name])) > self.max_dimension:
                 most = f"at most {self.max_dimension} parameters, but {name} has {p}"
                 raise InputError(f"scheme {self.name!r} takes grids of {most}")
-        return GridFlow(energy, rho0, noise, self.outer_mass)
+        return self.flow_type(energy, rho0, noise, self.outer_mass)
 
 
 def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
