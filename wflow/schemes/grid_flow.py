@@ -91,7 +91,7 @@ class GridFlow(Flow):
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""
-        return float(self.mass @ np.abs(e))
+        return float(np.sum(self.mass * np.abs(e)))
 
     def rises(self, old: Any, new: Any) -> bool:
         """Whether Q rose from one point to another by more than rounding, or is no number."""
@@ -144,6 +144,8 @@ class GridScheme(Scheme):
 
     internals: ClassVar[tuple[type, ...]] = (Entropy,)
     measure = Grid
+    #: What it steps in.
+    flow_type: ClassVar[type[GridFlow]] = GridFlow
     #: The largest number of parameters of a block.
     max_dimension: ClassVar[int] = 3
     outer_mass: float
@@ -170,7 +172,7 @@ class GridScheme(Scheme):
             if (p := len(rho0.box[name])) > self.max_dimension:
                 most = f"at most {self.max_dimension} parameters, but {name} has {p}"
                 raise InputError(f"scheme {self.name!r} takes grids of {most}")
-        return GridFlow(energy, rho0, noise, self.outer_mass)
+        return self.flow_type(energy, rho0, noise, self.outer_mass)
 
 
 def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
