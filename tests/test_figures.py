@@ -205,6 +205,25 @@ def test_energy_scales() -> None:
         figures.energy(make_solution(rho[:1]), tau_scale="log")
 
 
+@pytest.mark.parametrize("first", [4.0, -0.5, 0.0])
+def test_the_defect_is_shown_as_a_share_of_the_first_energy(first: float) -> None:
+    """Of its size, whatever the signs; where Q(0) = 0, as it is."""
+    rho, defect = [make_measure()] * 5, 1e-3 * np.array([0.0, 1.0, -2.0, 3.0, -8.0])
+    energy = first - np.arange(5.0)
+    axes = figures.energy(make_solution(rho, energy=energy, defect=defect), defect=True).axes[-1]
+    assert_allclose(lines(axes)[0], np.abs(defect) / (abs(first) or 1.0))
+    assert axes.get_ylabel() == "energy-identity\ndefect / $|Q(0)|$"
+    assert axes.get_ylim()[0] < lines(axes)[0][1] < lines(axes)[0].max() < axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize(("first", "left"), [(0.5, 0.5), (1e-7, 1e-4 * 2e3)])
+def test_an_axis_of_log_tau_shows_all_of_the_run_but_four_decades_at_most(first: float, left: float) -> None:
+    rho, tau = [make_measure()] * 4, np.array([0.0, first, 1e3, 2e3])
+    axes = figures.energy(make_solution(rho, tau=tau), tau_scale="log").axes[-1]
+    assert_allclose(axes.get_xlim(), [left / 1.2, 2e3 * 1.2])
+    assert_allclose(axes.lines[0].get_xdata(), tau)
+
+
 def test_names_of_the_user_are_not_mathematics() -> None:
     solution = make_solution([make_measure(), make_measure()])
     solution.observed["_$a_error$ %"] = np.array([0.5, 0.0])
