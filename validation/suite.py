@@ -1,0 +1,298 @@
+"""Mutants that the tests must notice: ``python -m validation.mutants --suite``."""
+
+from __future__ import annotations
+
+__all__ = ["SUITE"]
+
+from validation.mutants import Mutant
+
+SOLVER, CONTROLLERS, SOLUTION = "wflow/solver.py", "wflow/controllers.py", "wflow/solution.py"
+ADAMS, INTERNAL, OBSERVERS = "wflow/schemes/adams.py", "wflow/energies/internal.py", "wflow/observers.py"
+DATASET, INITIAL, SERIES = "wflow/datasets/dataset.py", "wflow/initial.py", "wflow/figures/series.py"
+ESTIMATES, BOOKS = ("tests/test_estimates.py",), ("tests/test_bookkeeping.py",)
+SLICES, VERDICTS = ("tests/test_depth_weights.py",), ("tests/test_controllers.py",)
+WATCHED, DATA = ("tests/test_observers.py",), ("tests/test_datasets.py",)
+
+SUITE = (
+    # Error estimates and orders. Estimates of another embedded method keep all conditions of order.
+    Mutant(
+        "bs3-estimate",
+        "wflow/schemes/bs3.py",
+        "(7 / 24, 1 / 4, 1 / 3, 1 / 8)",
+        "(37 / 144, 7 / 24, 7 / 18, 1 / 16)",
+        "the estimate is the distance to Bogacki and Shampine's embedded method, not half of it",
+        ESTIMATES,
+    ),
+    Mutant(
+        "dopri5-estimate",
+        "wflow/schemes/dopri5.py",
+        "-92097 / 339200, 187 / 2100, 1 / 40),",
+        "-92097 / 339200, 187 / 2100 + 1 / 80, 1 / 80),",
+        "the estimate is the distance to Dormand and Prince's embedded method of order 4",
+        ESTIMATES,
+    ),
+    Mutant(
+        "rk4-estimate",
+        "wflow/schemes/rk4.py",
+        "1 / 3, 1 / 3, 0.0, 1 / 6)",
+        "1 / 3, 1 / 3, 1 / 12, 1 / 12)",
+        "the estimate replaces all of k_4 by k_5",
+        ESTIMATES,
+    ),
+    Mutant(
+        "adams-moulton-coefficient",
+        ADAMS,
+        "h**3 / 6 * bend",
+        "h**3 / 12 * bend",
+        "the estimate is the error of the step to leading order",
+        ESTIMATES,
+    ),
+    Mutant(
+        "adams-moulton-equal-steps",
+        ADAMS,
+        "(v - before) / h_before) / (h + h_before)",
+        "(v - before) / h) / (2 * h)",
+        "the same where steps change",
+        ESTIMATES,
+    ),
+    Mutant(
+        "adams-moulton-start",
+        ADAMS,
+        "0.5 * h * (3 * v - v_new)",
+        "0.5 * h * (v + v_new)",
+        "the same for the first step",
+        ESTIMATES,
+    ),
+    Mutant(
+        "jko-estimate",
+        "wflow/schemes/jko.py",
+        "start=new).x - new.x)",
+        "start=new).x - point.x)",
+        "the estimate of a JKO step is its error, not its length",
+        ESTIMATES,
+    ),
+    Mutant(
+        "quantile-estimate",
+        "wflow/schemes/quantile_jko.py",
+        "error = 0.5 * flow.norm(",
+        "error = 0.05 * flow.norm(",
+        "the estimate of a step between quantiles is its error",
+        ESTIMATES,
+    ),
+    Mutant(
+        "muscl-estimate",
+        "wflow/schemes/muscl.py",
+        "error = 0.5 * h * flow",
+        "error = 0.05 * h * flow",
+        "the estimate is the distance to Euler's method",
+        ESTIMATES,
+    ),
+    Mutant(
+        "finite-volume-estimate",
+        "wflow/schemes/finite_volume.py",
+        "error = flow.norm(halves - x)",
+        "error = 0.1 * flow.norm(halves - x)",
+        "the estimate is the distance of the whole step to two half steps",
+        ESTIMATES,
+    ),
+    Mutant(
+        "kernel-estimate",
+        "wflow/schemes/kernel.py",
+        "flow.norm(table[-1] - table[-2])",
+        "flow.norm(table[-1] - table[0])",
+        "the estimate falls with the order that it states",
+        ESTIMATES,
+    ),
+    Mutant(
+        "midpoint-order",
+        "wflow/schemes/midpoint.py",
+        "order = 2\n    error_order",
+        "order = 1\n    error_order",
+        "the order that a scheme states, and that `wflow check` reads, is the one that it has",
+        ESTIMATES,
+    ),
+    # Controllers
+    Mutant("accept-rule", CONTROLLERS, "if error > 1:", "if error > 1.5:", "no more than the tolerance", VERDICTS),
+    Mutant(
+        "accept-norm",
+        CONTROLLERS,
+        "max(attempt.norm, attempt.new_norm)",
+        "attempt.norm",
+        "the tolerance is relative to the larger of both states",
+        VERDICTS,
+    ),
+    Mutant("pi-sign", CONTROLLERS, "memory ** (0.4 / q)", "memory ** (-0.4 / q)", "err_prev^{+0.4/q}", VERDICTS),
+    Mutant(
+        "stability-cap",
+        CONTROLLERS,
+        "attempt.stability / attempt.lipschitz)",
+        "2 * attempt.stability / attempt.lipschitz)",
+        "steps end at the stability limit",
+        VERDICTS,
+    ),
+    # What a run writes down
+    Mutant(
+        "defect-sign",
+        SOLVER,
+        "self.energy0 - point.value - self.dissipated",
+        "point.value + self.dissipated - self.energy0",
+        "the defect is Q(0) - Q(tau) - int |v|^2, with its sign",
+        BOOKS,
+    ),
+    Mutant(
+        "save-without-start",
+        SOLUTION,
+        "return start + count * self.every",
+        "return count * self.every",
+        "frames are kept every so much training time from the start of the range",
+        BOOKS,
+    ),
+    Mutant(
+        "save-by-steps",
+        SOLVER,
+        "% self.save.steps == 0",
+        "% self.save.steps == 1",
+        "frames are kept every so many accepted steps",
+        BOOKS,
+    ),
+    Mutant(
+        "controller-after-a-cut-step",
+        SOLVER,
+        "if not shortened:",
+        "if True:",
+        "a step cut by a save leaves the next one as long as it was to be",
+        BOOKS,
+    ),
+    Mutant(
+        "step-length",
+        "wflow/schemes/particle_flow.py",
+        "return self.norm(new.x - point.x)",
+        "return self.norm2(new.x - point.x)",
+        "the length of a step is a norm",
+        BOOKS,
+    ),
+    Mutant(
+        "tol-ignored",
+        SOLVER,
+        'check_nonnegative("tol", tol), seed)',
+        "1e-10, seed)",
+        "a run ends where |v| <= tol",
+        BOOKS,
+    ),
+    # Depth weights
+    Mutant(
+        "internal-energy-without-depth-weights",
+        "wflow/energies/energy.py",
+        "(rho.depth_weights @ self.density(r)",
+        "(np.full(rho.n_slices, 1 / rho.n_slices) @ self.density(r)",
+        "internal energies are integrals over depth",
+        ("tests/test_energies.py",),
+    ),
+    Mutant(
+        "entropy-estimate-without-depth-weights",
+        INTERNAL,
+        "total -= om * float(",
+        "total -= 1 / rho.n_slices * float(",
+        "the same for the entropy estimated from particles",
+        ("tests/test_energies.py",),
+    ),
+    Mutant(
+        "size-of-a-density-without-depth-weights",
+        "wflow/schemes/grid_flow.py",
+        "sum(om @ moment.sum(axis=1) for",
+        "sum(moment.sum() for",
+        "the first step follows from the second moment over depth",
+        SLICES,
+    ),
+    Mutant(
+        "muscl-dissipation-without-depth-weights",
+        "wflow/schemes/muscl.py",
+        "lost += float(om @ (flux * u)",
+        "lost += float(np.ones(len(om)) / len(om) @ (flux * u)",
+        "what a step dissipates is an integral over depth",
+        SLICES,
+    ),
+    Mutant(
+        "virial-without-depth-weights",
+        OBSERVERS,
+        '"sm,smp,smp->", rho.mass(name)',
+        '"sm,smp,smp->", rho.weights(name) / rho.n_slices',
+        "the virial is an integral over depth",
+        WATCHED,
+    ),
+    # Bandwidths
+    Mutant(
+        "silverman-exponent",
+        "wflow/schemes/blob.py",
+        "** (1 / (p + 4))",
+        "** (1 / 5)",
+        "the bandwidth falls with M^{-1/(p + 4)}",
+        ("tests/test_blob.py",),
+    ),
+    Mutant(
+        "silverman-width",
+        "wflow/schemes/blob.py",
+        "1 / (om @ np.sum(rho.weights(name) ** 2, axis=1))",
+        "rho.weights(name).shape[1]",
+        "M is the number of equal weights that unequal ones amount to",
+        ("tests/test_blob.py",),
+    ),
+    # Data sets and what is observed of them
+    Mutant(
+        "held-out-labels",
+        OBSERVERS,
+        "return data.error_rate(",
+        "return self.objective.dataset.error_rate(",
+        "held-out predictions are held against held-out labels",
+        WATCHED,
+    ),
+    Mutant(
+        "held-out-risk",
+        "wflow/energies/transformer.py",
+        "return data.risk(self.predict",
+        "return self.dataset.risk(self.predict",
+        "the same for risks",
+        WATCHED,
+    ),
+    Mutant(
+        "split-that-shares-prompts",
+        DATASET,
+        "np.sort(order[:held])",
+        "np.sort(order[-held:])",
+        "what is held out is not trained on",
+        DATA,
+    ),
+    Mutant(
+        "split-labels",
+        DATASET,
+        "Dataset(self.tokens[chosen], self.labels[chosen]",
+        "Dataset(self.tokens[chosen], self.labels[: len(self.labels[chosen])]",
+        "labels stay with their prompts",
+        DATA,
+    ),
+    Mutant(
+        "error-rate-of-signs",
+        DATASET,
+        "np.sign(values.ravel()) != np",
+        "np.sign(values.ravel()) == np",
+        "an error rate counts the wrong ones",
+        DATA,
+    ),
+    Mutant(
+        "error-rate-of-classes",
+        DATASET,
+        "values.argmax(axis=1) != self",
+        "values.argmin(axis=1) != self",
+        "the largest entry decides",
+        DATA,
+    ),
+    # Figures
+    Mutant(
+        "defect-not-scaled",
+        SERIES,
+        " / (abs(solution.energy[0]) or 1)",
+        " / 1",
+        "the figure shows the defect as a share of |Q(0)|",
+        ("tests/test_figures.py",),
+    ),
+)
