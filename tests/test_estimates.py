@@ -10,6 +10,8 @@ import pytest
 from scipy.integrate import RK23, RK45, solve_ivp
 
 import wflow
+from wflow import problems
+from wflow.network.rules import DEPTH_RULES
 from wflow.schemes import SCHEMES, FiniteVolume, GridScheme, Kernel
 
 Array = np.ndarray[Any, Any]
@@ -166,3 +168,20 @@ def test_the_estimate_of_muscl_is_the_error_of_eulers_method() -> None:
     one, two = (many_steps(SCHEMES["muscl"], flow, point, n * h, 2 * n) for n in (1, 2))
     error = SCHEMES["muscl"].propose(flow, point, h).error
     assert error == pytest.approx(0.5 * flow.norm(two - 2 * one + point.x), rel=0.05)
+
+
+# Depth
+
+
+@pytest.mark.parametrize("depth", DEPTH_RULES)
+def test_the_order_of_the_depth_rule(depth: str) -> None:
+    """Of predictions, and of the motion over training time."""
+    errors = []
+    for layers in (8, 16):
+        problem = problems.single_token(layers=layers, depth=depth)
+        run = wflow.solve(problem.energy, problem.rho0, (0, 0.5), rtol=1e-9, atol=1e-12)
+        predictions = [
+            problem.energy.predict(run.measure(i)) - problem.predictions(tau) for i, tau in ((0, 0), (-1, 0.5))
+        ]
+        errors.append(np.abs(predictions).max(axis=1))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(problem.energy.rule.order, abs=0.15)
