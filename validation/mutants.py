@@ -139,8 +139,8 @@ MUTANTS = (
     Mutant(
         "energy-without-regulariser",
         OBJECTIVE,
-        "return Evaluation(risk + self._regulariser(rho), ",
-        "return Evaluation(risk, ",
+        "value, terms = value + decay, terms + decay",
+        "value, terms = value, terms + decay",
     ),
     Mutant("residual-averaged-over-labels", NETWORK, "(residual / len(tokens)) @", "(residual / labels.size) @"),
     Mutant("a-group-of-prompts-lost", NETWORK, "np.add(total, term, out=total)", "np.add(total, 0 * term, out=total)"),
@@ -233,8 +233,8 @@ MUTANTS = (
     Mutant(
         "langevin-overlapping-streams",
         "wflow/schemes/particle_flow.py",
-        "counter=[0, 0, 0, index]",
-        "counter=[index, 0, 0, 0]",
+        "counter=[0, 0, node, index]",
+        "counter=[index, 0, node, 0]",
     ),
     Mutant(
         "groups-exchanged",

@@ -38,6 +38,7 @@ class DensityPoint:
     potential: Array
     parts: Mapping[str, float]
     carry: Mapping[str, Array] = field(default_factory=dict)
+    terms: float = 0.0
 
     @property
     def is_finite(self) -> bool:
@@ -84,11 +85,15 @@ class GridFlow(Flow):
         self.interrupt()
         self.n_evaluations += 1
         result = self.energy.linearise(self.measure(x))
-        return DensityPoint(x, result.value, self.flat(result.first_variation), result.parts)
+        return DensityPoint(x, result.value, self.flat(result.first_variation), result.parts, terms=result.terms)
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""
         return float(self.mass @ np.abs(e))
+
+    def rises(self, old: Any, new: Any) -> bool:
+        """Whether Q rose from one point to another by more than rounding, or is no number."""
+        return not (new.is_finite and new.value <= old.value + self.rounding(old))
 
     def size(self, point: Any) -> float:
         """The root of the second moment, over depth and blocks."""
