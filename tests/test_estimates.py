@@ -119,6 +119,18 @@ def test_the_order_of_the_scheme(name: str) -> None:
     assert order == pytest.approx(scheme.order, abs=0.25)
 
 
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.4, 2.43, 5.0])
+def test_bdf2_takes_the_midpoint_rule_where_steps_grow_too_fast(ratio: float) -> None:
+    """By more than 1 + sqrt(2) = 2.414, where BDF2 is not stable; for ``x' = -x`` both are known."""
+    linear = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x)
+    flow, h = SCHEMES["bdf2"].flow(linear, wflow.Particles(x=[[1.0], [-2.0]])), 0.2
+    first = SCHEMES["bdf2"].propose(flow, flow.evaluate(np.array([1.0, -2.0])), h / ratio).point
+    x_, x = np.array([1.0, -2.0]), first.x
+    bdf2 = ((1 + ratio) ** 2 * x - ratio**2 * x_) / (1 + 2 * ratio) / (1 + h * (1 + ratio) / (1 + 2 * ratio))
+    expected = bdf2 if ratio < 2.414 else x * (1 - h / 2) / (1 + h / 2)
+    np.testing.assert_allclose(SCHEMES["bdf2"].propose(flow, first, h).point.x, expected, rtol=1e-4)
+
+
 # Densities
 
 

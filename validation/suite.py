@@ -12,6 +12,8 @@ DATASET, INITIAL, SERIES = "wflow/datasets/dataset.py", "wflow/initial.py", "wfl
 ESTIMATES, BOOKS = ("tests/test_estimates.py",), ("tests/test_bookkeeping.py",)
 SLICES, VERDICTS = ("tests/test_depth_weights.py",), ("tests/test_controllers.py",)
 WATCHED, DATA = ("tests/test_observers.py",), ("tests/test_datasets.py",)
+FIGURES, COMMAND = ("tests/test_figures.py",), ("tests/test_cli.py",)
+LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
 
 SUITE = (
     # Error estimates and orders. Estimates of another embedded method keep all conditions of order.
@@ -111,6 +113,30 @@ SUITE = (
         "the order that a scheme states, and that `wflow check` reads, is the one that it has",
         ESTIMATES,
     ),
+    Mutant(
+        "depth-rule-order",
+        "wflow/network/rules.py",
+        '"midpoint", 2, layers',
+        '"midpoint", 1, layers',
+        "the same for depth rules",
+        ESTIMATES,
+    ),
+    Mutant(
+        "bdf2-growth",
+        "wflow/schemes/proximal.py",
+        "LARGEST_RATIO = 1 + np.sqrt(2)",
+        "LARGEST_RATIO = 100.0",
+        "BDF2 is not used where steps grow by more than 1 + sqrt(2), beyond which it is not stable",
+        ESTIMATES,
+    ),
+    Mutant(
+        "jko-of-one-weighted-block",
+        "wflow/schemes/jko.py",
+        "if any(np.ptp(flow.template.weights(block), axis=1).any()",
+        "if all(np.ptp(flow.template.weights(block), axis=1).any()",
+        "a run says where mass cannot leave its particle",
+        ("tests/test_proximal.py",),
+    ),
     # Controllers
     Mutant("accept-rule", CONTROLLERS, "if error > 1:", "if error > 1.5:", "no more than the tolerance", VERDICTS),
     Mutant(
@@ -142,8 +168,8 @@ SUITE = (
     Mutant(
         "save-without-start",
         SOLUTION,
-        "return start + count * self.every",
-        "return count * self.every",
+        "(stop := start + count * self.every)",
+        "(stop := count * self.every)",
         "frames are kept every so much training time from the start of the range",
         BOOKS,
     ),
@@ -183,8 +209,8 @@ SUITE = (
     Mutant(
         "internal-energy-without-depth-weights",
         "wflow/energies/energy.py",
-        "(rho.depth_weights @ self.density(r)",
-        "(np.full(rho.n_slices, 1 / rho.n_slices) @ self.density(r)",
+        "(rho.depth_weights @ function(r)",
+        "(np.full(rho.n_slices, 1 / rho.n_slices) @ function(r)",
         "internal energies are integrals over depth",
         ("tests/test_energies.py",),
     ),
@@ -220,14 +246,38 @@ SUITE = (
         "the virial is an integral over depth",
         WATCHED,
     ),
-    # Bandwidths
+    Mutant(
+        "radius-of-all-slices",
+        "wflow/measures/grid.py",
+        ".max(axis=0) > 1e-12 for",
+        ".min(axis=0) > 1e-12 for",
+        "the radius is that of the mass in any slice",
+        SLICES,
+    ),
+    # Laws and bandwidths
+    Mutant(
+        "normal-density-scale",
+        INITIAL,
+        "/ np.prod(np.sqrt(2 * np.pi) * std)",
+        "/ np.prod(np.sqrt(2 * np.pi) * std[:1])",
+        "the density of a law has mass one",
+        LAWS,
+    ),
+    Mutant(
+        "density-of-the-first-depth",
+        INITIAL,
+        "law.density(points[:, group.place], float(t), group)",
+        "law.density(points[:, group.place], float(rule.nodes[0]), group)",
+        "the density in a slice is that of its depth",
+        LAWS,
+    ),
     Mutant(
         "silverman-exponent",
         "wflow/schemes/blob.py",
         "** (1 / (p + 4))",
         "** (1 / 5)",
         "the bandwidth falls with M^{-1/(p + 4)}",
-        ("tests/test_blob.py",),
+        BLOB,
     ),
     Mutant(
         "silverman-width",
@@ -235,7 +285,7 @@ SUITE = (
         "1 / (om @ np.sum(rho.weights(name) ** 2, axis=1))",
         "rho.weights(name).shape[1]",
         "M is the number of equal weights that unequal ones amount to",
-        ("tests/test_blob.py",),
+        BLOB,
     ),
     # Data sets and what is observed of them
     Mutant(
@@ -293,6 +343,38 @@ SUITE = (
         " / (abs(solution.energy[0]) or 1)",
         " / 1",
         "the figure shows the defect as a share of |Q(0)|",
-        ("tests/test_figures.py",),
+        FIGURES,
+    ),
+    Mutant(
+        "moments-without-weights",
+        "wflow/figures/profile.py",
+        'np.einsum("sm,smp,smp->s", a, x, x)',
+        "np.mean(np.sum(x * x, axis=2), axis=1)",
+        "the figure of depth shows the moments of the measure",
+        FIGURES,
+    ),
+    Mutant(
+        "principal-coordinates-without-weights",
+        "wflow/figures/cloud.py",
+        "[rho.mass(name).ravel() for rho in measures]",
+        "[np.ones(rho.mass(name).size) for rho in measures]",
+        "principal coordinates are those of the mass",
+        FIGURES,
+    ),
+    Mutant(
+        "command-without-held-out-prompts",
+        "wflow/cli.py",
+        'arguments["dataset"] = solution.heldout',
+        'arguments["dataset"] = None',
+        "--heldout shows held-out prompts",
+        COMMAND,
+    ),
+    Mutant(
+        "info-scales-the-defect-by-the-end",
+        "wflow/cli.py",
+        "abs(solution.energy[0]) or 1.0",
+        "abs(solution.energy[-1]) or 1.0",
+        "wflow info tells the defect as a share of Q(0), as it says",
+        COMMAND,
     ),
 )
