@@ -19,7 +19,7 @@ import pytest
 import xarray
 
 import wflow
-from wflow.observers import ErrorRate, Risk
+from wflow.observers import Risk
 from wflow.trajectory import resume_path
 
 Problem = tuple[wflow.TransformerObjective, wflow.Particles]

@@ -418,10 +418,10 @@ class atoms(Law):
         if not callable(self.points):
             object.__setattr__(self, "points", _checked_atoms(self.points))
         if self.weights is not None:
-            mass = check_array("weights", self.weights, 1, "(K,)")
-            if mass.size == 0:
+            shape = check_array("weights", self.weights, 1, "(K,)").shape
+            if shape == (0,):
                 raise InputError("weights must be positive and sum to 1, got none")
-            object.__setattr__(self, "weights", check_masses("weights", self.weights, mass.shape, "(K,)", positive=True))
+            object.__setattr__(self, "weights", check_masses("weights", self.weights, shape, "(K,)", positive=True))
 
     def at(self, t: float, group: Group) -> tuple[Array, Array]:
         """The atoms (K, n) at depth t and their masses (K,)."""
@@ -539,11 +539,11 @@ def _widths(M: Any, blocks: list[str]) -> dict[str, int | None]:
     return {block: None if widths[block] is None else int(widths[block]) for block in blocks}
 
 
-def _check_dtype(value: Any) -> np.dtype[Any]:
+def _check_dtype(value: DTypeLike) -> np.dtype[Any]:
     """float32 or float64."""
     with contextlib.suppress(TypeError, ValueError):
-        if value is not None and (dtype := np.dtype(value)) in (np.float32, np.float64):
-            return dtype
+        if value is not None and np.dtype(value) in (np.float32, np.float64):
+            return np.dtype(value)
     raise InputError(f"dtype must be float32 or float64, got {value!r:.80}")
 
 
