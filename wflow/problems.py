@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_integer, check_memory, check_number, check_rng
+from wflow.checks import check_boolean, check_integer, check_memory, check_number, check_rng, shown
 from wflow.datasets.dataset import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies import TransformerObjective
@@ -563,9 +563,9 @@ def _means(rho: Particles) -> NDArray[np.float64]:
 
 def _check_names(blocks: Collection[str]) -> tuple[str, ...]:
     listed = list(blocks) if isinstance(blocks, Collection) and not isinstance(blocks, str) else []
-    names = tuple(name for name in ("theta", "w") if name in listed)
+    names = tuple(name for name in ("theta", "w") if any(isinstance(entry, str) and entry == name for entry in listed))
     if not names or len(names) != len(listed):
-        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {blocks!r:.80}")
+        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {shown(blocks)}")
     return names
 
 

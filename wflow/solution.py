@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_array, check_fields, check_integer, check_positive, is_integer
+from wflow.checks import check_array, check_fields, check_integer, check_positive, is_integer, shown
 from wflow.datasets.dataset import Dataset
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
@@ -88,7 +88,7 @@ class SaveAt:
         if self.tau is not None:
             times = check_array("SaveAt tau", self.tau, 1, "(frames,)").astype(np.float64)
             if (np.diff(times) <= 0).any():
-                raise InputError(f"SaveAt tau must increase, got {self.tau!r:.80}")
+                raise InputError(f"SaveAt tau must increase, got {shown(self.tau)}")
             object.__setattr__(self, "tau", tuple(times.tolist()))
 
     def check_range(self, start: float, end: float) -> None:
@@ -196,7 +196,7 @@ class Solution:
             When there is no such frame.
         """
         if not is_integer(i) or not -self.n_frames <= i < self.n_frames:
-            raise InputError(f"frame {i} does not exist: there are {self.n_frames} frames, counted from 0")
+            raise InputError(f"frame {shown(i)} does not exist: there are {self.n_frames} frames, counted from 0")
         return self.read_frame(int(i) % self.n_frames)
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_fraction, check_index, check_rng
+from wflow.checks import check_array, check_fraction, check_index, check_rng, shown
 from wflow.errors import InputError
 from wflow.plain import register
 
@@ -152,7 +152,7 @@ class Dataset:
             wrong = self.labels[one.argmin()]
             raise InputError(
                 f"an error rate needs one-hot labels, one entry 1 in every row and the others 0 (or -1), got a row "
-                f"{wrong.tolist()!r:.80}: pass numpy.eye(K)[classes], or watch the risk of labels that are no classes"
+                f"{shown(wrong.tolist())}: pass numpy.eye(K)[classes], or watch the risk of labels that are no classes"
             )
 
     def _predictions(self, predictions: ArrayLike) -> NDArray[np.float64]:
@@ -202,7 +202,8 @@ def _readout_array(readout: Any, dimension: int, n_tokens: int) -> NDArray[np.fl
         return array
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer) or len(pairs) == 0:
         raise InputError(
-            f"readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got {readout!r:.80}"
+            "readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got "
+            f"{shown(readout)}"
         )
     array = np.zeros((len(pairs), dimension, n_tokens))
     for k, (row, column) in enumerate(pairs.tolist()):

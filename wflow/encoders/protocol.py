@@ -107,7 +107,8 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     """
     known = optional(encoder, "pairing")
     if known is not None:
-        return check_result(_method(encoder, "pairing"), known(tokens, parameters, cotangent), parameters.shape[:1])
+        out = known(tokens, parameters, cotangent)
+        return check_result(f"{_name(encoder)}: pairing must have shape", out, parameters.shape[:1])
     one = np.ones(1, dtype=parameters.dtype)
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
 
@@ -127,31 +128,30 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
     check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")
     particles, weights = np.full((2, p), 0.1), np.full(2, 0.5)
-    called_mean(encoder, tokens, particles, weights)
-    called_vjp(encoder, tokens, particles, weights, np.ones_like(tokens))
+    called_mean(encoder, tokens, particles, weights, name)
+    called_vjp(encoder, tokens, particles, weights, np.ones_like(tokens), name)
     if optional(encoder, "pairing"):
         pairing(encoder, tokens, particles, np.ones_like(tokens))
 
 
-def called_mean(encoder: Encoder, tokens: Array, parameters: Array, weights: Array) -> Array:
+def called_mean(encoder: Encoder, tokens: Array, parameters: Array, weights: Array, name: str = "") -> Array:
     """What ``mean`` returns, in the precision of the tokens; an :class:`InputError` for another shape."""
     out = encoder.mean(tokens, parameters, weights)
-    return check_result(_method(encoder, "mean"), out, tokens.shape, tokens.dtype)
+    return check_result(f"{name or _name(encoder)}: mean must have shape", out, tokens.shape, tokens.dtype)
 
 
 def called_vjp(
-    encoder: Encoder, tokens: Array, parameters: Array, weights: Array, cotangent: Array
+    encoder: Encoder, tokens: Array, parameters: Array, weights: Array, cotangent: Array, name: str = ""
 ) -> tuple[Array, Array]:
-    """What ``vjp`` returns, in the precision of the tokens; an :class:`InputError` for other shapes."""
-    pair = encoder.vjp(tokens, parameters, weights, cotangent)
+    """What ``vjp`` returns, in the precision of the arguments; an :class:`InputError` for other shapes."""
+    name, pair = name or _name(encoder), encoder.vjp(tokens, parameters, weights, cotangent)
     if not isinstance(pair, tuple) or len(pair) != 2:
-        words = _method(encoder, "vjp", "must return the pair (tokens_bar, parameters_bar)")
-        raise InputError(f"{words}, got {type(pair).__name__}")
-    tokens_bar = check_result(_method(encoder, "vjp: tokens_bar"), pair[0], tokens.shape, tokens.dtype)
-    return tokens_bar, check_result(
-        _method(encoder, "vjp: parameters_bar"), pair[1], parameters.shape, parameters.dtype
+        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pair).__name__}")
+    return (
+        check_result(f"{name}: vjp: tokens_bar must have shape", pair[0], tokens.shape, tokens.dtype),
+        check_result(f"{name}: vjp: parameters_bar must have shape", pair[1], parameters.shape, parameters.dtype),
     )
 
 
-def _method(encoder: Encoder, method: str, words: str = "must have shape") -> str:
-    return f"the encoder {type(encoder).__name__}: {method} {words}"
+def _name(encoder: Encoder) -> str:
+    return f"the encoder {type(encoder).__name__}"

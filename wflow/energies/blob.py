@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_positive
+from wflow.checks import check_positive, shown
 from wflow.energies.energy import Energy, Evaluation, InternalEnergy, check_measure, points_of
 from wflow.energies.internal import Entropy, PorousMedium
 from wflow.errors import InputError
@@ -75,7 +75,7 @@ class BlobEnergy(Energy):
         cells: Mapping[str, Sequence[int] | int] | None = None,
     ) -> None:
         if not isinstance(internal, (Entropy, PorousMedium)):
-            raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {internal!r}")
+            raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {shown(internal)}")
         if not all(isinstance(x, Mapping) for x in (box or {}, cells or {})) or set(box or {}) != set(cells or {}):
             raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
         self.regularised, self.box, self.cells = internal, box, cells

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_result
+from wflow.checks import check_result, shown
 from wflow.energies.energy import Energy, Evaluation, Linearisation, check_measure, points_of
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
@@ -30,7 +30,9 @@ class _OneBlock(Energy):
 
     def __init__(self, function: Callable[[Array], Array], grad: Callable[[Array], Array]) -> None:
         if not callable(function) or not callable(grad):
-            raise InputError(f"{type(self).__name__} takes a function and its gradient, got {function!r}, {grad!r}")
+            raise InputError(
+                f"{type(self).__name__} takes a function and its gradient, got {shown(function)}, {shown(grad)}"
+            )
         self.function, self.grad = function, grad
 
     def prepare(self, rho: M) -> M:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_result
+from wflow.checks import check_array, check_blocks_named, check_result, shown
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 
@@ -163,7 +163,6 @@ class InternalEnergy(Energy):
         return self._integral(rho, lambda r: np.abs(self.density(r)))
 
     def _integral(self, rho: Measure, function: Callable[[Array], Array]) -> float:
-        check_measure(rho)
         if not isinstance(rho, Grid):
             return 0.0
         return float(
@@ -175,6 +174,7 @@ class InternalEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
+        check_measure(rho)
         still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
         return Evaluation(self.of(rho), still, terms=self.terms(rho))
 
@@ -208,7 +208,7 @@ class SumEnergy(Energy):
     def __init__(self, *terms: Energy) -> None:
         for term in terms:
             if not isinstance(term, Energy):
-                raise InputError(f"the terms of a sum must be energies, got {term!r:.80}")
+                raise InputError(f"the terms of a sum must be energies, got {shown(term)}")
         if not terms:
             raise InputError("a sum needs at least one energy")
         self.terms: tuple[Energy, ...] = tuple(
@@ -256,7 +256,7 @@ def _by_block(
 ) -> dict[str, Array]:
     """What an energy says of every block, in the order of the measure."""
     if not isinstance(arrays, Mapping) or arrays.keys() != rho.blocks.keys():
-        got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{arrays!r:.80}"
+        got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{shown(arrays)}"
         raise InputError(f"the {what} of an energy must have the blocks {', '.join(rho.blocks)}, got {got}")
     return {
         name: check_result(f"the {what} of {name} must be an array", arrays[name], shape(rho.points(name)), dtype)

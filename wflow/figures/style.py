@@ -19,7 +19,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from wflow._version import __version__
-from wflow.checks import check_path, is_integer
+from wflow.checks import check_path, is_integer, shown
 from wflow.errors import InputError
 from wflow.solution import Solution
 
@@ -63,7 +63,7 @@ def save(figure: Figure, path: str | PathLike[str]) -> Path:
     maker = f"wflow {__version__}"
     metadata = {".pdf": {"Creator": maker, "CreationDate": None}, ".png": {"Software": maker}}
     if not isinstance(figure, Figure):
-        raise InputError(f"figure must be a matplotlib figure, got {figure!r:.80}")
+        raise InputError(f"figure must be a matplotlib figure, got {shown(figure)}")
     target = check_target("a figure", path, list(metadata))
     with writing(target), style():
         figure.savefig(target, metadata=metadata[target.suffix.lower()])
@@ -108,7 +108,7 @@ def laid_out(figure: Figure) -> Figure:
 def check_solution(solution: Any) -> None:
     """Raise :class:`InputError` unless this is a solution."""
     if not isinstance(solution, Solution):
-        raise InputError(f"a figure is made of a wflow.Solution (wflow.solve, wflow.load), got {solution!r:.80}")
+        raise InputError(f"a figure is made of a wflow.Solution (wflow.solve, wflow.load), got {shown(solution)}")
 
 
 def check_indices(name: str, things: str, chosen: int | Sequence[int], count: int) -> int | list[int]:
@@ -118,7 +118,7 @@ def check_indices(name: str, things: str, chosen: int | Sequence[int], count: in
             raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {list(chosen)!r}")
         return [int(i) % count for i in chosen]
     if not is_integer(chosen) or chosen < 1:
-        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r}")
+        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {shown(chosen)}")
     return int(chosen)
 
 

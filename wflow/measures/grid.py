@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_integer, check_memory, check_number, is_integer
+from wflow.checks import check_array, check_blocks_named, check_integer, check_memory, check_number, is_integer, shown
 from wflow.errors import InputError
 from wflow.measures.measure import Measure
 from wflow.measures.particles import Particles
@@ -199,7 +199,9 @@ def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[f
             (check_number("lo", lo, finite=False), check_number("hi", hi, finite=False)) for lo, hi in intervals
         )
     except (TypeError, ValueError):
-        raise InputError(f"box of {block} must be a list of intervals ((lo, hi), ...), got {intervals!r:.80}") from None
+        raise InputError(
+            f"box of {block} must be a list of intervals ((lo, hi), ...), got {shown(intervals)}"
+        ) from None
     if not 1 <= len(pairs) <= 3:
         raise InputError(
             f"grids have 1, 2 or 3 parameters, but the box of {block} has {len(pairs)}; use particles beyond 3"
@@ -216,7 +218,7 @@ def check_cells(block: str, cells: Any, p: int, slices: int = 1) -> tuple[int, .
     """The numbers of cells along the p axes of a block, or an :class:`InputError`: also where memory is too small."""
     counts = [cells] * p if is_integer(cells) or not np.iterable(cells) else list(cells)
     if len(counts) != p or any(not is_integer(n) or n < 3 for n in counts):
-        raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {cells!r:.80}")
+        raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {shown(cells)}")
     shape = tuple(int(n) for n in counts)
     check_memory(f"densities of {block} on {math.prod(shape)} cells", 8 * (slices + p) * math.prod(shape), "take fewer")
     return shape

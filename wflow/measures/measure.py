@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_integer, check_masses, did_you_mean
+from wflow.checks import check_array, check_blocks_named, check_integer, check_masses, did_you_mean, shown
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -60,7 +60,7 @@ class Blocks(Mapping[str, Array]):
 
     def _words(self, block: object) -> str:
         arrays = self.__dict__.get("_arrays", {})
-        return f"no block {block!r:.80}; the blocks are {', '.join(arrays)}{did_you_mean(block, arrays)}"
+        return f"no block {shown(block)}; the blocks are {', '.join(arrays)}{did_you_mean(block, arrays)}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -207,5 +207,5 @@ def _check_depth(t: ArrayLike, slices: int) -> NDArray[np.float64]:
     if array.shape != (slices,):
         raise InputError(f"t must have shape ({slices},), one entry a depth slice, got shape {array.shape}")
     if array.min() < 0 or array.max() > 1 or (np.diff(array) <= 0).any():
-        raise InputError(f"t must increase from slice to slice, within [0, 1], got {array.tolist()!r:.80}")
+        raise InputError(f"t must increase from slice to slice, within [0, 1], got {shown(array.tolist())}")
     return array
