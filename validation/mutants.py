@@ -198,8 +198,8 @@ MUTANTS = (
     Mutant(
         "kernel-diffusion",
         "wflow/schemes/kernel.py",
-        "gaussian_matrix(n, dx, 2 * sigma * h, half)",
-        "gaussian_matrix(n, dx, sigma * h, half)",
+        "gaussian_row(n, dx, 2 * sigma * h, half)",
+        "gaussian_row(n, dx, sigma * h, half)",
     ),
     Mutant(
         "finite-volume-diffusion",

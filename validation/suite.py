@@ -323,8 +323,8 @@ SUITE = (
     Mutant(
         "error-rate-of-signs",
         DATASET,
-        "np.sign(values.ravel()) != np",
-        "np.sign(values.ravel()) == np",
+        "np.sign(values) != self",
+        "np.sign(values) == self",
         "an error rate counts the wrong ones",
         DATA,
     ),
