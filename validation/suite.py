@@ -30,9 +30,9 @@ SUITE = (
     Mutant(
         "dopri5-estimate",
         "wflow/schemes/dopri5.py",
-        "-92097 / 339200, 187 / 2100, 1 / 40),",
-        "-92097 / 339200, 187 / 2100 + 1 / 80, 1 / 80),",
-        "the estimate is the distance to Dormand and Prince's embedded method of order 4",
+        "(5179 / 57600, 0.0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)",
+        "(10429 / 115200, 0.0, 2153 / 4770, 2429 / 3840, -201447 / 678400, 11 / 100, 1 / 80)",
+        "the estimate is the distance to Dormand and Prince's embedded method, not half of it",
         ESTIMATES,
     ),
     Mutant(
