@@ -48,8 +48,9 @@ def mean(rho: Any) -> float:
 
 def transformer() -> wflow.TransformerObjective:
     data = random_data(np.random.default_rng(0), 5, 2, 3)
+    classes = wflow.Dataset(data.tokens, np.sign(data.labels), data.readout)
     return wflow.TransformerObjective(
-        data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), weight_decay=0.1, entropy=0.2, layers=2
+        classes, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), weight_decay=0.1, entropy=0.2, layers=2
     )
 
 

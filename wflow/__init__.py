@@ -104,9 +104,11 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name not in __all__ and (name.startswith("_") or find_spec(f"wflow.{name}") is None):
+        from wflow.checks import did_you_mean
+
+        raise AttributeError(f"module 'wflow' has no attribute {name!r}{did_you_mean(name, __all__)}")
     if name not in _HOMES:
-        if name.startswith("_") or find_spec(f"wflow.{name}") is None:
-            raise AttributeError(f"module 'wflow' has no attribute {name!r}")
         return import_module(f"wflow.{name}")
     globals()[name] = value = getattr(import_module(f"wflow.{_HOMES[name]}"), name)
     return value

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from wflow import observers, problems  # noqa: F401 (a file may name what they register)
 from wflow._version import __version__
+from wflow.checks import check_path
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
 from wflow.plain import MissingObject, build, describe
@@ -184,7 +185,7 @@ class TrajectoryFile:
 
     def checkpoint(self, state: State) -> None:
         """Replace the checkpoint by the state of now."""
-        meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
+        meta = dict(state, run=self._run, n_series=state["steps"] + 1, n_frames=self._n_frames)
         arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
         target = resume_path(self.path)
         scratch = beside(target)
@@ -529,6 +530,7 @@ def load(path: Path_) -> Solution:
     InputError
         For a missing, truncated or foreign file.
     """
+    path = check_path("path", path)
     with reading(path) as file:
         count, frames = _counts(file)
         series = {name: file["series"][name][:count] for name in SERIES}

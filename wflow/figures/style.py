@@ -22,7 +22,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from wflow._version import __version__
-from wflow.checks import is_integer
+from wflow.checks import check_path, shown
 from wflow.errors import InputError
 from wflow.solution import Solution
 
@@ -71,6 +71,8 @@ def save(figure: Figure, path: str | PathLike[str]) -> Path:
         ".eps": {"Creator": maker},
         ".png": {"Software": maker},
     }
+    if not isinstance(figure, Figure):
+        raise InputError(f"figure must be a matplotlib figure, got {shown(figure)}")
     target = check_target("a figure", path, list(metadata))
     suffix, stream = target.suffix.lower(), io.BytesIO()
     with style(), _without_words_on_transparency():
@@ -96,7 +98,7 @@ def _without_words_on_transparency() -> Iterator[None]:
 
 def check_target(what: str, path: str | PathLike[str], suffixes: Sequence[str]) -> Path:
     """The path, with one of these suffixes and in a folder that exists, or an :class:`InputError`."""
-    target = Path(path)
+    target = check_path(f"the path of {what}", path)
     suffix = target.suffix.lower()
     if suffix not in suffixes:
         close = difflib.get_close_matches(suffix, suffixes, 1, cutoff=0.5)
@@ -131,19 +133,26 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
+def check_solution(solution: Any) -> None:
+    """Raise :class:`InputError` unless this is a solution."""
+    if not isinstance(solution, Solution):
+        raise InputError(f"a figure is made of a wflow.Solution (wflow.solve, wflow.load), got {shown(solution)}")
+
+
 def check_indices(name: str, things: str, chosen: int | Sequence[int], count: int) -> int | list[int]:
     """How many things to choose, or which ones, counted from 0; an :class:`InputError` for none or unknown ones."""
-    if isinstance(chosen, Sequence | np.ndarray):
+    if isinstance(chosen, Sequence) or (isinstance(chosen, np.ndarray) and chosen.ndim):
         if not len(chosen) or not all(is_integer(i) and -count <= i < count for i in chosen):
             raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {list(chosen)!r}")
         return [int(i) % count for i in chosen]
     if not is_integer(chosen) or chosen < 1:
-        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r}")
+        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {shown(chosen)}")
     return int(chosen)
 
 
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
     """Frame numbers from 0: at equal distances along the curve, or those of a list after checks."""
+    check_solution(solution)
     n = solution.n_frames
     if not isinstance(frames := check_indices("frames", "frames", frames, n), int):
         return frames

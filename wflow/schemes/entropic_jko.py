@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_fields, check_integer, check_positive
+from wflow.checks import check_boolean, check_fields, check_integer, check_positive, shown
 from wflow.energies import Energy
 from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
-from wflow.schemes.kernel import convolve, extrapolated, gaussian_matrix
+from wflow.schemes.kernel import convolve, extrapolated, gaussian_row
 from wflow.schemes.minimise import NoMinimum
 
 Array = NDArray[np.float64]
@@ -118,7 +118,7 @@ class EntropicJKO(GridScheme):
         check_fields(self, check_boolean, "debias")
         check_fields(self, check_integer, "richardson", most=3)
         if self.prox is not None and not callable(self.prox):
-            raise InputError(f"prox must be a function prox(s, potential, weight, eps), got {self.prox!r:.80}")
+            raise InputError(f"prox must be a function prox(s, potential, weight, eps), got {shown(self.prox)}")
         if self.richardson > 1 and not self.debias:
             raise InputError("richardson extrapolates debiased steps: leave debias=True, or richardson=1")
 
@@ -171,7 +171,7 @@ class _Step:
                     f"{widest:.3g}; take dtau of at least {widest**2 / gamma:.3g}, a gamma above {gamma:.3g}, more "
                     "cells, or scheme='finite-volume'"
                 )
-            self.kernels.append([gaussian_matrix(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
+            self.kernels.append([gaussian_row(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
         self.scalings = [np.ones_like(r) for _, _, (r,) in flow.blocks(x)]
 
     def __call__(self, potential: Array) -> Array:
