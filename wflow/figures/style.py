@@ -22,7 +22,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from wflow._version import __version__
-from wflow.checks import check_path, shown
+from wflow.checks import check_path, is_integer, shown
 from wflow.errors import InputError
 from wflow.solution import Solution
 
