@@ -50,6 +50,9 @@ def conditional_w2(a: Measure, b: Measure) -> float:
     >>> round(conditional_w2(Particles(x=[[[0.0]]]), uniform) ** 2, 12)
     0.333333333333
     """
+    for rho in (a, b):
+        if not isinstance(rho, Measure):
+            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
     if set(a.blocks) != set(b.blocks):
         raise InputError(f"both measures must have the same blocks, got {sorted(a.blocks)} and {sorted(b.blocks)}")
     same_depth = a.n_slices == b.n_slices and np.allclose(a.t, b.t) and np.allclose(a.depth_weights, b.depth_weights)

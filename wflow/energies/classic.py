@@ -37,10 +37,10 @@ class _OneBlock(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at what the functions return (see :meth:`Energy.prepare`)."""
-        x = rho.points(_block(rho))[0]
-        sample = np.resize(
-            x, (3 if x.shape[1] == 2 else 2, x.shape[1])
-        )  # as many points as parameters hide a transpose
+        name = _block(rho)
+        x = rho.points(name)[0]
+        count = 3 if x.shape[1] == 2 else 2  # as many points as parameters would hide a transpose
+        sample = np.resize(x, (count, x.shape[1]))
         self._values(sample)
         self._gradients(sample)
         return rho
