@@ -283,7 +283,7 @@ def test_command(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureF
         assert image.n_frames == 2
     for arguments, message in (
         (["clouds", grid, "-o", pdf], "draw 'density'"),
-        (["density", grid, "-o", gif], "must end in .pdf or .png"),
+        (["density", grid, "-o", gif], "must end in .pdf, .svg, .eps or .png"),
         (["animation", grid, "-o", pdf], "must end in .gif or .mp4"),
         (["animation", grid, "-o", gif, "--defect"], "figure animation has no option --defect"),
         (["depth", grid, "-o", pdf, "--particles", particles], "figure depth has no option --particles"),

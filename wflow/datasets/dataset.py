@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wflow.checks import check_array, check_fraction, check_index, check_rng, check_text, shown
 from wflow.errors import InputError
+from wflow.measures.measure import frozen_again
 from wflow.plain import register
 
 
@@ -72,6 +73,9 @@ class Dataset:
             value.setflags(write=False)
             object.__setattr__(self, key, value)
         object.__setattr__(self, "name", check_text("name", name))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(frozen_again(state))
 
     @property
     def n_prompts(self) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_positive, shown
-from wflow.energies.energy import Energy, Evaluation, InternalEnergy, check_measure, points_of
+from wflow.energies.energy import Energy, Evaluation, InternalEnergy, points_of
 from wflow.energies.internal import Entropy, PorousMedium
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
@@ -96,7 +96,7 @@ class BlobEnergy(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at its blocks (see :meth:`Energy.prepare`)."""
-        check_measure(rho)
+        rho = super().prepare(rho)
         for names in (self.epsilon, self.nodes or None):
             if isinstance(names, dict) and set(names) != set(rho.blocks):
                 raise InputError(
@@ -139,6 +139,7 @@ class BlobEnergy(Energy):
 
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
         """``rho_eps`` at ``points[block]`` (S, K, p): arrays (S, K)."""
+        rho = self.prepare(rho)
         out = {}
         for name, at in points_of(rho, points).items():
             e, slices = self._epsilon(name), zip(at, rho.points(name), rho.weights(name))

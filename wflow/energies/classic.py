@@ -34,15 +34,18 @@ class _OneBlock(Energy):
                 f"{type(self).__name__} takes a function and its gradient, got {shown(function)}, {shown(grad)}"
             )
         self.function, self.grad = function, grad
+        self._looked_at: set[int] = set()  # the dimensions at which the functions return what they must
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at what the functions return (see :meth:`Energy.prepare`)."""
-        name = _block(rho)
-        x = rho.points(name)[0]
-        count = 3 if x.shape[1] == 2 else 2  # as many points as parameters would hide a transpose
-        sample = np.resize(x, (count, x.shape[1]))
-        self._values(sample)
-        self._gradients(sample)
+        rho = super().prepare(rho)
+        x = rho.points(_block(rho))[0]
+        if x.shape[1] not in self._looked_at:
+            # As many points as parameters would hide a transpose.
+            sample = np.resize(x, (3 if x.shape[1] == 2 else 2, x.shape[1]))
+            self._values(sample)
+            self._gradients(sample)
+            self._looked_at.add(x.shape[1])
         return rho
 
     def _values(self, x: Array) -> Array:
@@ -58,6 +61,7 @@ class _OneBlock(Energy):
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q and its first variation, without the gradient."""
+        rho = self.prepare(rho)
         phi = self.first_variation(rho)
         return Linearisation(self.share * float(np.sum(rho.mass(_block(rho)) * phi[_block(rho)])), phi)
 
@@ -86,7 +90,7 @@ class PotentialEnergy(_OneBlock):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q and ``-grad V`` (see :meth:`Energy.evaluate`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         x = rho.points(name)
         flat = x.reshape(-1, x.shape[2])
         value = float(np.sum(rho.mass(name) * self._values(flat).reshape(x.shape[:2])))
@@ -94,7 +98,7 @@ class PotentialEnergy(_OneBlock):
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``V`` (see :meth:`Energy.first_variation`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         x = points_of(rho, points)[name]
         return {name: self._values(x.reshape(-1, x.shape[2])).reshape(x.shape[:2])}
 
@@ -125,14 +129,14 @@ class InteractionEnergy(_OneBlock):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q and ``-grad W * rho`` (see :meth:`Energy.evaluate`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         x = rho.points(name)
         value = 0.5 * float(np.sum(rho.mass(name) * self._convolve(rho, x, self._values)[..., 0]))
         return Evaluation(value, Blocks(**{name: -self._convolve(rho, x, self._gradients).astype(x.dtype, copy=False)}))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``W * rho`` (see :meth:`Energy.first_variation`)."""
-        name = _block(rho)
+        rho, name = self.prepare(rho), _block(rho)
         return {name: self._convolve(rho, points_of(rho, points)[name], self._values)[..., 0]}
 
     def _convolve(self, rho: Measure, x: Array, kernel: Callable[[Array], Array]) -> Array:

@@ -67,7 +67,8 @@ class Energy:
 
     ``d rho/d tau = div(rho grad dQ/drho)``: particles move with the velocity ``-grad dQ/drho``. A subclass gives
     :meth:`evaluate` and :meth:`first_variation`; whatever is cheaper alone (:meth:`value`, :meth:`linearise`) it
-    overrides. ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
+    overrides. All of them :meth:`prepare` the measure: as a user made it and as a solver placed it, it gives the same.
+    ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
     themselves: velocity and first variation are those of the smooth part. Q includes the internal energy on grids;
     on particles, which have no density, it is the smooth part. Energies add:
     ``PotentialEnergy(V, grad) + Entropy(0.5)``.
@@ -82,11 +83,15 @@ class Energy:
     def prepare(self, rho: M) -> M:
         """Check that the energy is defined at this measure and place it at the energy's depth nodes.
 
+        A measure that is placed there is returned as it is, after checks that cost next to nothing.
+
         Raises
         ------
         InputError
-            When blocks, slices or dimensions do not fit.
+            For anything but a measure, and when blocks, slices or dimensions do not fit.
         """
+        if not isinstance(rho, Measure):
+            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
         return rho
 
     def evaluate(self, rho: Measure) -> Evaluation:
@@ -102,6 +107,7 @@ class Energy:
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, its parts and the first variation."""
+        rho = self.prepare(rho)
         result = self.evaluate(rho)
         return Linearisation(result.value, self.first_variation(rho), result.parts, result.terms)
 
@@ -111,14 +117,16 @@ class Energy:
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``."""
-        return self.evaluate(rho).value
+        return self.evaluate(self.prepare(rho)).value
 
     def velocity(self, rho: Measure) -> Blocks:
         """Minus the Wasserstein gradient, ``v = -grad dQ/drho``: arrays (S, M, p) at the points of the measure."""
+        rho = self.prepare(rho)
         return self.evaluate(rho).velocity_at(rho)
 
     def dissipation(self, rho: Measure) -> float:
         """``|v|^2 = int_0^1 int |v|^2 d rho dt``, of the smooth part: ``-dQ/d tau`` along a flow without noise."""
+        rho = self.prepare(rho)
         return squared_norm(rho, self.velocity(rho))
 
 
@@ -174,17 +182,18 @@ class InternalEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
-        check_measure(rho)
+        rho = self.prepare(rho)
         still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
         return Evaluation(self.of(rho), still, terms=self.terms(rho))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
+        rho = self.prepare(rho)
         return Linearisation(self.of(rho), self.first_variation(rho), terms=self.terms(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
-        return {name: np.zeros(x.shape[:2]) for name, x in points_of(rho, points).items()}
+        return {name: np.zeros(x.shape[:2]) for name, x in points_of(self.prepare(rho), points).items()}
 
 
 class SumEnergy(Energy):
@@ -225,6 +234,7 @@ class SumEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.evaluate(rho) for term in self.terms]
         velocities = [result.velocity_at(rho) for result in results]
         velocity = {name: np.sum([v[name] for v in velocities], axis=0) for name in rho.blocks}
@@ -232,6 +242,7 @@ class SumEnergy(Energy):
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.linearise(rho) for term in self.terms]
         terms = [result.first_variation_at(rho) for result in results]
         phi = {name: np.sum([term[name] for term in terms], axis=0) for name in rho.blocks}
@@ -239,10 +250,12 @@ class SumEnergy(Energy):
 
     def value(self, rho: Measure) -> float:
         """The sum of the values."""
+        rho = self.prepare(rho)
         return sum(term.value(rho) for term in self.terms)
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """The sum of the first variations."""
+        rho = self.prepare(rho)
         results = [term.first_variation(rho, points) for term in self.terms]
         return {name: np.sum([result[name] for result in results], axis=0) for name in rho.blocks}
 

@@ -79,6 +79,9 @@ class Grid(Measure):
             arrays[name] = array / total.reshape(-1, *[1] * p)
         self._place(arrays, t, depth_weights)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_points": {}}  # quicker made again than moved: once for every slice
+
     @property
     def box(self) -> dict[str, tuple[tuple[float, float], ...]]:
         """The intervals of every block."""

@@ -152,6 +152,9 @@ class Measure:
         """The largest ``|beta|`` where there is mass."""
         raise NotImplementedError
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(frozen_again(state))
+
     def replace(self, **blocks: ArrayLike) -> Self:
         """The same measure with other arrays, which are taken over: neither copied, nor checked but for their shapes.
 
@@ -171,6 +174,13 @@ class Measure:
         new._blocks = Blocks(**{name: frozen(array) for name, array in arrays.items()})
         return new
 
+    def sits_at(self, t: ArrayLike, depth_weights: ArrayLike, tol: float = 1e-9) -> bool:
+        """Whether these are the depth nodes and their weights, up to a share of the depth and of each weight."""
+        t, om = np.asarray(t), np.asarray(depth_weights)
+        if t.shape != self._t.shape or om.shape != self._depth_weights.shape:
+            return False
+        return bool((np.abs(self._t - t) <= tol).all() and (np.abs(self._depth_weights - om) <= tol * om).all())
+
     def at(self, t: ArrayLike, depth_weights: ArrayLike) -> Self:
         """The same measure at other depth nodes.
 
@@ -179,16 +189,17 @@ class Measure:
         InputError
             When it was placed at other nodes on purpose, or their number is another.
         """
+        if self.is_placed and np.array_equal(self._t, t) and np.array_equal(self._depth_weights, depth_weights):
+            return self
         t = _check_depth(t, self.n_slices)
         om = check_masses("depth_weights", depth_weights, (self.n_slices,), "(S,)", positive=True)
         if self.is_placed:
-            error = max(np.abs(self._t - t).max(), np.abs(self._depth_weights - om).max())
-            if error > NODES:
+            if not self.sits_at(t, om, NODES):
                 raise InputError(
                     "the measure sits at other depth nodes than the energy's depth rule; leave t and depth_weights "
                     "out, or pass those of the rule"
                 )
-            if error <= 1e-9:
+            if self.sits_at(t, om):
                 return self
         new = self.replace(**self._blocks)
         new.is_placed, new._t, new._depth_weights = True, frozen(t), frozen(om)
@@ -207,6 +218,15 @@ def _floats(name: str, array: Any) -> Array:
     if type(array) is np.ndarray and array.dtype in (np.float32, np.float64):
         return array
     return check_array(name, array, (2, 3, 4), "of the measure", finite=False)
+
+
+def frozen_again(state: Any) -> Any:
+    """The state of an immutable object, whose arrays come out of a pickle or a deep copy writable."""
+    if isinstance(state, np.ndarray):
+        return frozen(state)
+    if isinstance(state, Blocks):
+        return Blocks(**frozen_again(dict(state)))
+    return {name: frozen_again(value) for name, value in state.items()} if isinstance(state, dict) else state
 
 
 def _check_depth(t: ArrayLike, slices: int) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_array, check_fields, check_integer, check_positive, shown
 from wflow.errors import InputError
+from wflow.plain import build, describe
 from wflow.schemes.base import Scheme, Trial
 from wflow.schemes.particle_flow import Flow, Point
 
@@ -81,6 +82,10 @@ class RungeKutta(Scheme):
                     words = f"{exact:.9g} is exact, b gives {b:.9g} and b_hat {b_hat:.9g}"
                     raise InputError(f"the tableau of {self.name!r} misses a condition of order {k}: {words}")
             tall = tableau[:-1] @ tall
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A tableau that files know by its name alone is itself again, not another one with the same numbers.
+        return (build, (describe(self),)) if type(self) is RungeKutta else super().__reduce_ex__(protocol)
 
     @property
     def b(self) -> tuple[float, ...]:
