@@ -32,6 +32,7 @@ __all__ = [
     "check_result",
     "check_rng",
     "check_seed",
+    "check_text",
     "did_you_mean",
     "is_integer",
     "shown",
@@ -169,6 +170,13 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in known:
         words = ", ".join(known) or "none at all"
         raise InputError(f"{name} must be one of {words}, got {shown(value)}{did_you_mean(value, known)}")
+    return str(value)
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return ``value``, or raise :class:`InputError` unless it is text."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, got {shown(value)}")
     return str(value)
 
 

@@ -543,7 +543,7 @@ def _widths(M: Any, blocks: list[str]) -> dict[str, int | None]:
 def _check_dtype(value: DTypeLike) -> np.dtype[Any]:
     """float32 or float64."""
     with contextlib.suppress(TypeError, ValueError):
-        if value is not None and np.dtype(value) in (np.float32, np.float64):
+        if isinstance(value, (str, type, np.dtype)) and np.dtype(value) in (np.float32, np.float64):
             return np.dtype(value)
     raise InputError(f"dtype must be float32 or float64, got {shown(value)}")
 

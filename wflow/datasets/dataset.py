@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_fraction, check_index, check_rng, shown
+from wflow.checks import check_array, check_fraction, check_index, check_rng, check_text, shown
 from wflow.errors import InputError
 from wflow.measures.measure import frozen_again
 from wflow.plain import register
@@ -72,7 +72,7 @@ class Dataset:
             value = np.ascontiguousarray(value)
             value.setflags(write=False)
             object.__setattr__(self, key, value)
-        object.__setattr__(self, "name", str(name))
+        object.__setattr__(self, "name", check_text("name", name))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(frozen_again(state))
@@ -175,7 +175,7 @@ class Dataset:
             For other indices than integers within the prompts, and for none.
         """
         chosen = check_index("index", index, self.n_prompts)
-        return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, name or self.name)
+        return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, self.name if name is None else name)
 
     def split(self, fraction: float, rng: np.random.Generator | int) -> tuple[Dataset, Dataset]:
         """Hold out a random ``fraction`` of the prompts: (kept, held out); rng is a generator or a seed.

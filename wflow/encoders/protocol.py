@@ -105,6 +105,8 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
+    if not callable(getattr(encoder, "mean", None)):
+        raise InputError(f"{_name(encoder)} has no method mean; see wflow.encoders.Encoder")
     known = optional(encoder, "pairing")
     if known is not None:
         out = known(tokens, parameters, cotangent)

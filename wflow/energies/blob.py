@@ -76,7 +76,8 @@ class BlobEnergy(Energy):
     ) -> None:
         if not isinstance(internal, (Entropy, PorousMedium)):
             raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {shown(internal)}")
-        if not all(isinstance(x, Mapping) for x in (box or {}, cells or {})) or set(box or {}) != set(cells or {}):
+        both = [{} if x is None else x for x in (box, cells)]
+        if not all(isinstance(x, Mapping) for x in both) or set(both[0]) != set(both[1]):
             raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
         self.regularised, self.box, self.cells = internal, box, cells
         #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_result, shown
-from wflow.energies.energy import Energy, Evaluation, Linearisation, check_measure, points_of
+from wflow.energies.energy import Energy, Evaluation, Linearisation, points_of
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
 
@@ -154,7 +154,6 @@ class InteractionEnergy(_OneBlock):
 
 def _block(rho: Measure) -> str:
     """The name of the one block of a measure."""
-    check_measure(rho)
     if len(rho.blocks) != 1:
         raise InputError(f"potential and interaction energies take measures of one block, got {sorted(rho.blocks)}")
     return next(iter(rho.blocks))

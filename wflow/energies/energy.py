@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from wflow.checks import check_array, check_blocks_named, check_result, shown
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
@@ -90,8 +91,7 @@ class Energy:
         InputError
             For anything but a measure, and when blocks, slices or dimensions do not fit.
         """
-        if not isinstance(rho, Measure):
-            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+        check_measure(rho)
         return rho
 
     def evaluate(self, rho: Measure) -> Evaluation:
@@ -290,16 +290,11 @@ def squared_norm(rho: Measure, v: Mapping[str, Array]) -> float:
     return float(sum(np.sum(rho.mass(name) * np.einsum("smp,smp->sm", x, x)) for name, x in wide.items()))
 
 
-def check_measure(rho: Any) -> None:
-    """Raise :class:`InputError` unless this is a measure."""
-    if not isinstance(rho, Measure):
-        raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
-
-
 def points_of(rho: Measure, points: Mapping[str, Array] | None) -> dict[str, Array]:
     """Points (S, K, p) by block: those of the measure, or others in their place."""
+    check_measure(rho)
     at = {name: rho.points(name) for name in rho.blocks}
-    for name, x in check_blocks_named("points", points or {}, list(at), all_of_them=False).items():
+    for name, x in check_blocks_named("points", {} if points is None else points, list(at), False).items():
         array = check_array(f"points of {name}", x, 3, "(S, M, p)")
         if array.shape[::2] != at[name].shape[::2]:
             raise InputError(f"points of {name} must have shape (S, M, p) like {at[name].shape}, got {array.shape}")

@@ -219,7 +219,7 @@ def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[f
 
 def check_cells(block: str, cells: Any, p: int, slices: int = 1) -> tuple[int, ...]:
     """The numbers of cells along the p axes of a block, or an :class:`InputError`: also where memory is too small."""
-    counts = [cells] * p if is_integer(cells) or not np.iterable(cells) else list(cells)
+    counts = list(cells) if np.iterable(cells) and not isinstance(cells, bytes) else [cells] * p
     if len(counts) != p or any(not is_integer(n) or n < 3 for n in counts):
         raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {shown(cells)}")
     shape = tuple(int(n) for n in counts)

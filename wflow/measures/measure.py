@@ -143,7 +143,7 @@ class Measure:
 
     def moment(self, order: int) -> Blocks:
         """``int beta^order d rho(beta | t_l)`` per coordinate and slice: arrays (S, p); order 0, 1, 2, ..."""
-        order = check_integer("order", order, least=0)
+        order = check_integer("order", order, least=0, most=2**31)
         powers = {name: self.points(name).astype(float) ** order for name in self.blocks}
         return Blocks(**{name: np.einsum("sm,smp->sp", self.weights(name), x) for name, x in powers.items()})
 
@@ -165,7 +165,7 @@ class Measure:
         """
         if blocks.keys() != self._blocks.keys():
             check_blocks_named("replace", blocks, list(self._blocks))
-        arrays = {name: np.asarray(blocks[name]) for name in self._blocks}
+        arrays = {name: _floats(name, blocks[name]) for name in self._blocks}
         for name, array in arrays.items():
             if array.shape != self._blocks[name].shape:
                 raise InputError(f"{name} must have the shape {self._blocks[name].shape}, got shape {array.shape}")
@@ -206,11 +206,24 @@ class Measure:
         return new
 
 
+def check_measure(rho: Any) -> None:
+    """Raise :class:`InputError` unless this is a measure."""
+    if not isinstance(rho, Measure):
+        raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+
+
 def frozen(array: Array) -> Array:
     """A read-only view."""
     view = array.view()
     view.setflags(write=False)
     return view
+
+
+def _floats(name: str, array: Any) -> Array:
+    """An array of floats, which steps make of floats, without a look at its entries."""
+    if type(array) is np.ndarray and array.dtype in (np.float32, np.float64):
+        return array
+    return check_array(name, array, (2, 3, 4), "of the measure", finite=False)
 
 
 def frozen_again(state: Any) -> Any:
