@@ -860,3 +860,15 @@ def test_run_files_of_other_editors(encoding: str, newline: str, tmp_path: Path)
     else:
         with pytest.raises(InputError, match=r"UTF-16|not valid TOML"):
             runfile.read(path)
+
+
+@pytest.mark.parametrize("name", ["tau", "count", "a/b"])
+def test_names_that_a_file_cannot_hold(name: str, tmp_path: Path) -> None:
+    rho, path = Particles(**{name: [[1.0, 2.0]]}), tmp_path / "run.h5"
+    assert wflow.solve(V, rho, (0, 0.5), dtau=0.25).status.name == "FINISHED"
+    refused(lambda rho: wflow.solve(V, rho, (0, 0.5), dtau=0.25, path=path), rho)
+    for watch in ("", ".", ".."):
+        refused(lambda name: solve(observe={name: lambda rho: 1.0}, path=path), watch)
+    for attribute in ("format", "format_version", "run", "status", "config", "stats"):
+        refused(lambda name: solve(attributes={name: "mine"}, path=path), attribute)
+    assert not list(tmp_path.iterdir())

@@ -108,6 +108,7 @@ class TrajectoryFile:
     ) -> TrajectoryFile:
         """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole."""
         target = check_target(path, overwrite)
+        _check_names(rho0, settings.observe)
         scratch = beside(target)
         try:
             with h5py.File(scratch, "w") as file:
@@ -317,6 +318,8 @@ def _write_header(file: Any, attributes: Mapping[str, str]) -> None:
     file.attrs["commit"] = _commit()
     file.attrs["argv"] = json.dumps(sys.argv)
     for name, text in attributes.items():
+        if name in file.attrs or name in ("config", "format_version", "stats"):
+            raise InputError(f"attributes must not be named {name!r}, which trajectories have already")
         file.attrs[name] = text
 
 
@@ -406,6 +409,19 @@ def _version_1(problem: Any, config: dict[str, Any]) -> dict[str, Any]:
     if config["save"]:
         config["save"]["kind"] = "SaveAt"
     return {"energy": energy, "observe": observe, **config}
+
+
+def _check_names(rho0: Measure, observed: Iterable[str]) -> None:
+    """Raise :class:`InputError` for names of blocks and of observed quantities that a file cannot hold."""
+    taken = {"tau", "count", "t", "depth_weights"}
+    for name in rho0.blocks:
+        more = {f"{name}_{what}" for what in ("particle", "parameter", "weights", *range(3))}
+        for block in rho0.blocks:
+            if block in taken | more:
+                raise InputError(f"block {block!r} cannot be stored: a file has something else of this name; rename it")
+    for what, name in [("block", block) for block in rho0.blocks] + [("the quantity", name) for name in observed]:
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise InputError(f"{what} {name!r} cannot be stored: no path within a file; rename it")
 
 
 def _write_layout(file: Any, rho0: Measure, observed: Iterable[str], rooms: Pair, compress: bool = False) -> None:
