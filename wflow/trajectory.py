@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 
 from wflow import observers, problems  # noqa: F401 (a file may name what they register)
 from wflow._version import __version__
+from wflow.checks import check_path
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
 from wflow.plain import MissingObject, build, describe
@@ -183,7 +185,7 @@ class TrajectoryFile:
 
     def checkpoint(self, state: State) -> None:
         """Replace the checkpoint by the state of now."""
-        meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
+        meta = dict(state, run=self._run, n_series=state["steps"] + 1, n_frames=self._n_frames)
         arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
         target = resume_path(self.path)
         scratch = beside(target)
@@ -528,6 +530,7 @@ def load(path: Path_) -> Solution:
     InputError
         For a missing, truncated or foreign file.
     """
+    path = check_path("path", path)
     with reading(path) as file:
         count, frames = _counts(file)
         series = {name: file["series"][name][:count] for name in SERIES}
@@ -535,16 +538,18 @@ def load(path: Path_) -> Solution:
         frame_tau = file["frames/tau"][:frames]
         attributes, settings = dict(file.attrs), settings_of(file)
 
-    def read_frame(i: int) -> Any:
-        with reading(path) as file:
-            return measure_of(file, i)
-
     energy = _built(settings.pop("energy"), {})
     observe = {name: _built(entry, parts(energy)) for name, entry in settings.pop("observe").items()}
     observe = {name: function for name, function in observe.items() if function is not None}
     status, message = Status[str(attributes["status"]).upper()], str(attributes["message"])
     more = status, message, json.loads(attributes.get("stats", "{}")), Path(path), energy, observe, settings, attributes
-    return Solution(series, observed, frame_tau, read_frame, *more)
+    return Solution(series, observed, frame_tau, partial(_read_frame, Path(path).absolute()), *more)
+
+
+def _read_frame(path: Path, i: int) -> Any:
+    """The measure of frame i of a file."""
+    with reading(path) as file:
+        return measure_of(file, i)
 
 
 def _built(data: Any, known: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_fields, check_integer, check_positive
+from wflow.checks import check_boolean, check_fields, check_integer, check_positive, shown
 from wflow.energies import Energy
 from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
@@ -139,7 +139,7 @@ class EntropicJKO(GridScheme):
         check_fields(self, check_boolean, "debias")
         check_fields(self, check_integer, "richardson", most=3)
         if self.prox is not None and not callable(self.prox):
-            raise InputError(f"prox must be a function prox(s, potential, weight, eps), got {self.prox!r:.80}")
+            raise InputError(f"prox must be a function prox(s, potential, weight, eps), got {shown(self.prox)}")
         if self.richardson > 1 and not self.debias:
             raise InputError("richardson extrapolates debiased steps: leave debias=True, or richardson=1")
 

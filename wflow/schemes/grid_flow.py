@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_fields, check_nonnegative
+from wflow.checks import check_fields, check_nonnegative, check_number
 from wflow.energies import Energy, Entropy
 from wflow.errors import InputError
 from wflow.measures import Grid
@@ -38,6 +38,7 @@ class DensityPoint:
     potential: Array
     parts: Mapping[str, float]
     carry: Mapping[str, Array] = field(default_factory=dict)
+    terms: float = 0.0
 
     @property
     def is_finite(self) -> bool:
@@ -84,11 +85,17 @@ class GridFlow(Flow):
         self.interrupt()
         self.n_evaluations += 1
         result = self.energy.linearise(self.measure(x))
-        return DensityPoint(x, result.value, self.flat(result.first_variation), result.parts)
+        potential = self.flat(result.first_variation_at(self.template))
+        value = check_number("Q", result.value, finite=False)
+        return DensityPoint(x, value, potential, result.parts, terms=result.terms)
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""
         return float(np.sum(self.mass * np.abs(e)))
+
+    def rises(self, old: Any, new: Any) -> bool:
+        """Whether Q rose from one point to another by more than rounding, or is no number."""
+        return not (new.is_finite and new.value <= old.value + self.rounding(old))
 
     def size(self, point: Any) -> float:
         """The root of the second moment, over depth and blocks."""

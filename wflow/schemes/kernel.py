@@ -107,8 +107,9 @@ class KernelFlow(GridFlow):
                     remedy = f"({cells}) cells in this box, or {remedy}"
                     break
             return (
-                f"has {100 * share:.3g} % of the mass of {name} where the grid is too coarse for the drift: at ({place}) "
-                f"dQ/drho changes by {jumps[at]:.3g} times 2 sigma from cell to cell, more than {PECLET:g}; take {remedy}"
+                f"has {100 * share:.3g} % of the mass of {name} where the grid is too coarse for the drift: at "
+                f"({place}) dQ/drho changes by {jumps[at]:.3g} times 2 sigma from cell to cell, more than {PECLET:g}; "
+                f"take {remedy}"
             )
         return ""
 
@@ -222,7 +223,7 @@ def resolved(e: Array, r: Array, steepest: float = PECLET) -> Array:
                 e = np.flip(np.minimum.accumulate(e - ramp, axis=axis) + ramp, axis=axis)
     axes = tuple(range(1, e.ndim))
     mean = (r * e).sum(axis=axes, keepdims=True) / r.sum(axis=axes, keepdims=True)
-    return np.clip(e - mean, -EXPONENT, EXPONENT)
+    return np.asarray(np.clip(e - mean, -EXPONENT, EXPONENT))
 
 
 def unresolved(steep: Array, e: Array) -> NDArray[np.bool_]:
@@ -266,7 +267,7 @@ def gaussian_row(n: int, dx: float, variance: float, half: int = HALF_STENCILS[0
     """``dx N(j dx; variance)`` for the cells j = 0, ..., n - 1 of width dx, or a stencil with its moments."""
     v = variance / dx**2
     if v > 1 - 1e-6:  # rounding of the step must not change the method
-        row = np.exp(-(np.arange(n) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
+        row: Array = np.exp(-(np.arange(n) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
         row[row < NO_WEIGHT] = 0.0
     else:
         half = min(half, n - 1)
