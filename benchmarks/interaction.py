@@ -43,10 +43,8 @@ def main() -> None:
         difference = np.abs(by_transform - by_pairs).max() / np.abs(by_pairs).max()
         runs = (lambda rho=rho: Q.first_variation(rho), lambda rho=rho, at=points: Q.first_variation(rho, at))
         fast, slow = np.array([[seconds(run) for run in runs] for _ in range(arguments.repeats)]).T
-        print(
-            f"| {n}^2 | {np.median(fast):.2g} | {np.median(slow):.3g} | {np.median(slow / fast):.0f} | {difference:.1e} |",
-            flush=True,
-        )
+        medians = f"{np.median(fast):.2g} | {np.median(slow):.3g} | {np.median(slow / fast):.0f}"
+        print(f"| {n}^2 | {medians} | {difference:.1e} |", flush=True)
 
 
 if __name__ == "__main__":

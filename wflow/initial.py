@@ -67,6 +67,10 @@ ATOMS = "; a law in one point is atoms([[...]])"
 GAINS = {"lecun": 1.0, "he": math.sqrt(2.0)}
 
 
+#: The mass of a law on the cells of a box, before it is scaled to one, lies between these.
+LEAST_MASS, MOST_MASS = 0.5, 1.5
+
+
 @dataclass(frozen=True, eq=False)
 class Group:
     """Coordinates of a block that have one law: all of them, or those of one matrix."""
@@ -197,10 +201,27 @@ class Law:
         """The density at points (K, n) at depth t for a group of n coordinates: shape (K,)."""
         raise InputError(f"{self!r:.60} has no density: it cannot be put on a grid")
 
+    def cell_density(self, centres: Array, widths: Array, t: float, group: Group) -> Array:
+        """The density (K,) of cells with these centres (K, n) and widths (n,), whose mass sits at the centres.
+
+        For a law that is smooth and wider than cells, its density at the centres has the moments of the law to all
+        orders.
+        """
+        return self.density(centres, t, group)
+
+    def scale(self, t: float, group: Group) -> tuple[str, Array, float] | None:
+        """A length of the law, by name and along every coordinate (n,), and how many of it cells may be wide.
+
+        None where nothing is known: cells are then only held to carry the mass of the law.
+        """
+        return None
+
     def on_grid(
         self, objective: TransformerObjective, box: Box, cells: Mapping[str, Sequence[int] | int] | int
     ) -> Grid:
-        """The densities ``rho_0(. | t_l)`` at the depth nodes ``t_l`` of an objective, at the centres of cells.
+        """The densities ``rho_0(. | t_l)`` at the depth nodes ``t_l`` of an objective, on the cells of a box.
+
+        Their second moments are those of the law, to a thousandth.
 
         Parameters
         ----------
@@ -219,7 +240,8 @@ class Law:
         Raises
         ------
         InputError
-            For a law without density such as :class:`atoms`, blocks with p > 3, and boxes and cells that do not fit.
+            For a law without density such as :class:`atoms`, blocks with p > 3, boxes and cells that do not fit, a law
+            that is too narrow for the cells, and one of which most lies outside the box.
 
         Examples
         --------
@@ -241,11 +263,18 @@ class Law:
             shape = check_cells(block, counts[block], p, rule.n_slices)
             axes = [centres(lo, hi, n) for (lo, hi), n in zip(intervals, shape)]
             points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, p)
+            widths = np.array([(hi - lo) / n for (lo, hi), n in zip(intervals, shape)])
             array = np.ones((rule.n_slices, len(points)))
-            for l, t in enumerate(rule.nodes):
+            for l, t in enumerate(map(float, rule.nodes)):
                 for law, group in laws:
-                    density = law.density(points[:, group.place], float(t), group)
-                    array[l] *= check_result(f"the density of {law!r:.60} must have shape", density, array.shape[1:])
+                    _check_width(law, block, widths, shape, t, group)
+                    place = group.place
+                    array[l] *= law.cell_density(points[:, place], widths[place], t, group)
+                if not LEAST_MASS <= (mass := float(array[l].sum() * widths.prod())) <= MOST_MASS:
+                    raise InputError(
+                        f"the cells of {block} carry {mass:.3g} times the mass of the law at t={t:.3g}, which lies "
+                        "outside the box or is narrower than a cell: enlarge the box, or take more cells"
+                    )
             arrays[block] = array.reshape(-1, *shape)
         return Grid(box=box, t=rule.nodes, depth_weights=rule.weights, **arrays)
 
@@ -310,6 +339,13 @@ class gaussian(Law):  # the laws are named as they are called
         std = np.broadcast_to(self._std(t, group), (group.size,))
         z = (points - self._mean(t, group)) / std
         return np.asarray(np.exp(-0.5 * np.sum(z**2, axis=1)) / np.prod(np.sqrt(2 * np.pi) * std))
+
+    def scale(self, t: float, group: Group) -> tuple[str, Array, float]:
+        """The standard deviation, of which cells may be 4/3 (see :meth:`Law.scale`).
+
+        Cells of width dx change the variance by ``2 (2 pi s/dx)^2 exp(-2 (pi s/dx)^2)`` of itself (Poisson).
+        """
+        return "std", np.broadcast_to(self._std(t, group), (group.size,)), 4 / 3
 
     def _mean(self, t: float, group: Group) -> Array:
         mean = check_array("mean", _value(self.mean, t), (0, 1), f"({group.size},)")
@@ -379,6 +415,33 @@ class ball(Law):
         radius, n = check_positive(f"radius at t={t:.6g}", _value(self.radius, t)), group.size
         volume = np.pi ** (n / 2) / math.gamma(n / 2 + 1) * radius**n
         return np.where(np.linalg.norm(points, axis=1) <= radius, 1 / volume, 0.0)
+
+    def cell_density(self, centres: Array, widths: Array, t: float, group: Group) -> Array:
+        """The share of every cell in an ellipsoid whose second moments, on the cells, are those of the ball.
+
+        The share is taken from the distance of the centre to the surface; the semi-axes are found by iteration (see
+        :meth:`Law.cell_density`).
+        """
+        radius, n = check_positive(f"radius at t={t:.6g}", _value(self.radius, t)), group.size
+        axes, inside = np.full(n, radius), np.zeros(len(centres))
+        for _ in range(50):
+            x, width = centres / axes, widths / axes
+            norm = np.maximum(np.linalg.norm(x, axis=1), np.finfo(float).tiny)
+            across = np.maximum(np.abs(x) @ width / norm, np.finfo(float).tiny)
+            inside = np.clip((1 - norm) / across + 0.5, 0.0, 1.0)
+            if not inside.any():
+                break
+            moments = inside @ centres**2 / inside.sum()
+            better = np.minimum(axes * radius / np.sqrt((n + 2) * moments), radius)  # less where the box cuts it
+            if np.abs(better - axes).max() < 1e-12 * radius:
+                break
+            axes = better
+        volume = np.pi ** (n / 2) / math.gamma(n / 2 + 1) * float(np.prod(axes))
+        return np.asarray(inside / volume)
+
+    def scale(self, t: float, group: Group) -> tuple[str, Array, float]:
+        """The radius, of which cells may be 1/2 (see :meth:`Law.scale`)."""
+        return "radius", np.full(group.size, check_positive(f"radius at t={t:.6g}", _value(self.radius, t))), 1 / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -520,6 +583,23 @@ register(gaussian, ball, atoms, product)
 
 def _value(value: Any, t: float) -> Any:
     return value(t) if callable(value) else value
+
+
+def _check_width(law: Law, block: str, widths: Array, cells: tuple[int, ...], t: float, group: Group) -> None:
+    """Raise :class:`InputError` where cells are too wide for a law."""
+    if (scale := law.scale(t, group)) is None:
+        return
+    name, lengths, most = scale
+    ratios = widths[group.place] / lengths
+    if ratios.max() <= most * (1 + 1e-9):
+        return
+    k = int(ratios.argmax())
+    axis = range(len(widths))[group.place][k]
+    raise InputError(
+        f"the law of {block} is too narrow for the grid: along axis {axis} at t={t:.3g} its {name} is {lengths[k]:.3g} "
+        f"and cells are {widths[axis]:.3g} wide, more than {most:.3g} times the {name}; take at least "
+        f"{math.ceil(cells[axis] * ratios[k] / most)} cells along that axis"
+    )
 
 
 def _checked_atoms(points: Any) -> Array:

@@ -108,8 +108,8 @@ class PotentialEnergy(_OneBlock):
 class InteractionEnergy(_OneBlock):
     """``Q = 1/2 int_0^1 int int W(x - y) d rho(x) d rho(y) dt`` for a measure of one block; W is even.
 
-    On the cells of a :class:`wflow.Grid`, ``W * rho`` is a discrete convolution, made by fast Fourier transforms of arrays
-    of twice its size: no mass comes back around the box. Particles, and other points, are treated pair by pair.
+    On the cells of a :class:`wflow.Grid`, ``W * rho`` is a discrete convolution, made by fast Fourier transforms of
+    twice the size: no mass comes back around the box. Particles, and other points, are treated pair by pair.
 
     Parameters
     ----------
@@ -146,9 +146,8 @@ class InteractionEnergy(_OneBlock):
 
     def _convolve(self, rho: Measure, x: Array, kernel: Callable[[Array], Array]) -> Array:
         """``sum_k a_k kernel(x_j - y_k)`` in every slice: (S, K, p) or (S, K, 1)."""
-        if isinstance(rho, Grid) and x is rho.points(_block(rho)):
-            if (sums := _convolve_cells(rho, kernel)) is not None:
-                return sums
+        if isinstance(rho, Grid) and x is rho.points(_block(rho)) and (sums := _on_cells(rho, kernel)) is not None:
+            return sums
         y, a = rho.points(_block(rho)), rho.weights(_block(rho))
         batch = max(1, PAIRS // (y.shape[1] * y.shape[2]))
         out = []
@@ -160,7 +159,7 @@ class InteractionEnergy(_OneBlock):
         return np.concatenate(out).reshape(*x.shape[:2], -1)
 
 
-def _convolve_cells(rho: Grid, kernel: Callable[[Array], Array]) -> Array | None:
+def _on_cells(rho: Grid, kernel: Callable[[Array], Array]) -> Array | None:
     """The same at the centres of all cells; None where the round-off of transforms is not small."""
     from scipy.fft import irfftn, next_fast_len, rfftn
 

@@ -144,6 +144,8 @@ class Grid(Measure):
     def from_particles(cls, rho: Particles, box: Box, cells: Mapping[str, Sequence[int] | int]) -> Grid:
         """The particles spread over the cells around them, linearly: mass and mean stay exact.
 
+        The variance along an axis grows by ``dx^2 f (1 - f)`` a particle, at a distance f dx from a cell centre.
+
         Parameters
         ----------
         rho
@@ -155,7 +157,8 @@ class Grid(Measure):
         Raises
         ------
         InputError
-            When particles lie closer than half a cell to the boundary of the box, or outside.
+            When particles lie closer than half a cell to the boundary of the box, or outside; when the variance of a
+            slice would more than double, since the cloud is narrower than a cell.
 
         Examples
         --------
@@ -176,6 +179,7 @@ class Grid(Measure):
                 raise InputError(f"particles of {name} lie outside the cell centres of the box {intervals}: enlarge it")
             corner = np.minimum(place.astype(int), np.array(shape) - 2)
             rest = place - corner
+            _check_growth(name, rho.weights(name), points.astype(float), rest * (1 - rest), intervals, shape)
             array = np.zeros((rho.n_slices, *shape))
             slices = np.broadcast_to(np.arange(rho.n_slices)[:, None], points.shape[:2])
             for offset in itertools.product((0, 1), repeat=p):
@@ -193,6 +197,30 @@ class Grid(Measure):
 def centres(lo: float, hi: float, n: int) -> Array:
     """The centres of n equal cells."""
     return np.asarray(lo + (np.arange(n) + 0.5) * ((hi - lo) / n))
+
+
+def _check_growth(
+    block: str, a: Array, points: Array, growth: Array, box: tuple[tuple[float, float], ...], cells: tuple[int, ...]
+) -> None:
+    """Raise :class:`InputError` where particles with masses a gain more variance on cells than they have.
+
+    The growth of every particle (S, M, p) is in units of the squared widths of the cells.
+    """
+    mean = np.einsum("sm,smp->sp", a, points)
+    variance = np.einsum("sm,smp->sp", a, (points - mean[:, None]) ** 2)
+    widths = np.array([(hi - lo) / n for (lo, hi), n in zip(box, cells)])
+    added = widths**2 * np.einsum("sm,smp->sp", a, growth)
+    if (added <= variance + 1e-12 * widths**2).all():
+        return
+    l, k = np.unravel_index(int(np.argmax(added - variance)), added.shape)
+    std, wider = float(np.sqrt(variance[l, k])), float(np.sqrt(variance[l, k] + added[l, k]))
+    remedy = "no grid resolves coinciding particles"
+    if std > 0:
+        remedy = f"take at least {math.ceil((box[k][1] - box[k][0]) / (2 * std))} cells along that axis"
+    raise InputError(
+        f"the cloud of {block} is narrower than a cell: along axis {k} of slice {l} its std is {std:.3g}, cells are "
+        f"{widths[k]:.3g} wide, and on the grid its std would be {wider:.3g}; {remedy}"
+    )
 
 
 def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[float, float], ...]:
