@@ -28,21 +28,21 @@ from validation.doors.changes import (
 class Call:
     """``made = target(**arguments)``, and an expression of ``made`` whose value is known from the call without changes.
 
-    ``rtol`` is the precision to which that value is determined.
+    ``precision`` is that to which that value is determined.
     """
 
     target: str
     arguments: dict[str, Argument]
     probe: str
-    rtol: float = 0.0
+    precision: float = 0.0
 
 
 CALLS: list[Call] = []
 
 
-def call(target: str, probe: str, /, rtol: float = 0.0, **arguments: Argument) -> None:
+def call(target: str, probe: str, /, precision: float = 0.0, **arguments: Argument) -> None:
     """One more call."""
-    CALLS.append(Call(target, arguments, probe, rtol))
+    CALLS.append(Call(target, arguments, probe, precision))
 
 
 # ---------------------------------------------------------------------------------------------------- data sets
@@ -182,9 +182,9 @@ PARAMETERS = array("eighths(3, 8)", precise=False).plus(*bad("eighths(3, 7)", "e
 WEIGHTS = array("np.array([0.5, 0.25, 0.25])").plus(*bad("np.ones(2)", "np.ones(1)", "np.ones((3, 1))", "0.5"))
 COTANGENT = array("eighths(2, 2, 3) + 1").plus(*bad("eighths(2, 3, 2)", "eighths(1, 2, 3)"))
 for encoder in ("wflow.SoftmaxAttention()", "wflow.FeedForward('tanh', 2)", "wflow.SoftmaxAttention(True, 1)"):
-    call(f"{encoder}.mean", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, weights=WEIGHTS, rtol=2e-5)
-    call(f"{encoder}.vjp", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, weights=WEIGHTS, cotangent=COTANGENT, rtol=2e-5)
-    call(f"{encoder}.pairing", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, cotangent=COTANGENT, rtol=2e-5)
+    call(f"{encoder}.mean", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, weights=WEIGHTS, precision=2e-5)
+    call(f"{encoder}.vjp", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, weights=WEIGHTS, cotangent=COTANGENT, precision=2e-5)
+    call(f"{encoder}.pairing", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, cotangent=COTANGENT, precision=2e-5)
     call(f"{encoder}.n_parameters", "made", dimension=count(2, sized=False).without("2**63 - 1"))
 call(
     "encoders.pairing",
@@ -193,7 +193,7 @@ call(
     tokens=TOKENS_OF_HEADS,
     parameters=PARAMETERS,
     cotangent=COTANGENT,
-    rtol=2e-5,
+    precision=2e-5,
 )
 
 # ---------------------------------------------------------------------------------------------------- measures
@@ -311,7 +311,7 @@ call(
     weight_decay=number(0.25, zero=True),
     depth=choice("split-euler"),
     layers=count(2),
-    rtol=1e-15,
+    precision=1e-15,
 )
 call(
     "wflow.TransformerObjective",
@@ -321,7 +321,7 @@ call(
     entropy=number(0.5, zero=True),
     depth=choice("rk4-nodes"),
     layers=count(2),
-    rtol=1e-15,
+    precision=1e-15,
 )
 call(
     "wflow.TransformerObjective",
@@ -329,7 +329,7 @@ call(
     dataset=thing("DATA", "data"),
     attention=thing("Wrong()", "encoder", "Q", *WRONG_ENCODERS),
     layers=count(2),
-    rtol=1e-15,
+    precision=1e-15,
 )
 MEASURE = ("CLOUD", "HILL", "wflow.Particles(theta=eighths(2, 2, 8))", "wflow.Particles(theta=eighths(2, 2, 8), w=eighths(2, 3, 5))", "wflow.Particles(theta=eighths(1, 2, 8), w=eighths(1, 3, 4))", "wflow.Particles(theta=eighths(2, 2, 8), w=eighths(2, 3, 4), v=eighths(2, 3, 4))", "dict(RHO.blocks)", "eighths(2, 2, 8)", "wflow.Particles")
 for method in ("value", "risk", "predict", "dissipation", "evaluate", "linearise", "velocity", "prepare"):
@@ -337,8 +337,8 @@ for method in ("value", "risk", "predict", "dissipation", "evaluate", "linearise
     call(f"Q.{method}", probe, rho=thing("RHO", "measure", *MEASURE))
     if method not in ("risk", "predict"):
         call(f"HEAT.{method}", probe, rho=thing("CLOUD", "measure", "RHO", "wflow.Particles", "dict(CLOUD.blocks)"))
-call("Q.predict", "made", rho=thing("RHO", "measure", *MEASURE), tokens=array("eighths(4, 2, 3)", optional=True).plus(*bad("eighths(4, 3, 2)", "eighths(2, 3)")), rtol=1e-15)
-call("Q.risk", "made", rho=thing("RHO", "measure"), dataset=thing("DATA.subset([0, 1])", "data", "LINE", "eighths(3, 2, 3)", "RHO", optional=True), rtol=1e-15)
+call("Q.predict", "made", rho=thing("RHO", "measure", *MEASURE), tokens=array("eighths(4, 2, 3)", optional=True).plus(*bad("eighths(4, 3, 2)", "eighths(2, 3)")), precision=1e-15)
+call("Q.risk", "made", rho=thing("RHO", "measure"), dataset=thing("DATA.subset([0, 1])", "data", "LINE", "eighths(3, 2, 3)", "RHO", optional=True), precision=1e-15)
 call(
     "Q.first_variation",
     "made",
@@ -349,7 +349,7 @@ call(
         *bad("{'w': eighths(2, 1, 3)}", "{'v': eighths(2, 1, 4)}", "eighths(2, 1, 4)", "'w'", "3", "{'w': None}", "{'w': 'a'}", "{'w': np.full((2, 1, 4), np.nan)}"),
         *bad("{'w': eighths(2, 1, 4) + 1j}", "{'w': masked(eighths(2, 1, 4))}", "{'w': eighths(1, 4)}", "{'w': eighths(2, 0, 4)}", "{'w': 1.0}", "[1]"),
     ),
-    rtol=1e-15,
+    precision=1e-15,
 )
 FUNCTIONS = (
     "lambda x: x",
@@ -398,9 +398,9 @@ GRADIENT = thing("identity", "function", *GRADIENTS).plus(
 ).without("len")
 ON_CLOUD = "answers(made, CLOUD), course(wflow.solve(made, CLOUD, (0, 0.25), dtau=0.125))"
 call("wflow.PotentialEnergy", ON_CLOUD, function=FUNCTION, grad=GRADIENT)
-call("wflow.InteractionEnergy", ON_CLOUD, function=FUNCTION, grad=GRADIENT, rtol=1e-12)
-call("wflow.PotentialEnergy", "answers(made, HILL)", function=FUNCTION, grad=GRADIENT, rtol=1e-12)
-call("wflow.InteractionEnergy", "made.value(HILL), made.first_variation(HILL)", function=FUNCTION, grad=GRADIENT.without(*GRADIENTS), rtol=1e-12)
+call("wflow.InteractionEnergy", ON_CLOUD, function=FUNCTION, grad=GRADIENT, precision=1e-12)
+call("wflow.PotentialEnergy", "answers(made, HILL)", function=FUNCTION, grad=GRADIENT, precision=1e-12)
+call("wflow.InteractionEnergy", "made.value(HILL), made.first_variation(HILL)", function=FUNCTION, grad=GRADIENT.without(*GRADIENTS), precision=1e-12)
 call("wflow.Entropy", "made.value(HILL), made.sigma", sigma=number(0.5))
 call("wflow.PorousMedium", "made.value(HILL), made.m", m=number(2.0).plus(*bad("1", "0.5", "1.0")))
 call(
@@ -467,19 +467,19 @@ call("observers.ErrorRate", "made(RHO)", objective=thing("Q", "energy"), dataset
 call("observers.Virial", "made(CLOUD)", objective=thing("HEAT", "energy", "V", "Q", "wflow.Entropy", "DATA"))
 call("distances.conditional_w2", "made", a=thing("CLOUD", "measure", "RHO", "V", "wflow.Particles", "wflow.Particles(x=eighths(2, 3, 1))", "wflow.Particles(y=[[1.0]])", "wflow.Particles(x=[[1.0, 2.0]])", "CLOUD.x"), b=thing("wflow.Particles(x=[[0.0], [1.0]])", "measure", "RHO", "wflow.Particles(x=eighths(2, 3, 1))").plus(*same("wflow.Particles(x=np.array([[0.0], [1.0]], 'f4'))", "wflow.Particles(x=[[1.0], [0.0]])", "wflow.Particles(x=[[0.0], [1.0]], weights={'x': [[0.5, 0.5]]})", rtol=1e-14)))
 MEAN_A, COV_A = array("np.array([0.5, 1.0])").plus(*bad("[0.5]", "np.zeros(3)")), array("np.array([[2.0, 0.5], [0.5, 1.0]])").plus(*bad("np.eye(3)", "-np.eye(2)", "np.array([[1.0, 2.0], [0.0, 1.0]])", "np.array([[1.0, 2.0], [2.0, 1.0]])", "1e-9 * np.array([[1.0, 2.0], [2.0, 1.0]])", "1e-9 * np.array([[1.0, 0.5], [0.0, 1.0]])", "np.ones(2)", "1.0", "np.ones((2, 1))"))
-call("distances.gaussian_w2", "made", mean_a=MEAN_A, cov_a=COV_A, mean_b=MEAN_A, cov_b=COV_A, rtol=1e-12)
+call("distances.gaussian_w2", "made", mean_a=MEAN_A, cov_a=COV_A, mean_b=MEAN_A, cov_b=COV_A, precision=1e-12)
 
 # ---------------------------------------------------------------------------------------------------- problems
 
 PROBLEM = "answers(made.energy, made.rho0), made.value(0.5), made.predictions(0.25)"
 DEPTH, BLOCKS = choice("split-euler"), fixed("('theta', 'w')", *same("['theta', 'w']", "{'theta', 'w'}", "('w', 'theta')", "np.array(['theta', 'w'])"), *bad("'theta'", "()", "('theta', 'v')", "None", "3", "('thetaa', 'w')", "[1, 2]", "[None]", "object()", "True", "('theta', 'w', 'v')"))
 COMMON = {"layers": count(2), "width": count(3), "rng": seed(4)}
-call("problems.pure_decay", PROBLEM, weight_decay=number(0.5, zero=True), activation=choice("tanh").plus(*bad("'sigmoid'", "'softplus'")), depth=DEPTH, rtol=1e-13, **COMMON)
-call("problems.constant_encoders", PROBLEM, weight_decay=number(0.5, zero=True), blocks=BLOCKS, depth=DEPTH, rtol=1e-13, **COMMON)
-call("problems.single_token", PROBLEM, weight_decay=number(0.5, zero=True), blocks=BLOCKS, depth=DEPTH, limit=boolean(False), rtol=1e-12, **COMMON | {"width": count(1)})
-call("problems.two_layer", PROBLEM, weight_decay=number(0.5, zero=True), depth=DEPTH, rtol=1e-12, **COMMON)
-call("problems.sine_circle", PROBLEM, layers=count(2), width=count(16), offset=number(0.25, sign=True), depth=DEPTH, rtol=1e-12)
-call("problems.pure_decay", PROBLEM, rho0=thing("RHO", "measure", *MEASURE, optional=True), layers=count(2), rtol=1e-12)
+call("problems.pure_decay", PROBLEM, weight_decay=number(0.5, zero=True), activation=choice("tanh").plus(*bad("'sigmoid'", "'softplus'")), depth=DEPTH, precision=1e-13, **COMMON)
+call("problems.constant_encoders", PROBLEM, weight_decay=number(0.5, zero=True), blocks=BLOCKS, depth=DEPTH, precision=1e-13, **COMMON)
+call("problems.single_token", PROBLEM, weight_decay=number(0.5, zero=True), blocks=BLOCKS, depth=DEPTH, limit=boolean(False), precision=1e-12, **COMMON | {"width": count(1)})
+call("problems.two_layer", PROBLEM, weight_decay=number(0.5, zero=True), depth=DEPTH, precision=1e-12, **COMMON)
+call("problems.sine_circle", PROBLEM, layers=count(2), width=count(16), offset=number(0.25, sign=True), depth=DEPTH, precision=1e-12)
+call("problems.pure_decay", PROBLEM, rho0=thing("RHO", "measure", *MEASURE, optional=True), layers=count(2), precision=1e-12)
 TIME = number(0.5, sign=True)
 for method in ("value", "risk", "measure", "predictions"):
     call(f"problems.constant_encoders(layers=2, width=2).{method}", "masses(made)" if method == "measure" else "made", tau=TIME)
@@ -557,8 +557,8 @@ SAVED = "course(made)"
 call("wflow.solve", SAVED, energy=ENERGY, rho0=START, tau_range=RANGE, scheme=SCHEME, dtau=number(0.125, optional=False).plus(*open_("1e-3", "1e-12", "1e-300", "5e-324", "1e300", "0.3", "1e-17", "1e-5")).without("None"), save=SAVE, observe=OBSERVE, tol=number(0.0009765625, zero=True), progress=PROGRESS)
 call("wflow.solve", SAVED, energy=ENERGY, rho0=START, tau_range=RANGE, scheme=choice("bs3").plus(*bad("'jkoo'", "'euler'", "'langevin'")), rtol=number(0.0009765625, zero=True).plus(*open_("1e-300", "1e-17", "1e300", "1e-12")), atol=number(0.0009765625, zero=True).plus(*open_("1e-300", "1e300", "1e-12")), save=SAVE, observe=OBSERVE)
 call("wflow.solve", SAVED, energy=thing("HEAT", "energy", "V", "Q"), rho0=thing("CLOUD", "measure", "RHO", "HILL"), tau_range=RANGE, scheme=choice("langevin").plus(*bad("'heun'", "'kernel'")), dtau=number(0.125).plus(*open_("1e-3", "1e-12", "1e-300", "1e300")), rng=seed(6, draws=False), save=SAVE.without("wflow.SaveAt(tau=[0.25])"), observe=OBSERVE)
-call("wflow.solve", SAVED, energy=thing("HEAT", "energy", "Q", "wflow.PorousMedium(2.0)"), rho0=thing("HILL", "measure", "RHO", "CLOUD"), tau_range=RANGE, scheme=choice("finite-volume").plus(*bad("'heun'", "'muscl'", "'langevin'", "'dopri5'")), dtau=number(0.125).plus(*open_("1e-3", "1e-12", "1e-300", "1e300")), save=SAVE, observe=OBSERVE, rtol=1e-9)
-call("wflow.solve", SAVED, energy=thing("Q", "energy", "V", "HEAT", "Q_LINE"), rho0=thing("RHO", "measure", *MEASURE), tau_range=RANGE, scheme=SCHEME, controller=thing("controllers.Fixed(0.125)", "controller", "0.125", "controllers", "controllers.Fixed", "controllers.Controller()", "{'dtau': 0.1}"), observe=OBSERVE.without("{'second': lambda rho: rho.x}"), save=SAVE, rtol=1e-12)
+call("wflow.solve", SAVED, energy=thing("HEAT", "energy", "Q", "wflow.PorousMedium(2.0)"), rho0=thing("HILL", "measure", "RHO", "CLOUD"), tau_range=RANGE, scheme=choice("finite-volume").plus(*bad("'heun'", "'muscl'", "'langevin'", "'dopri5'")), dtau=number(0.125).plus(*open_("1e-3", "1e-12", "1e-300", "1e300")), save=SAVE, observe=OBSERVE, precision=1e-9)
+call("wflow.solve", SAVED, energy=thing("Q", "energy", "V", "HEAT", "Q_LINE"), rho0=thing("RHO", "measure", *MEASURE), tau_range=RANGE, scheme=SCHEME, controller=thing("controllers.Fixed(0.125)", "controller", "0.125", "controllers", "controllers.Fixed", "controllers.Controller()", "{'dtau': 0.1}"), observe=OBSERVE.without("{'second': lambda rho: rho.x}"), save=SAVE, precision=1e-12)
 call("wflow.solve", SAVED, energy=thing("V", "energy"), rho0=thing("CLOUD", "measure"), tau_range=RANGE, dtau=number(0.125).plus(*open_("1e-3")), observe=OBSERVE, save=SAVE, path=path("file('new.h5')", new=True, optional=True).plus(*bad("file('run.h5')", "pipe('pipe')", "'/dev/null'", "'/proc/new.h5'")), overwrite=boolean(False).without("None").plus(*same("True")), attributes=fixed("{'note': 'text'}", *same("{'note': np.str_('text')}", "{}", "None"), *open_("{'note': 'é'}", "{'': 'text'}", "{'note': 'a' * 100_000}", "{'note': 'a\\0b'}", "{'a/b': 'text'}"), *bad("3", "'note'", "{'note': 3}", "{'note': None}", "{3: 'text'}", "{'note': object()}", "{'status': 'failed'}", "{'format': 'x'}", "[1]", "{'note': b'x'}", "{'note': ['a']}", "True")))
 call("wflow.solve", SAVED, energy=thing("HEAT", "energy"), rho0=thing("CLOUD", "measure"), tau_range=RANGE, scheme=choice("langevin").plus(*bad("'heun'")), dtau=number(0.125), rng=seed(6, draws=False), path=path("file('new.h5')", new=True, optional=True).plus(*bad("file('run.h5')")), overwrite=boolean(False).without("None").plus(*same("True")))
 def from_file(name: str) -> Argument:
@@ -594,7 +594,7 @@ call("figures.animate", SIZE, solution=thing(RUN, "solution", *SOLUTION), path=p
 
 # ---------------------------------------------------------------------------------------------------- checks, plain data
 
-call("check.check", "made.values", path=path("file('run.toml')").plus(*bad("file('run.h5')")), progress=boolean(False).without("None"), rtol=1e-12)
+call("check.check", "made.values", path=path("file('run.toml')").plus(*bad("file('run.h5')")), progress=boolean(False).without("None"), precision=1e-12)
 call("check.error_bars", "made.bars['Q']['depth'].error", solve=thing("lambda refined: {'Q': 1.0 + 0.01 * 0.5 ** refined.get('depth', 0)}", "function", "lambda refined: None", "lambda refined: {'Q': 'a'}", "lambda refined: 3", "lambda: {}", "lambda refined: {'Q': None}", "lambda refined: {'Q': 1j}").without("len"), sources=fixed("[check.Source('depth', order=1.0)]", *same("(check.Source('depth', 1),)"), *bad("['depth']", "'depth'", "3", "None", "[check.Source]", "[None]", "check.Source('depth', 1.0)")))
 call("check.Source", "check.error_bars(lambda refined: {'Q': 1.0 + 0.01 * 0.5 ** refined.get('depth', 0)}, [made]).bars['Q']['depth'].error", name=fixed("'depth'", *same("np.str_('depth')"), *bad("3", "None", "['depth']")), order=number(1.0), ratio=number(2.0).plus(*bad("1.0", "0.5")), random=boolean(False))
 call("plain.build", "repr(made)", data=fixed("{'kind': 'feedforward', 'activation': 'tanh'}", *same("__import__('types').MappingProxyType({'kind': 'feedforward', 'activation': 'tanh'})"), *bad("{'kind': 'feedforward', 'activation': 'thanh'}", "{'kind': 'feedforwrd'}", "{'kind': 'feedforward', 'actvation': 'tanh'}", "{'kind': 3}", "{'kind': None}", "{'kind': ['a']}", "{'kind': 'Dataset'}", "{'kind': 'reference', 'to': 'nothing'}", "{'kind': 'reference'}", "{'kind': 'user'}", "{'kind': 'dict'}", "{'kind': 'dict', 'items': 3}")))

@@ -60,7 +60,7 @@ def generate(seed: int, number: int) -> Generated:
 
 def _generate_call(rng: np.random.Generator, call: Call, good: bool) -> Generated:
     arguments = {name: argument.source for name, argument in call.arguments.items()}
-    reference, titles, verdict, words, rtol, may = _code(call.target, arguments, call.probe), [], SAME, "", call.rtol, False
+    reference, titles, verdict, words, rtol, may = _code(call.target, arguments, call.probe), [], SAME, "", call.precision, False
     positional = 0
     n_changes = int(rng.integers(1, 4))
     names = [str(name) for name in rng.permutation(list(arguments))]
