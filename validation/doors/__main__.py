@@ -24,8 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the generators (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--one", type=int, metavar="N", help="the code of call N alone, and what becomes of it")
+    parser.add_argument("--only", default="", metavar="NAME", help="those of the kinds with this in their name")
     options = parser.parse_args(arguments)
-    numbers = range(options.calls) if options.one is None else [options.one]
+    numbers = [n for n in range(options.calls) if options.only in generate(options.seed, n).kind]
+    if options.one is not None:
+        numbers = [options.one]
     began, count, total = time.monotonic(), 0, len(numbers)
 
     def say(outcome: Outcome) -> None:
@@ -51,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             kinds[row]["refused"] += outcome.result == "refused"
             kinds[row]["accepted"] += outcome.result.startswith("accepted")
             kinds[row]["faults"] += bool(outcome.fault)
+    if not outcomes:
+        parser.error(f"no call is of a kind {options.only!r}")
     print(f"{'':<48} {'calls':>6} {'good':>12} {'accepted':>9} {'refused':>8} {'faults':>7}")
     for name in [*sorted(kinds.keys() - {"all"}), "all"]:
         row = kinds[name]

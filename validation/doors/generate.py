@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Generated", "generate"]
+__all__ = ["Generated", "generate", "namespace"]
 
 import functools
 import inspect
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,28 +13,10 @@ import numpy as np
 from validation.doors import props
 from validation.doors.calls import CALLS, Call
 from validation.doors.changes import BAD, EITHER, OPEN, SAME
-from validation.doors.files import generate_file
+from validation.doors.files import Generated, generate_file
 
 #: The share of calls that are meant to be good, and that of run files among all.
 GOOD, RUN_FILES = 0.45, 0.2
-
-
-@dataclass(frozen=True)
-class Generated:
-    """One generated call.
-
-    ``reference`` is the code of the call without changes, whose value counts; ``kind`` is for the table, ``title``
-    names the call and its changes.
-    """
-
-    kind: str
-    title: str
-    verdict: str
-    code: str
-    reference: str
-    words: str
-    rtol: float
-    may_raise_type_error: bool = False
 
 
 @functools.cache

@@ -195,6 +195,11 @@ def course(solution: Any) -> Any:
     return series, dict(solution.observed), solution.frame_tau, frames, solution.status.name
 
 
+def arguments(run: Any) -> Any:
+    """How a run file is solved."""
+    return {name: entry for name, entry in sorted(run.solve_arguments.items())}, sorted(run.observe)
+
+
 def masses(rho: Any) -> Any:
     """What counts of a measure."""
     blocks = {name: (rho.points(name), rho.weights(name)) for name in rho.blocks}
@@ -249,8 +254,10 @@ def fill_store() -> None:
     (STORE / "run.toml").write_text(RUN_FILE)
     np.savez(STORE / "data.npz", tokens=eighths(3, 2, 3), labels=[1.0, -1.0, 1.0], readout=(1, -1))
     wflow.solve(V, CLOUD, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25), observe=observe, path=STORE / "run.h5")
+    np.savez(STORE / "line.npz", tokens=np.ones((2, 1, 1)), labels=[1.0, -1.0])
     wflow.solve(V, CLOUD, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25), path=STORE / "plain.h5")
     wflow.solve(HEAT, HILL, (0, 0.5), scheme="finite-volume", dtau=0.125, save=wflow.SaveAt(every=0.25), path=STORE / "grid.h5")
     wflow.solve(Q, RHO, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25), path=STORE / "big.h5")
+    wflow.runfile.read(STORE / "run.toml").solve(STORE / "toml.h5")
     with h5py.File(STORE / "foreign.h5", "w") as foreign:
         foreign["x"] = np.ones(3)
