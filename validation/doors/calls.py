@@ -572,7 +572,7 @@ TRAJECTORY = from_file("run.h5")
 call("wflow.load", "course(made)", path=TRAJECTORY)
 call("wflow.load", "course(made), made.settings['seed']", path=TRAJECTORY)
 call("wflow.resume", "course(made)", path=from_file("plain.h5").plus(*bad("(file('plain.h5'), __import__('os').remove(file('plain.h5') + '.resume'))[0]", "(file('plain.h5'), cut('plain.h5.resume', 0.5))[0]", "(file('plain.h5'), written('plain.h5.resume', b'x'))[0]"), *open_(*(f"(file('plain.h5'), damaged('plain.h5.resume', {k}))[0]" for k in range(20)))), tau_end=number(1.0, sign=True, optional=True).plus(*bad("0.25", "-1.0", "0"), *open_("1e17", "0.5", "0.5000001", "1e-300 + 0.5")), energy=thing("V", "energy", "RHO", "Q", "bowl", "DATA"), progress=PROGRESS)
-call("wflow.load(file('run.h5')).measure", "masses(made)", i=count(1, least=0).plus(*same("-1"), *bad("5", "-4")).without("-{}", "-1"))
+call("SOLUTION.measure", "masses(made)", i=count(1, least=0).plus(*same("-1"), *bad("5", "-4")).without("-{}", "-1"))
 
 # ---------------------------------------------------------------------------------------------------- figures
 

@@ -56,6 +56,7 @@ def second_moment(rho: Any) -> float:
 V = wflow.PotentialEnergy(bowl, identity)
 HEAT = V + wflow.Entropy(0.5)
 CLOUD = wflow.Particles(x=[[[-1.0], [0.5], [2.0]]])
+SOLUTION = wflow.solve(V, CLOUD, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25))
 _CENTRES = np.linspace(-5.75, 5.75, 24)
 HILL = wflow.Grid(x=np.exp(-((_CENTRES - 0.5) ** 2)), box={"x": ((-6, 6),)})
 
