@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer
+from wflow.checks import check_integer, check_memory, check_result
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -107,8 +107,7 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     """
     known = optional(encoder, "pairing")
     if known is not None:
-        out: Array = known(tokens, parameters, cotangent)
-        return out
+        return check_result(_method(encoder, "pairing"), known(tokens, parameters, cotangent), parameters.shape[:1])
     one = np.ones(1, dtype=parameters.dtype)
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
 
@@ -126,14 +125,33 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
         raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
     D = tokens.shape[1]
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
+    check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")
     particles, weights = np.full((2, p), 0.1), np.full(2, 0.5)
-    results = [("mean", encoder.mean(tokens, particles, weights), tokens.shape)]
-    pulled = encoder.vjp(tokens, particles, weights, np.ones_like(tokens))
-    if not isinstance(pulled, tuple) or len(pulled) != 2:
-        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pulled).__name__}")
-    results += [("vjp: tokens_bar", pulled[0], tokens.shape), ("vjp: parameters_bar", pulled[1], particles.shape)]
+    called_mean(encoder, tokens, particles, weights)
+    called_vjp(encoder, tokens, particles, weights, np.ones_like(tokens))
     if optional(encoder, "pairing"):
-        results.append(("pairing", encoder.pairing(tokens, particles, np.ones_like(tokens)), (2,)))
-    for method, array, shape in results:
-        if np.shape(array) != shape:
-            raise InputError(f"{name}: {method} must have shape {shape}, got {np.shape(array)}")
+        pairing(encoder, tokens, particles, np.ones_like(tokens))
+
+
+def called_mean(encoder: Encoder, tokens: Array, parameters: Array, weights: Array) -> Array:
+    """What ``mean`` returns, in the precision of the tokens; an :class:`InputError` for another shape."""
+    out = encoder.mean(tokens, parameters, weights)
+    return check_result(_method(encoder, "mean"), out, tokens.shape, tokens.dtype)
+
+
+def called_vjp(
+    encoder: Encoder, tokens: Array, parameters: Array, weights: Array, cotangent: Array
+) -> tuple[Array, Array]:
+    """What ``vjp`` returns, in the precision of the tokens; an :class:`InputError` for other shapes."""
+    pair = encoder.vjp(tokens, parameters, weights, cotangent)
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        words = _method(encoder, "vjp", "must return the pair (tokens_bar, parameters_bar)")
+        raise InputError(f"{words}, got {type(pair).__name__}")
+    tokens_bar = check_result(_method(encoder, "vjp: tokens_bar"), pair[0], tokens.shape, tokens.dtype)
+    return tokens_bar, check_result(
+        _method(encoder, "vjp: parameters_bar"), pair[1], parameters.shape, parameters.dtype
+    )
+
+
+def _method(encoder: Encoder, method: str, words: str = "must have shape") -> str:
+    return f"the encoder {type(encoder).__name__}: {method} {words}"

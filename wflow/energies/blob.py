@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_positive
-from wflow.energies.energy import Energy, Evaluation, InternalEnergy
+from wflow.energies.energy import Energy, Evaluation, InternalEnergy, check_measure, points_of
 from wflow.energies.internal import Entropy, PorousMedium
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
@@ -76,14 +76,16 @@ class BlobEnergy(Energy):
     ) -> None:
         if not isinstance(internal, (Entropy, PorousMedium)):
             raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {internal!r}")
-        if set(box or {}) != set(cells or {}):
+        if not all(isinstance(x, Mapping) for x in (box or {}, cells or {})) or set(box or {}) != set(cells or {}):
             raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
         self.regularised, self.box, self.cells = internal, box, cells
         #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.
         self.linear = internal.sigma if isinstance(internal, Entropy) and box is not None else 0.0
-        self.epsilon = dict(epsilon) if isinstance(epsilon, Mapping) else epsilon
-        for value in self.epsilon.values() if isinstance(self.epsilon, dict) else [self.epsilon]:
-            check_positive("epsilon", value)
+        self.epsilon: float | dict[str, float] = (
+            {name: check_positive(f"epsilon of {name}", value) for name, value in epsilon.items()}
+            if isinstance(epsilon, Mapping)
+            else check_positive("epsilon", epsilon)
+        )
         self.nodes: dict[str, tuple[Array, float]] = {}
         for name, of_block in (box or {}).items():
             intervals = check_box(name, of_block)
@@ -93,8 +95,9 @@ class BlobEnergy(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at its blocks (see :meth:`Energy.prepare`)."""
-        for names in (self.epsilon, self.nodes):
-            if isinstance(names, dict) and names and set(names) != set(rho.blocks):
+        check_measure(rho)
+        for names in (self.epsilon, self.nodes or None):
+            if isinstance(names, dict) and set(names) != set(rho.blocks):
                 raise InputError(
                     f"epsilon, box and cells must name the blocks {sorted(rho.blocks)}, got {sorted(names)}"
                 )
@@ -110,7 +113,7 @@ class BlobEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The regularised energy and its velocity (see :meth:`Energy.evaluate`)."""
-        value, v = 0.0, {}
+        rho, value, v = self.prepare(rho), 0.0, {}
         for name in rho.blocks:
             e, x = self._epsilon(name), rho.points(name)
             v[name] = np.empty_like(x)
@@ -123,10 +126,9 @@ class BlobEnergy(Energy):
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``F(rho_eps) + K_eps * (rho F'(rho_eps))``; with a box, ``sum_k dx U'(rho_eps(y_k)) K_eps(. - y_k)``."""
-        out = {}
-        for name in rho.blocks:
+        rho, out = self.prepare(rho), {}
+        for name, at in points_of(rho, points).items():
             e, x = self._epsilon(name), rho.points(name)
-            at = (points or {}).get(name, x)
             out[name] = np.empty(at.shape[:2])
             for l, a in enumerate(rho.weights(name)):
                 quadrature = self._quadrature(name, x[l], a)
@@ -137,8 +139,8 @@ class BlobEnergy(Energy):
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
         """``rho_eps`` at ``points[block]`` (S, K, p): arrays (S, K)."""
         out = {}
-        for name in rho.blocks:
-            e, slices = self._epsilon(name), zip(points[name], rho.points(name), rho.weights(name))
+        for name, at in points_of(rho, points).items():
+            e, slices = self._epsilon(name), zip(at, rho.points(name), rho.weights(name))
             out[name] = np.stack([_smooth(at, x, a, e)[0] for at, x, a in slices])
         return out
 

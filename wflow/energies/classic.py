@@ -10,7 +10,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.energies.energy import Energy, Evaluation, Linearisation
+from wflow.checks import check_result
+from wflow.energies.energy import Energy, Evaluation, Linearisation, check_measure, points_of
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
 
@@ -34,21 +35,22 @@ class _OneBlock(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at what the functions return (see :meth:`Energy.prepare`)."""
-        if not isinstance(rho, Measure):
-            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
-        if len(rho.blocks) != 1:
-            raise InputError(f"{type(self).__name__} takes measures of one block, got {sorted(rho.blocks)}")
-        sample = rho.points(_block(rho))[0, :2]
-        for name, function, shape in (
-            ("the function", self.function, sample.shape[:1]),
-            ("the gradient", self.grad, sample.shape),
-        ):
-            if (found := np.shape(function(sample))) != shape:
-                raise InputError(
-                    f"{name} of {type(self).__name__} must turn points {sample.shape} into an array {shape}, "
-                    f"got {found}"
-                )
+        x = rho.points(_block(rho))[0]
+        sample = np.resize(x, (3 if x.shape[1] == 2 else 2, x.shape[1]))  # as many points as parameters hide a transpose
+        self._values(sample)
+        self._gradients(sample)
         return rho
+
+    def _values(self, x: Array) -> Array:
+        """The function at points (K, p), in float64."""
+        return check_result(self._expected("function", x), self.function(x), x.shape[:1])
+
+    def _gradients(self, x: Array) -> Array:
+        """The gradient at points (K, p), in their precision."""
+        return check_result(self._expected("gradient", x), self.grad(x), x.shape, x.dtype)
+
+    def _expected(self, name: str, x: Array) -> str:
+        return f"the {name} of {type(self).__name__} must turn points {x.shape} into an array"
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q and its first variation, without the gradient."""
@@ -83,14 +85,14 @@ class PotentialEnergy(_OneBlock):
         name = _block(rho)
         x = rho.points(name)
         flat = x.reshape(-1, x.shape[2])
-        value = float(np.sum(rho.mass(name) * self.function(flat).reshape(x.shape[:2])))
-        return Evaluation(value, Blocks(**{name: -np.asarray(self.grad(flat)).reshape(x.shape)}))
+        value = float(np.sum(rho.mass(name) * self._values(flat).reshape(x.shape[:2])))
+        return Evaluation(value, Blocks(**{name: -self._gradients(flat).reshape(x.shape)}))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``V`` (see :meth:`Energy.first_variation`)."""
         name = _block(rho)
-        x = (points or {}).get(name, rho.points(name))
-        return {name: np.asarray(self.function(x.reshape(-1, x.shape[2]))).reshape(x.shape[:2])}
+        x = points_of(rho, points)[name]
+        return {name: self._values(x.reshape(-1, x.shape[2])).reshape(x.shape[:2])}
 
 
 class InteractionEnergy(_OneBlock):
@@ -121,13 +123,13 @@ class InteractionEnergy(_OneBlock):
         """Q and ``-grad W * rho`` (see :meth:`Energy.evaluate`)."""
         name = _block(rho)
         x = rho.points(name)
-        value = 0.5 * float(np.sum(rho.mass(name) * self._convolve(rho, x, self.function)[..., 0]))
-        return Evaluation(value, Blocks(**{name: -self._convolve(rho, x, self.grad).astype(x.dtype, copy=False)}))
+        value = 0.5 * float(np.sum(rho.mass(name) * self._convolve(rho, x, self._values)[..., 0]))
+        return Evaluation(value, Blocks(**{name: -self._convolve(rho, x, self._gradients).astype(x.dtype, copy=False)}))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``W * rho`` (see :meth:`Energy.first_variation`)."""
         name = _block(rho)
-        return {name: self._convolve(rho, (points or {}).get(name, rho.points(name)), self.function)[..., 0]}
+        return {name: self._convolve(rho, points_of(rho, points)[name], self._values)[..., 0]}
 
     def _convolve(self, rho: Measure, x: Array, kernel: Callable[[Array], Array]) -> Array:
         """``sum_k a_k kernel(x_j - y_k)`` in every slice: (S, K, p) or (S, K, 1)."""
@@ -137,10 +139,14 @@ class InteractionEnergy(_OneBlock):
         for l in range(len(x)):
             for start in range(0, x.shape[1], batch):
                 z = x[l, start : start + batch, None] - y[l]
-                values = np.asarray(kernel(z.reshape(-1, z.shape[2]))).reshape(*z.shape[:2], -1)
+                values = kernel(z.reshape(-1, z.shape[2])).reshape(*z.shape[:2], -1)
                 out.append(np.einsum("k,jkp->jp", a[l], values))
         return np.concatenate(out).reshape(*x.shape[:2], -1)
 
 
 def _block(rho: Measure) -> str:
+    """The name of the one block of a measure."""
+    check_measure(rho)
+    if len(rho.blocks) != 1:
+        raise InputError(f"potential and interaction energies take measures of one block, got {sorted(rho.blocks)}")
     return next(iter(rho.blocks))

@@ -5,14 +5,15 @@ from __future__ import annotations
 __all__ = ["Energy", "Evaluation", "InternalEnergy", "Linearisation", "SumEnergy"]
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from wflow.checks import check_array, check_blocks_named, check_result
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 
@@ -29,6 +30,17 @@ class Evaluation:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
+    def velocity_at(self, rho: Measure) -> Blocks:
+        """The velocity by the blocks of a measure, in its precision.
+
+        Raises
+        ------
+        InputError
+            For a velocity of other blocks or shapes than the points have.
+        """
+        return Blocks(**_by_block(rho, self.velocity, "velocity", lambda x: x.shape, rho.dtype))
+
+
 @dataclass(frozen=True)
 class Linearisation:
     """Everything grid schemes want of one pass: Q, the first variation of its smooth part, and named parts of Q."""
@@ -36,6 +48,10 @@ class Linearisation:
     value: float
     first_variation: Mapping[str, Array]
     parts: Mapping[str, float] = field(default_factory=dict)
+
+    def first_variation_at(self, rho: Measure) -> dict[str, Array]:
+        """The first variation by the blocks of a measure, in float64 (see :meth:`Evaluation.velocity_at`)."""
+        return _by_block(rho, self.first_variation, "first variation", lambda x: x.shape[:2], np.float64)
 
 
 class Energy:
@@ -91,7 +107,7 @@ class Energy:
 
     def velocity(self, rho: Measure) -> Blocks:
         """Minus the Wasserstein gradient, ``v = -grad dQ/drho``: arrays (S, M, p) at the points of the measure."""
-        return self.evaluate(rho).velocity
+        return self.evaluate(rho).velocity_at(rho)
 
     def dissipation(self, rho: Measure) -> float:
         """``|v|^2 = int_0^1 int |v|^2 d rho dt``, of the smooth part: ``-dQ/d tau`` along a flow without noise."""
@@ -132,6 +148,7 @@ class InternalEnergy(Energy):
 
     def of(self, rho: Measure) -> float:
         """The value on a grid, 0 on particles."""
+        check_measure(rho)
         if not isinstance(rho, Grid):
             return 0.0
         return float(
@@ -151,8 +168,7 @@ class InternalEnergy(Energy):
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
-        at = {name: rho.points(name) for name in rho.blocks} | dict(points or {})
-        return {name: np.zeros(x.shape[:2]) for name, x in at.items()}
+        return {name: np.zeros(x.shape[:2]) for name, x in points_of(rho, points).items()}
 
 
 class SumEnergy(Energy):
@@ -174,6 +190,11 @@ class SumEnergy(Energy):
     """
 
     def __init__(self, *terms: Energy) -> None:
+        for term in terms:
+            if not isinstance(term, Energy):
+                raise InputError(f"the terms of a sum must be energies, got {term!r:.80}")
+        if not terms:
+            raise InputError("a sum needs at least one energy")
         self.terms: tuple[Energy, ...] = tuple(
             part for term in terms for part in (term.terms if isinstance(term, SumEnergy) else (term,))
         )
@@ -189,13 +210,15 @@ class SumEnergy(Energy):
     def evaluate(self, rho: Measure) -> Evaluation:
         """The sums of all that the terms yield."""
         results = [term.evaluate(rho) for term in self.terms]
-        velocity = {name: np.sum([result.velocity[name] for result in results], axis=0) for name in rho.blocks}
+        velocities = [result.velocity_at(rho) for result in results]
+        velocity = {name: np.sum([v[name] for v in velocities], axis=0) for name in rho.blocks}
         return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The sums of all that the terms yield."""
         results = [term.linearise(rho) for term in self.terms]
-        phi = {name: np.sum([result.first_variation[name] for result in results], axis=0) for name in rho.blocks}
+        terms = [result.first_variation_at(rho) for result in results]
+        phi = {name: np.sum([term[name] for term in terms], axis=0) for name in rho.blocks}
         return Linearisation(sum(r.value for r in results), phi, _parts(results))
 
     def value(self, rho: Measure) -> float:
@@ -206,6 +229,19 @@ class SumEnergy(Energy):
         """The sum of the first variations."""
         results = [term.first_variation(rho, points) for term in self.terms]
         return {name: np.sum([result[name] for result in results], axis=0) for name in rho.blocks}
+
+
+def _by_block(
+    rho: Measure, arrays: Any, what: str, shape: Callable[[Array], tuple[int, ...]], dtype: DTypeLike
+) -> dict[str, Array]:
+    """What an energy says of every block, in the order of the measure."""
+    if not isinstance(arrays, Mapping) or arrays.keys() != rho.blocks.keys():
+        got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{arrays!r:.80}"
+        raise InputError(f"the {what} of an energy must have the blocks {', '.join(rho.blocks)}, got {got}")
+    return {
+        name: check_result(f"the {what} of {name} must be an array", arrays[name], shape(rho.points(name)), dtype)
+        for name in rho.blocks
+    }
 
 
 def _parts(results: list[Any]) -> dict[str, float]:
@@ -219,6 +255,23 @@ def squared_norm(rho: Measure, v: Mapping[str, Array]) -> float:
     """``sum over blocks, slices and particles of om_l a_{l,j} |v_{l,j}|^2``, summed in float64."""
     wide = {name: x.astype(np.float64, copy=False) for name, x in v.items()}
     return float(sum(np.sum(rho.mass(name) * np.einsum("smp,smp->sm", x, x)) for name, x in wide.items()))
+
+
+def check_measure(rho: Any) -> None:
+    """Raise :class:`InputError` unless this is a measure."""
+    if not isinstance(rho, Measure):
+        raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+
+
+def points_of(rho: Measure, points: Mapping[str, Array] | None) -> dict[str, Array]:
+    """Points (S, K, p) by block: those of the measure, or others in their place."""
+    at = {name: rho.points(name) for name in rho.blocks}
+    for name, x in check_blocks_named("points", points or {}, list(at), all_of_them=False).items():
+        array = check_array(f"points of {name}", x, 3, "(S, M, p)")
+        if array.shape[::2] != at[name].shape[::2]:
+            raise InputError(f"points of {name} must have shape (S, M, p) like {at[name].shape}, got {array.shape}")
+        at[name] = array
+    return at
 
 
 def check_blocks(rho: Measure, expected: Mapping[str, int], n_slices: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_positive
-from wflow.energies.energy import InternalEnergy
+from wflow.energies.energy import InternalEnergy, check_measure
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure
 
@@ -77,10 +77,13 @@ class Entropy(InternalEnergy):
         from scipy.spatial import cKDTree
         from scipy.special import digamma, gammaln
 
+        check_measure(rho)
         total = 0.0
         for name in rho.blocks:
             x = rho.points(name)
             p, M = x.shape[2], x.shape[1]
+            if M < 2:
+                raise InputError(f"the entropy of {name} is estimated from two particles or more, got one")
             if p > 3:
                 raise InputError(
                     f"the entropy of {name} cannot be observed from particles: it has p = {p} parameters, and no "

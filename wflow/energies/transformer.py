@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_nonnegative
+from wflow.checks import check_array, check_memory, check_nonnegative
 from wflow.datasets.dataset import Dataset
 from wflow.encoders.protocol import Encoder, check_encoder, optional
-from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
+from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, check_measure, points_of, squared_norm
 from wflow.energies.internal import Entropy
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
@@ -77,18 +77,28 @@ class TransformerObjective(Energy):
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
         self.dataset, self.attention, self.feedforward = dataset, attention, feedforward
-        self.entropy, self.depth, self.layers = entropy, depth, layers
         self.weight_decay = check_nonnegative("weight_decay", weight_decay)
-        self.internal = Entropy(entropy) if check_nonnegative("entropy", entropy) > 0 else None
+        self.entropy = check_nonnegative("entropy", entropy)
+        self.internal = Entropy(self.entropy) if self.entropy > 0 else None
         self.rule: DepthRule = depth_rule(depth, layers)
+        self.depth, self.layers = self.rule.name, self.rule.layers
         self.encoders: dict[str, Encoder] = {}
         for block, encoder in (("theta", attention), ("w", feedforward)):
             if encoder is not None:
+                if isinstance(encoder, type):
+                    raise InputError(f"the encoder of block {block!r} must be an object such as {encoder.__name__}(), "
+                                     "got a class")
                 if optional(encoder, "compiled") is None:
                     check_encoder(block, encoder, dataset.tokens[:1].copy())
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
+        numbers = sum(self.n_parameters.values()), 2 * dataset.dimension * dataset.n_tokens  # states and their adjoints
+        check_memory(
+            f"one particle a slice with {numbers[0]} parameters, and the states of one prompt,",
+            8 * (numbers[0] * self.rule.n_slices + numbers[1] * len(self.rule.base)),
+            "take fewer layers, or smaller encoders",
+        )
         self.network = Network(self.rule, self.encoders, dataset.readout)
 
     @property
@@ -98,8 +108,7 @@ class TransformerObjective(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure at the nodes of the depth rule, after checks (see :meth:`Energy.prepare`)."""
-        if not isinstance(rho, Measure):
-            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+        check_measure(rho)
         check_blocks(rho, self.n_parameters, self.rule.n_slices)
         return rho.at(self.rule.nodes, self.rule.weights)
 
@@ -134,7 +143,18 @@ class TransformerObjective(Energy):
     def risk(self, rho: Measure, dataset: Dataset | None = None) -> float:
         """``R(rho) = E 1/2 |Read T(1) - y|^2`` on the training data, or on another data set of the same format."""
         data = self.dataset if dataset is None else dataset
+        self.check_dataset(data)
         return data.risk(self.predict(rho, data.tokens))
+
+    def check_dataset(self, dataset: Any) -> None:
+        """Raise :class:`InputError` unless this is a data set with the format and the readout of the training data."""
+        if not isinstance(dataset, Dataset):
+            raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
+        if dataset is not self.dataset and not np.array_equal(dataset.readout, self.dataset.readout):
+            raise InputError(
+                f"the data set {dataset.name!r} must have the tokens (B, {self.dataset.dimension}, "
+                f"{self.dataset.n_tokens}), the number of labels and the readout of the training data"
+            )
 
     def predict(self, rho: Measure, tokens: ArrayLike | None = None) -> NDArray[np.float64]:
         """``Read T(1)`` for the training prompts, or for other prompts (B, D, n): shape (B,) or (B, K)."""
@@ -157,10 +177,7 @@ class TransformerObjective(Energy):
         rho = self.prepare(rho)
         if points is None:
             return dict(self.linearise(rho).first_variation)
-        at = {block: np.asarray(points.get(block, x), rho.dtype) for block, x in self._points(rho).items()}
-        for block, x in self._points(rho).items():
-            if at[block].ndim != 3 or at[block].shape[::2] != x.shape[::2]:
-                raise InputError(f"points of {block} must have shape (S, M, p) like {x.shape}, got {at[block].shape}")
+        at = {block: x.astype(rho.dtype, copy=False) for block, x in points_of(rho, points).items()}
         phi = self.linearise(with_massless(rho, at)).first_variation
         return {block: phi[block][:, rho.points(block).shape[1] :] for block in at}
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_fields, check_nonnegative
+from wflow.checks import check_fields, check_nonnegative, check_number
 from wflow.energies import Energy, Entropy
 from wflow.errors import InputError
 from wflow.measures import Grid
@@ -84,7 +84,8 @@ class GridFlow(Flow):
         self.interrupt()
         self.n_evaluations += 1
         result = self.energy.linearise(self.measure(x))
-        return DensityPoint(x, result.value, self.flat(result.first_variation), result.parts)
+        potential = self.flat(result.first_variation_at(self.template))
+        return DensityPoint(x, check_number("Q", result.value, finite=False), potential, result.parts)
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_number
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Particles
@@ -98,7 +99,8 @@ class Flow:
         self.interrupt()
         self.n_evaluations += 1
         result = self.energy.evaluate(self.measure(x))
-        return Point(x, result.value, self.flat(result.velocity), result.parts)
+        velocity = result.velocity_at(self.template)
+        return Point(x, check_number("Q", result.value, finite=False), self.flat(velocity), result.parts)
 
     def where_not_finite(self, point: Point) -> str:
         """What of a point is no finite number, in words."""
