@@ -91,12 +91,12 @@ NO_NUMBER = bad(
 
 def count(source: int, *, least: int = 1, optional: bool = False, sized: bool = True) -> Argument:
     """An integer from ``least``; sized, memory grows with it."""
-    changes = same("np.int64({})", "np.int32({})", "np.uint8({})", "np.int8({})", "np.array({})", "np.asarray({}, 'i2')[()]")
+    changes = same("np.int64({})", "np.int32({})", "np.uint8({})", "np.array({})", "np.asarray({}, 'i2')[()]")
     changes += either("float({})", "np.float64({})", "np.array([{}])", "[{}]", "np.array({}, object)")
-    changes += NO_NUMBER + bad("True", "False", "np.True_", "{} + 0.5", "-{}", "-1", "np.int64(-3)", "10**400", "-(10**30)")
+    changes += NO_NUMBER + bad("True", "False", "np.True_", "{} + 0.5", "-{}", "-1", "np.int64(-3)", "-(10**30)")
     changes += bad("0", "np.int64(0)") if least > 0 else ()
     changes += () if optional else bad("None")
-    huge = ("10**7", "10**9", "10**12", "2**63 - 1", "2**63", "10**30", "np.int64(2**62)", "np.uint64(2**64 - 1)")
+    huge = ("10**7", "10**400", "10**9", "10**12", "2**63 - 1", "2**63", "10**30", "np.int64(2**62)", "np.uint64(2**64 - 1)")
     changes += bad(*huge[1:]) if sized else open_(*huge)
     return Argument(str(source), "count", changes)
 
@@ -129,7 +129,7 @@ def choice(source: str, *, optional: bool = False, suggests: bool = True) -> Arg
     close = {source[:middle] + source[middle + 1 :], source[:middle] + source[middle] + source[middle:], source + "s"}
     changes = same("np.str_({})") + either("{}.upper()", "' ' + {}", "{} + '\\n'")
     changes += bad(*map(repr, sorted(close)), words="did you mean" if suggests else "")
-    changes += bad("'xyzzy'", "''", "3", "True", "1.5", "np.nan", "b'abc'", "[{}]", "({},)", "{{}: 1}", "object()", "len", "{}[0]", "...")
+    changes += bad("'xyzzy'", "''", "3", "True", "1.5", "np.nan", "b'abc'", "[{}]", "({},)", "{{}: 1}", "object()", "len", "...")
     changes += () if optional else bad("None")
     return Argument(repr(source), "choice", changes)
 
@@ -189,13 +189,20 @@ NO_ARRAY = bad(
     "np.zeros((0, 3))",
     "np.array({})[..., None]",
     "np.zeros(3, dtype=[('a', float), ('b', float)])",
-    "memoryview(b'abcd')",
     "np.array({}) * 1e308 * 100",
 )
 
 
-def array(source: str, *, precise: bool = True, whole: bool = False, optional: bool = False, scalar: bool = False) -> Argument:
-    """An array of numbers that float16 has. Precise, its own precision plays no role; ``whole`` numbers."""
+NOT_FINITE = ("spoilt({}, np.nan)", "spoilt({}, np.inf)", "spoilt({}, -np.inf)", "spoilt({}, np.nan, 'f4')", "np.array({}) * 1e308 * 100")
+
+
+def array(
+    source: str, *, precise: bool = True, whole: bool = False, optional: bool = False, finite: bool = True
+) -> Argument:
+    """An array of numbers that float16 has. Precise, its own precision plays no role; ``whole`` numbers.
+
+    Where it need not be ``finite``, what is no number goes on as what it is.
+    """
     changes = same(
         "np.array({}).tolist()",
         "tuples(np.array({}))",
@@ -211,8 +218,9 @@ def array(source: str, *, precise: bool = True, whole: bool = False, optional: b
     changes += either("np.array({}, object)", "np.array({}, np.longdouble)", "np.ma.array({})", "memoryview(np.array({}, float))")
     if whole:
         changes += same("np.array({}).astype('i8')", "np.array({}).astype('i1')", "np.array({}).astype(int).tolist()", "np.array({}).astype('>i4')")
-    changes += NO_ARRAY
-    changes += () if scalar else bad("3.5", "np.float64(2)", "np.array(1.0)", "np.ravel({})[0]")
+    changes += NO_ARRAY + bad("3.5", "np.float64(2)", "np.array(1.0)", "np.ravel({})[0]")
+    if not finite:
+        changes = tuple(replace(c, verdict=OPEN) if c.template in NOT_FINITE else c for c in changes)
     changes += () if optional else bad("None")
     return Argument(source, "array", changes)
 

@@ -45,11 +45,11 @@ def _generate_call(rng: np.random.Generator, call: Call, good: bool) -> Generate
     positional = 0
     n_changes = int(rng.integers(1, 4))
     names = [str(name) for name in rng.permutation(list(arguments))]
-    if not good and rng.random() < 0.12:
+    if not good and rng.random() < 0.12 and call.target != "wflow.Particles":  # blocks may have any names
         title, arguments, may = _wrong_call(rng, call, arguments)
         titles.append(title)
         verdict = BAD
-        names = [name for name in names if name in arguments]
+        names = [name for name in names if arguments.get(name) == call.arguments[name].source]
     for k, name in enumerate(names[:n_changes]):
         if good or verdict == BAD or k > 0:
             wanted = (SAME,) if k or not good or rng.random() < 0.85 else (EITHER, OPEN)

@@ -262,3 +262,18 @@ def fill_store() -> None:
     wflow.runfile.read(STORE / "run.toml").solve(STORE / "toml.h5")
     with h5py.File(STORE / "foreign.h5", "w") as foreign:
         foreign["x"] = np.ones(3)
+
+
+def warm() -> None:
+    """Compile the kernels of both precisions."""
+    for dtype in (np.float32, np.float64):
+        for encoder in (wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), wflow.FeedForward("softplus", 2, True)):
+            p = encoder.n_parameters(2)
+            tokens, parameters, weights = eighths(2, 2, 3).astype(dtype), eighths(3, p).astype(dtype), np.full(3, 1 / 3)
+            for a in (weights, weights.astype(dtype)):
+                encoder.mean(tokens, parameters, a)
+                encoder.vjp(tokens, parameters, a, tokens)
+            encoder.pairing(tokens, parameters, tokens)
+        rho = {name: x.astype(dtype) for name, x in RHO.blocks.items()}
+        Q.first_variation(wflow.Particles(**rho))
+        Q.velocity(wflow.Particles(**rho))

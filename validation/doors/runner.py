@@ -27,8 +27,9 @@ from validation.doors import props
 from validation.doors.changes import BAD, EITHER, OPEN, SAME
 from validation.doors.generate import Generated, generate, namespace
 
-#: Seconds of a call, after which it counts as one that hangs, and those after which its process is ended.
-SECONDS, GRACE = 5.0, 3.0
+#: Seconds of a processor after which a call counts as one that hangs; how many there may be of a clock, since others
+#: may keep the processors busy; and those after which its process is ended.
+SECONDS, PATIENCE, DEAF = 5.0, 20.0, 25.0
 #: Memory beyond that of the warm parent.
 BYTES = 2 * 2**30
 #: Calls of one fork.
@@ -52,6 +53,7 @@ class Hang(BaseException):
 def run(seed: int, numbers: Sequence[int], workers: int, say: Callable[[Outcome], None]) -> list[Outcome]:
     """The outcomes of the calls of these numbers, in no order."""
     with store(), tempfile.TemporaryDirectory(prefix="doors-") as folder:
+        props.warm()
         for number in numbers:  # kernels, modules and right values are ready before the forks
             generated = generate(seed, number)
             with contextlib.suppress(Exception):
@@ -71,10 +73,10 @@ def run(seed: int, numbers: Sequence[int], workers: int, say: Callable[[Outcome]
                 if child.over:
                     code = os.waitstatus_to_exitcode(os.waitpid(child.pid, 0)[1])
                     words = f"killed: its process ended with {code}" if child.left else ""
-                elif time.monotonic() - child.since > SECONDS + GRACE:
+                elif time.monotonic() - child.since > DEAF:
                     os.kill(child.pid, signal.SIGKILL)
                     os.waitpid(child.pid, 0)
-                    words = f"hang: more than {SECONDS + GRACE:g} s, and deaf"
+                    words = f"hang: more than {DEAF:g} s, and deaf"
                 else:
                     continue
                 del children[stream]
@@ -138,13 +140,19 @@ def limited() -> Iterator[None]:
     def ring(*_: Any) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    clocks = {
+        signal.SIGPROF: (signal.ITIMER_PROF, SECONDS),
+        signal.SIGALRM: (signal.ITIMER_REAL, PATIENCE),
+    }
+    before = {number: signal.signal(number, ring) for number in clocks}
+    for clock, seconds in clocks.values():
+        signal.setitimer(clock, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (clock, _) in clocks.items():
+            signal.setitimer(clock, 0)
+            signal.signal(number, before[number])
 
 
 def judge(number: int, generated: Generated, folder: Path) -> Outcome:
