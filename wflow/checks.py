@@ -58,9 +58,12 @@ if TYPE_CHECKING:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of numpy, or an array without axes, as the Python object that it holds; anything else as it is."""
+    """A scalar of numpy, or an array without axes, as the Python object that it holds; anything else as it is.
+
+    Masked ones and differences of times stay: numpy makes numbers of these.
+    """
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return value if isinstance(value, np.ma.MaskedArray) else value.item()
+        return value if isinstance(value, np.ma.MaskedArray) or value.dtype.kind in "mM" else value.item()
     return value
 
 

@@ -23,7 +23,19 @@ GOOD, RUN_FILES = 0.45, 0.2
 def namespace() -> dict[str, Any]:
     """What the code of calls may name."""
     import wflow
-    from wflow import check, controllers, distances, encoders, figures, initial, observers, plain, problems, runfile, schemes
+    from wflow import (
+        check,
+        controllers,
+        distances,
+        encoders,
+        figures,
+        initial,
+        observers,
+        plain,
+        problems,
+        runfile,
+        schemes,
+    )
 
     modules = (check, controllers, distances, encoders, figures, initial, observers, plain, problems, runfile, schemes)
     names = {module.__name__.rpartition(".")[2]: module for module in modules}

@@ -266,7 +266,7 @@ def check_measure(rho: Any) -> None:
 def points_of(rho: Measure, points: Mapping[str, Array] | None) -> dict[str, Array]:
     """Points (S, K, p) by block: those of the measure, or others in their place."""
     at = {name: rho.points(name) for name in rho.blocks}
-    for name, x in check_blocks_named("points", points or {}, list(at), all_of_them=False).items():
+    for name, x in check_blocks_named("points", {} if points is None else points, list(at), all_of_them=False).items():
         array = check_array(f"points of {name}", x, 3, "(S, M, p)")
         if array.shape[::2] != at[name].shape[::2]:
             raise InputError(f"points of {name} must have shape (S, M, p) like {at[name].shape}, got {array.shape}")

@@ -13,7 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 from wflow.checks import check_array, check_memory, check_nonnegative
 from wflow.datasets.dataset import Dataset
 from wflow.encoders.protocol import Encoder, check_encoder, optional
-from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, check_measure, points_of, squared_norm
+from wflow.energies.energy import (
+    Energy,
+    Evaluation,
+    Linearisation,
+    check_blocks,
+    check_measure,
+    points_of,
+    squared_norm,
+)
 from wflow.energies.internal import Entropy
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure

@@ -83,9 +83,12 @@ class View:
             mean, directions, shares = _principal(points, [rho.mass(name).ravel() for rho in measures])
             x, y = (rf"${symbol}$: PC {k + 1} ({100 * share:.2g}%)" for k, share in enumerate(shares))
             return cls(name, mean, directions, (x, y))
-        i, j = coordinates or (0, 1)
-        if not (0 <= i < p and 0 <= j < p):
-            raise InputError(f"coordinates must be two of the {p} parameters of {name}, from 0, got {coordinates!r}")
+        pair = (0, 1) if coordinates is None else style.integers(coordinates)
+        if pair is None or len(pair) != 2 or not all(0 <= k < p for k in pair):
+            raise InputError(
+                f"coordinates must be two of the {p} parameters of {name}, from 0, got {coordinates!r:.80}"
+            )
+        i, j = pair
         return cls(name, np.zeros(p), np.eye(p)[:, [i, j]], (f"${symbol}_{{{i}}}$", f"${symbol}_{{{j}}}$"))
 
     def project(self, rho: Particles) -> Array:

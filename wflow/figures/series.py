@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wflow.checks import check_choice
+from wflow.checks import check_boolean, check_choice
 from wflow.errors import InputError
-from wflow.figures.style import DASHES, PALETTE, SINGLE, Array, laid_out, log_axis, style
+from wflow.figures.style import DASHES, PALETTE, SINGLE, Array, check_solution, laid_out, log_axis, style
 from wflow.observers import OBSERVERS
 from wflow.solution import Solution
 
@@ -36,7 +36,11 @@ def energy(
     tau_scale
         "linear" or "log"; "log" leaves out tau <= 0 and shows four decades at the most.
     """
+    check_solution(solution)
+    if not isinstance(observed, Mapping | None):
+        raise InputError(f"observed must be a dictionary such as {{'held-out risk': 'risk'}}, got {observed!r:.80}")
     kinds = _observed_kinds(solution) if observed is None else dict(observed)
+    defect = check_boolean("defect", defect)
     for name, kind in kinds.items():
         check_choice("observed quantity", name, solution.observed)
         check_choice(f"kind of {name!r}", kind, ("risk", "error-rate"))

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from wflow._version import __version__
-from wflow.checks import is_integer
+from wflow.checks import check_path, is_integer
 from wflow.errors import InputError
 from wflow.solution import Solution
 
@@ -55,6 +55,14 @@ def style() -> Iterator[None]:
         yield
 
 
+def check_solution(solution: Any) -> None:
+    """Raise :class:`InputError` unless it is the answer of a run."""
+    if not isinstance(solution, Solution):
+        raise InputError(
+            f"a figure shows a wflow.Solution, such as that of wflow.solve or wflow.load, got {solution!r:.80}"
+        )
+
+
 def save(figure: Figure, path: str | PathLike[str]) -> Path:
     """Write a figure: ``.pdf`` (vectors, embedded TrueType fonts) or ``.png`` (300 dpi); an old file is replaced.
 
@@ -63,6 +71,8 @@ def save(figure: Figure, path: str | PathLike[str]) -> Path:
     maker = f"wflow {__version__}"
     metadata = {".pdf": {"Creator": maker, "CreationDate": None}, ".png": {"Software": maker}}
     target = check_target("a figure", path, list(metadata))
+    if not isinstance(figure, Figure):
+        raise InputError(f"save writes a figure of matplotlib, such as that of wflow.figures.draw, got {figure!r:.80}")
     with writing(target), style():
         figure.savefig(target, metadata=metadata[target.suffix.lower()])
     return target
@@ -70,7 +80,7 @@ def save(figure: Figure, path: str | PathLike[str]) -> Path:
 
 def check_target(what: str, path: str | PathLike[str], suffixes: Sequence[str]) -> Path:
     """The path, with one of these suffixes and in a folder that exists, or an :class:`InputError`."""
-    target = Path(path)
+    target = check_path(f"the path of {what}", path)
     suffix = target.suffix.lower()
     if suffix not in suffixes:
         close = difflib.get_close_matches(suffix, suffixes, 1, cutoff=0.5)
@@ -105,17 +115,24 @@ def laid_out(figure: Figure) -> Figure:
 
 def check_indices(name: str, things: str, chosen: int | Sequence[int], count: int) -> int | list[int]:
     """How many things to choose, or which ones, counted from 0; an :class:`InputError` for none or unknown ones."""
-    if isinstance(chosen, Sequence | np.ndarray):
-        if not len(chosen) or not all(is_integer(i) and -count <= i < count for i in chosen):
-            raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {list(chosen)!r}")
-        return [int(i) % count for i in chosen]
+    if (numbers := integers(chosen)) is not None:
+        if not numbers or not all(-count <= i < count for i in numbers):
+            raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {chosen!r:.80}")
+        return [i % count for i in numbers]
     if not is_integer(chosen) or chosen < 1:
-        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r}")
+        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r:.80}")
     return int(chosen)
+
+
+def integers(chosen: Any) -> list[int] | None:
+    """The integers of a list, a tuple or an array with one axis; None for anything else."""
+    listed = isinstance(chosen, (Sequence, np.ndarray)) and np.ndim(chosen) == 1 and all(map(is_integer, chosen))
+    return [int(i) for i in chosen] if listed else None
 
 
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
     """Frame numbers from 0: at equal distances along the curve, or those of a list after checks."""
+    check_solution(solution)
     n = solution.n_frames
     if not isinstance(frames := check_indices("frames", "frames", frames, n), int):
         return frames

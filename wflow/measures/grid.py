@@ -115,7 +115,7 @@ class Grid(Measure):
 
     def has_equal_weights(self, block: str) -> bool:
         """Never: the mass is in the weights."""
-        return False
+        return self._blocks[block] is None  # an unknown block raises
 
     @property
     def radius(self) -> float:

@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_choice, check_integer, check_memory
 
-
 #: About what a call takes in a rule and in the programs made of it.
 CALL_BYTES = 4000
 
