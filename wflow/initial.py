@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_choice, check_positive, check_rng, is_integer
+from wflow.checks import check_array, check_choice, check_positive, check_rng, is_integer
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
@@ -213,8 +213,11 @@ class Law:
         ((2, 24, 24), array([0.25, 0.25]))
         """
         parts, rule = self._parts(_layout(objective)), objective.rule
-        box = check_blocks_named("box", box, parts)
-        counts = check_blocks_named("cells", cells if isinstance(cells, Mapping) else dict.fromkeys(parts, cells), parts)
+        if set(box) != set(parts):
+            raise InputError(f"box must name the blocks {', '.join(parts)}, got {', '.join(box)}")
+        counts = dict(cells) if isinstance(cells, Mapping) else dict.fromkeys(parts, cells)
+        if set(counts) != set(parts):
+            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {cells!r}")
         arrays = {}
         for block, laws in parts.items():
             p = objective.n_parameters[block]

@@ -38,13 +38,11 @@ __all__ = [
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_integer, check_memory, check_number, check_rng
 from wflow.datasets.dataset import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies import TransformerObjective
@@ -84,10 +82,6 @@ class Problem:
     rho0: Particles
     measure: Callable[[float], Particles]
     predictions: Callable[[float], NDArray[np.float64]]
-
-    def __post_init__(self) -> None:
-        for name in ("measure", "predictions"):
-            object.__setattr__(self, name, _of_time(getattr(self, name)))
 
     def risk(self, tau: float) -> float:
         """The exact risk ``R = mean_b 1/2 |Read T_b(1) - y_b|^2`` at training time tau."""
@@ -254,13 +248,12 @@ def pure_decay(
     >>> bool(np.allclose(v.theta, -0.5 * problem.rho0.theta))
     True
     """
-    rng = check_rng(rng)
+    rng = np.random.default_rng(rng)
     data = Dataset(np.zeros((3, 2, 3)), rng.standard_normal(3), name="zero prompts")
     neurons = FeedForward(activation)
     if neurons.mean(np.zeros((1, 1, 1)), np.ones((1, 2)), np.ones(1)).any():
         raise InputError(f"activation must vanish at zero, which {activation!r} does not")
     energy = TransformerObjective(data, SoftmaxAttention(), neurons, weight_decay, depth=depth, layers=layers)
-    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng) if rho0 is None else rho0)
 
     def measure(tau: float) -> Particles:
@@ -312,12 +305,11 @@ def constant_encoders(
     >>> abs(float(residual.mean())) < 1e-10
     True
     """
-    rng = check_rng(rng)
+    rng = np.random.default_rng(rng)
     blocks = _check_names(blocks)
     data = Dataset(rng.standard_normal((3, 2, 2)), rng.standard_normal(3), name="constant encoders")
     attention, feedforward = (ConstantEncoder() if name in blocks else None for name in ("theta", "w"))
     energy = TransformerObjective(data, attention, feedforward, weight_decay, depth=depth, layers=layers)
-    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng, mean=1.0) if rho0 is None else rho0)
     before = data.read(data.tokens)
     c, kappa = float(np.mean(before - data.labels)), len(blocks) / 4
@@ -387,13 +379,12 @@ def single_token(
     >>> abs(problem.energy.value(problem.rho0) - problem.value(0.0)) < 1e-7
     True
     """
-    rng = check_rng(rng)
+    rng = np.random.default_rng(rng)
     blocks = _check_names(blocks)
     data = Dataset(rng.uniform(0.5, 1.5, (4, 1, 1)), rng.uniform(1.5, 2.5, 4), name="single token")
     attention = SoftmaxAttention() if "theta" in blocks else None
     feedforward = ScalingEncoder() if "w" in blocks else None
     energy = TransformerObjective(data, attention, feedforward, weight_decay, depth=depth, layers=layers)
-    weight_decay = energy.weight_decay
     if rho0 is None:
         sample = _sample(energy, width, rng, spread=0.5)
         shifted = {name: x - x.mean(axis=1, keepdims=True) + 0.4 for name, x in sample.blocks.items()}
@@ -403,7 +394,7 @@ def single_token(
     a, b = float(np.mean(H**2)), float(np.mean(H * data.labels))
     means = _means(start)
     S_0 = 0.5 * float(np.sum(means @ start.depth_weights))
-    factor = _exponential if check_boolean("limit", limit) else _depth_factor(depth, layers, means)
+    factor = _exponential if limit else _depth_factor(depth, layers, means)
 
     def slope(tau: float, S: NDArray[np.float64]) -> NDArray[np.float64]:
         P, k = factor(S)
@@ -461,10 +452,9 @@ def two_layer(
     >>> bool(after < before)
     True
     """
-    rng = check_rng(rng)
+    rng = np.random.default_rng(rng)
     data = Dataset(rng.standard_normal((6, 4, 2)), 2 * rng.standard_normal(6), name="frozen features")
     energy = TransformerObjective(data, FrozenRowEncoder(), None, weight_decay, depth=depth, layers=layers)
-    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng, mean=1.0) if rho0 is None else rho0)
     psi, before = data.tokens[:, :-1, -1], data.read(data.tokens)
     rates, axes = np.linalg.eigh(psi.T @ psi / (4 * data.n_prompts) + weight_decay * np.eye(psi.shape[1]))
@@ -513,10 +503,8 @@ def sine_circle(*, layers: int = 2, width: int = 64, offset: float = 0.3, depth:
     >>> round(float(problem.predictions(1e3)[0]), 12)
     -0.3
     """
-    offset, width = check_number("offset", offset), check_integer("width", width)
     data = Dataset(np.zeros((2, 1, 1)), np.array([0.5, -0.5]) - offset, name="circle")
     energy = TransformerObjective(data, SineEncoder(), None, depth=depth, layers=layers)
-    check_memory(f"{width} particles a slice", 8 * energy.rule.n_slices * width, "take a smaller width")
     angles = np.pi * ((2 * np.arange(width) + 1) / width - 1)
     start = energy.prepare(Particles(theta=np.tile(angles[:, None], (energy.rule.n_slices, 1, 1))))
 
@@ -541,22 +529,11 @@ PROBLEMS: Mapping[str, Callable[..., Problem]] = {
 }
 
 
-def _of_time(function: Callable[[float], Any]) -> Callable[[float], Any]:
-    """The function of a training time, after a check of that."""
-
-    @wraps(function)
-    def checked(tau: float) -> Any:
-        return function(check_number("tau", tau))
-
-    return checked
-
-
 def _sample(
     energy: TransformerObjective, width: int, rng: np.random.Generator, mean: float = 0.0, spread: float = 1.0
 ) -> Particles:
     """Independent normal particles in every depth slice."""
-    shape, sizes = (energy.rule.n_slices, check_integer("width", width)), energy.n_parameters
-    check_memory(f"{width} particles a slice", 8 * shape[0] * shape[1] * sum(sizes.values()), "take a smaller width")
+    shape, sizes = (energy.rule.n_slices, width), energy.n_parameters
     blocks: dict[str, Any] = {name: rng.normal(mean, spread, (*shape, p)) for name, p in sizes.items()}
     return Particles(**blocks)
 
@@ -567,9 +544,8 @@ def _means(rho: Particles) -> NDArray[np.float64]:
 
 
 def _check_names(blocks: Collection[str]) -> tuple[str, ...]:
-    given = [] if isinstance(blocks, str) or not isinstance(blocks, Collection) else list(blocks)
-    names = tuple(name for name in ("theta", "w") if name in given)
-    if not names or any(name not in names for name in given):
+    names = tuple(name for name in ("theta", "w") if name in blocks)
+    if isinstance(blocks, str) or not names or set(names) != set(blocks):
         raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {blocks!r}")
     return names
 

@@ -68,7 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         title = calls[outcome.number].title
         faults[title.partition(": ")[0], title.partition(": ")[2], outcome.fault].append(outcome.number)
     for (target, changes, fault), numbers_ in sorted(faults.items()):
-        print(f"\n{target}: {fault}\n    {changes}\n    --seed {options.seed} --one {numbers_[0]}", *(f"and {len(numbers_) - 1} more" for _ in numbers_[1:2]))
+        print(
+            f"\n{target}: {fault}\n    {changes}\n    --seed {options.seed} --one {numbers_[0]}",
+            *(f"and {len(numbers_) - 1} more" for _ in numbers_[1:2]),
+        )
         print("    " + calls[numbers_[0]].code.replace("\n", "\n    "))
     return int(bool(faults))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from validation.doors.changes import BAD, EITHER, OPEN, SAME, Change, bad, either, open_, same
+from validation.doors.changes import BAD, EITHER, OPEN, SAME, Change, Generated, bad, either, open_, same
 
 
 @dataclass(frozen=True)
@@ -24,55 +24,82 @@ class Value:
         return replace(self, changes=self.changes + changes)
 
 
-@dataclass(frozen=True)
-class Generated:
-    """One generated call.
-
-    ``reference`` is the code of the call without changes, whose value counts; ``kind`` is for the table, ``title``
-    names the call and its changes; ``words`` must be part of a refusal.
-    """
-
-    kind: str
-    title: str
-    verdict: str
-    code: str
-    reference: str
-    words: str
-    rtol: float
-    may_raise_type_error: bool = False
-
-
-OTHER = bad("{ value = {} }", "1979-05-27", "07:32:00", "1979-05-27T07:32:00Z", "[[{}]]", "[]")
+OTHER = bad("{ value = {} }; 1979-05-27; 07:32:00; 1979-05-27T07:32:00Z; [[{}]]; []")
 
 
 def count(source: int, required: bool = False, zero: bool = False) -> Value:
     """An integer."""
     changes = same(f"0x{source:x}", f"0b{source:b}", f"0o{source:o}", "+{}")
-    changes += bad("-1", "{}.5", "'{}'", '"{}"', "true", "[{}]", "nan", "inf", "1e3000", "10000000000000", "9223372036854775808", "''", *() if zero else ("0", "-0"))
+    changes += bad(
+        "-1",
+        "{}.5",
+        "'{}'",
+        '"{}"',
+        "true",
+        "[{}]",
+        "nan",
+        "inf",
+        "1e3000",
+        "10000000000000",
+        "9223372036854775808",
+        "''",
+        *() if zero else ("0", "-0"),
+    )
     return Value(str(source), changes + either("{}.0") + OTHER, required)
 
 
 def number(source: float, required: bool = False, zero: bool = False, sign: bool = False) -> Value:
     """A number."""
-    changes = same("{}e0", "+{}", "{}E+0", "{}000") + (same(str(int(source))) if source.is_integer() else ())
-    changes += bad("'{}'", '"{}"', "true", "false", "[{}, {}]", "nan", "inf", "-inf", "+nan", "1e400", "''", "'nan'", "1" + "0" * 400)
-    changes += () if sign else bad("-{}", "-1e-300", "-1")
-    changes += () if sign or zero else bad("0", "0.0", "-0.0", "1e-500")
+    changes = same("{}e0; +{}; {}E+0; {}000") + (same(str(int(source))) if source.is_integer() else ())
+    changes += bad(
+        "'{}'",
+        '"{}"',
+        "true",
+        "false",
+        "[{}, {}]",
+        "nan",
+        "inf",
+        "-inf",
+        "+nan",
+        "1e400",
+        "''",
+        "'nan'",
+        "1" + "0" * 400,
+    )
+    changes += () if sign else bad("-{}; -1e-300; -1")
+    changes += () if sign or zero else bad("0; 0.0; -0.0; 1e-500")
     return Value(repr(source), changes + OTHER, required)
 
 
 def boolean(source: str) -> Value:
     """True or false."""
-    return Value(source, bad("1", "0", "'true'", "'yes'", "2.5", "[{}]", "nan", "''", "True", "yes", "on") + OTHER)
+    return Value(source, bad("1; 0; 'true'; 'yes'; 2.5; [{}]; nan; ''; True; yes; on") + OTHER)
 
 
 def choice(source: str, required: bool = False) -> Value:
     """One of some words."""
     middle = len(source) // 2
     close = {source[:middle] + source[middle + 1 :], source + "s"}
-    changes = same(f'"{source}"', f"'''{source}'''", f'"""{source}"""', '"' + "".join(f"\\u{ord(c):04x}" for c in source) + '"')
+    changes = same(
+        f'"{source}"', f"'''{source}'''", f'"""{source}"""', '"' + "".join(f"\\u{ord(c):04x}" for c in source) + '"'
+    )
     changes += bad(*(f"'{word}'" for word in close), words="did you mean")
-    changes += bad("'xyzzy'", "''", "3", "true", "1.5", "nan", f"['{source}']", source, f"'{source}", f"'{source.upper()}'", "'{} '") + OTHER
+    changes += (
+        bad(
+            "'xyzzy'",
+            "''",
+            "3",
+            "true",
+            "1.5",
+            "nan",
+            f"['{source}']",
+            source,
+            f"'{source}",
+            f"'{source.upper()}'",
+            "'{} '",
+        )
+        + OTHER
+    )
     return Value(f"'{source}'", changes, required)
 
 
@@ -81,14 +108,62 @@ def of(source: str, *changes: Change, required: bool = False) -> Value:
     return Value(source, changes, required)
 
 
-SAVE = of("{ every = 0.25 }", *same("{ every = 0.250 }", "{every=25e-2}"), *open_("{ steps = 1 }", "{ tau = [0.125] }", "{ every = 1e-9 }", "{ every = 1e300 }"),
-          *bad("{ }", "0.25", "{ evry = 0.25 }", "{ every = '0.25' }", "{ every = 0 }", "{ every = -0.25 }", "{ every = nan }", "{ every = 0.25, steps = 2 }", "{ tau = [] }", "{ tau = [0.2, 0.1] }", "{ tau = ['a'] }", "{ steps = 1.5 }", "{ steps = 0 }", "{ tau = 0.1 }", "'every'", "true", "{ tau = [5.0] }", "{ tau = [-1.0] }", "{ every = true }"))
-SOLVE = {"scheme": choice("heun"), "dtau": number(0.125), "tau_start": number(0.0, sign=True), "tau_end": number(0.5, required=True, sign=True), "tol": number(0.0009765625, zero=True), "save": SAVE}
-ADAPTIVE = {"scheme": choice("bs3"), "rtol": number(0.0078125, zero=True), "atol": number(0.0009765625, zero=True), "tau_end": number(0.5, required=True, sign=True)}
+SAVE = of(
+    "{ every = 0.25 }",
+    *same("{ every = 0.250 }; {every=25e-2}"),
+    *open_("{ steps = 1 }; { tau = [0.125] }; { every = 1e-9 }; { every = 1e300 }"),
+    *bad("""
+        { }; 0.25; { evry = 0.25 }; { every = '0.25' }; { every = 0 }; { every = -0.25 }; { every = nan };
+        { every = 0.25, steps = 2 }; { tau = [] }; { tau = [0.2, 0.1] }; { tau = ['a'] }; { steps = 1.5 };
+        { steps = 0 }; { tau = 0.1 }; 'every'; true; { tau = [5.0] }; { tau = [-1.0] }; { every = true }
+    """),
+)
+SOLVE = {
+    "scheme": choice("heun"),
+    "dtau": number(0.125),
+    "tau_start": number(0.0, sign=True),
+    "tau_end": number(0.5, required=True, sign=True),
+    "tol": number(0.0009765625, zero=True),
+    "save": SAVE,
+}
+ADAPTIVE = {
+    "scheme": choice("bs3"),
+    "rtol": number(0.0078125, zero=True),
+    "atol": number(0.0009765625, zero=True),
+    "tau_end": number(0.5, required=True, sign=True),
+}
 OBJECTIVE = {"weight_decay": number(0.25, zero=True), "layers": count(2), "depth": choice("split-euler")}
-IN_CONTEXT = {"kind": choice("in-context", required=True), "n_prompts": count(3, required=True), "dimension": count(1, required=True), "context": count(2, required=True), "teacher": choice("tanh"), "width": count(4), "positions": boolean("true"), "noise": number(0.5, zero=True)}
-GAUSSIAN = {"M": of("4", *same("0x4", "{ theta = 4, w = 4 }"), *bad("0", "-4", "'4'", "4.5", "true", "{ theta = 4 }", "{ w = 4, theta = 0 }", "{ w = 4, theta = 4, v = 4 }", "[4, 4]", "nan", "1000000000", "{ theta = '4', w = 4 }", "2147483648"), required=True), "law": choice("gaussian"), "std": number(0.5), "mean": number(0.25, sign=True), "kind": choice("net"), "dtype": choice("float64")}
-QUANTITIES = of("['risk']", *same('["risk"]', "['risk',]"), *bad("'risk'", "['risc']", "[3]", "true", "[['risk']]", "['virial']", "nan", "{ a = 'risk' }"))
+IN_CONTEXT = {
+    "kind": choice("in-context", required=True),
+    "n_prompts": count(3, required=True),
+    "dimension": count(1, required=True),
+    "context": count(2, required=True),
+    "teacher": choice("tanh"),
+    "width": count(4),
+    "positions": boolean("true"),
+    "noise": number(0.5, zero=True),
+}
+GAUSSIAN = {
+    "M": of(
+        "4",
+        *same("0x4; { theta = 4, w = 4 }"),
+        *bad("""
+        0; -4; '4'; 4.5; true; { theta = 4 }; { w = 4, theta = 0 }; { w = 4, theta = 4, v = 4 }; [4, 4]; nan;
+        1000000000; { theta = '4', w = 4 }; 2147483648
+    """),
+        required=True,
+    ),
+    "law": choice("gaussian"),
+    "std": number(0.5),
+    "mean": number(0.25, sign=True),
+    "kind": choice("net"),
+    "dtype": choice("float64"),
+}
+QUANTITIES = of(
+    "['risk']",
+    *same("[\"risk\"]; ['risk',]"),
+    *bad("'risk'; ['risc']; [3]; true; [['risk']]; ['virial']; nan; { a = 'risk' }"),
+)
 
 Document = dict[str, dict[str, Value]]
 DOCUMENTS: list[Document] = [
@@ -102,7 +177,13 @@ DOCUMENTS: list[Document] = [
         "solve": SOLVE,
     },
     {
-        "data": {"kind": choice("diabetes", required=True), "n_prompts": count(6, required=True), "context": count(2, required=True), "heldout": number(0.25).plus(*bad("1.0", "1", "0.01", "1.5")), "features": of("['bmi']", *same('["bmi"]'), *bad("['bmii']", "[]", "'bmi'", "[3]", "['bmi', 'bmi']", "true"))},
+        "data": {
+            "kind": choice("diabetes", required=True),
+            "n_prompts": count(6, required=True),
+            "context": count(2, required=True),
+            "heldout": number(0.25).plus(*bad("1.0; 1; 0.01; 1.5")),
+            "features": of("['bmi']", *same('["bmi"]'), *bad("['bmii']; []; 'bmi'; [3]; ['bmi', 'bmi']; true")),
+        },
         "feedforward": {"activation": choice("softplus")},
         "objective": OBJECTIVE,
         "initial": {"M": count(3), "law": choice("ball"), "radius": number(0.5, required=True)},
@@ -110,18 +191,83 @@ DOCUMENTS: list[Document] = [
         "observe": {"training": QUANTITIES, "heldout": QUANTITIES},
     },
     {
-        "data": {"kind": choice("npz", required=True), "path": of("'data.npz'", *same('"data.npz"', '"./data.npz"', '"""data.npz"""'), *bad("'dat.npz'", "3", "''", "'.'", "true", "['data.npz']", "'run.toml'", "'/nowhere/data.npz'", "'\\u0000'"), required=True)},
+        "data": {
+            "kind": choice("npz", required=True),
+            "path": of(
+                "'data.npz'",
+                *same('"data.npz"; "./data.npz"; """data.npz"""'),
+                *bad("'dat.npz'; 3; ''; '.'; true; ['data.npz']; 'run.toml'; '/nowhere/data.npz'; '\\u0000'"),
+                required=True,
+            ),
+        },
         "attention": {},
         "objective": OBJECTIVE,
-        "initial": {"law": choice("atoms", required=True), "points": of("[[0.5, 0, 0.25, 0, 0, 1, 0, 0]]", *same("[[0.5, 0.0, 0.25, 0, 0, 1.0, 0, 0]]", "[ [0.5, 0, 0.25, 0, 0, 1, 0, 0,], ]"), *bad("[0.5]", "[[0.5]]", "[[]]", "[]", "[['a', 0, 0.25, 0, 0, 1, 0, 0]]", "0.5", "[[0.5, 0, 0.25, 0, 0, 1, 0, nan]]", "[[true, 0, 0.25, 0, 0, 1, 0, 0]]", "[[0.5, 0, 0.25, 0, 0, 1, 0, 0], [1]]"), required=True), "weights": of("[1.0]", *same("[1]"), *bad("[0.5]", "[1.0, 0.0]", "1.0", "['1']", "[]", "[nan]", "[-1.0]", "[true]"))},
-        "solve": SOLVE | {"scheme": choice("jko"), "options": of("{ max_iter = 50 }", *same("{ max_iter = 0x32 }"), *bad("{ max_itr = 50 }", "{ max_iter = 0 }", "{ max_iter = 1.5 }", "{ max_iter = '50' }", "50", "'max_iter'", "{ max_iter = true }", "{ levels = 2 }"))},
+        "initial": {
+            "law": choice("atoms", required=True),
+            "points": of(
+                "[[0.5, 0, 0.25, 0, 0, 1, 0, 0]]",
+                *same("[[0.5, 0.0, 0.25, 0, 0, 1.0, 0, 0]]; [ [0.5, 0, 0.25, 0, 0, 1, 0, 0,], ]"),
+                *bad("""
+        [0.5]; [[0.5]]; [[]]; []; [['a', 0, 0.25, 0, 0, 1, 0, 0]]; 0.5; [[0.5, 0, 0.25, 0, 0, 1, 0, nan]];
+        [[true, 0, 0.25, 0, 0, 1, 0, 0]]; [[0.5, 0, 0.25, 0, 0, 1, 0, 0], [1]]
+    """),
+                required=True,
+            ),
+            "weights": of("[1.0]", *same("[1]"), *bad("[0.5]; [1.0, 0.0]; 1.0; ['1']; []; [nan]; [-1.0]; [true]")),
+        },
+        "solve": SOLVE
+        | {
+            "scheme": choice("jko"),
+            "options": of(
+                "{ max_iter = 50 }",
+                *same("{ max_iter = 0x32 }"),
+                *bad("""
+        { max_itr = 50 }; { max_iter = 0 }; { max_iter = 1.5 }; { max_iter = '50' }; 50; 'max_iter';
+        { max_iter = true }; { levels = 2 }
+    """),
+            ),
+        },
     },
     {
         "data": {"kind": choice("npz", required=True), "path": of("'line.npz'", required=True)},
         "feedforward": {"activation": choice("tanh")},
         "objective": {"weight_decay": number(0.5, zero=True), "entropy": number(0.5), "layers": count(1)},
-        "initial": {"law": choice("gaussian"), "std": number(0.5), "cells": of("24", *same("{ w = 24 }", "{ w = [24, 24] }"), *bad("2", "0", "-24", "24.5", "'24'", "{ w = [24] }", "{ v = 24 }", "true", "[24, 24]", "1000000000", "{ w = [100000, 100000] }", "{ w = 2 }"), required=True), "box": of("{ w = [[-6, 6], [-6, 6]] }", *same("{ w = [[-6.0, 6.0], [-6, 6]] }"), *bad("{ w = [[-6, 6]] }", "{ w = [[6, -6], [-6, 6]] }", "{ v = [[-6, 6], [-6, 6]] }", "[[-6, 6], [-6, 6]]", "'box'", "{ w = [[-6, inf], [-6, 6]] }", "{ w = 6 }", "{ w = [['a', 'b'], [-6, 6]] }", "{ w = [[-6, 0, 6], [-6, 6]] }", "{ w = [] }", "{ }"), required=True)},
-        "solve": {"scheme": choice("finite-volume", required=True), "options": of("{ outer_mass = 0.001 }", *same("{ outer_mass = 1e-3 }"), *bad("{ outer_mas = 0.001 }", "{ outer_mass = -1.0 }", "{ outer_mass = 'a' }", "{ outer_mass = nan }", "{ outer_mass = true }")), "dtau": number(0.125), "tau_end": number(0.25, required=True, sign=True)},
+        "initial": {
+            "law": choice("gaussian"),
+            "std": number(0.5),
+            "cells": of(
+                "24",
+                *same("{ w = 24 }; { w = [24, 24] }"),
+                *bad("""
+        2; 0; -24; 24.5; '24'; { w = [24] }; { v = 24 }; true; [24, 24]; 1000000000; { w = [100000, 100000] };
+        { w = 2 }
+    """),
+                required=True,
+            ),
+            "box": of(
+                "{ w = [[-6, 6], [-6, 6]] }",
+                *same("{ w = [[-6.0, 6.0], [-6, 6]] }"),
+                *bad("""
+        { w = [[-6, 6]] }; { w = [[6, -6], [-6, 6]] }; { v = [[-6, 6], [-6, 6]] }; [[-6, 6], [-6, 6]]; 'box';
+        { w = [[-6, inf], [-6, 6]] }; { w = 6 }; { w = [['a', 'b'], [-6, 6]] }; { w = [[-6, 0, 6], [-6, 6]] };
+        { w = [] }; { }
+    """),
+                required=True,
+            ),
+        },
+        "solve": {
+            "scheme": choice("finite-volume", required=True),
+            "options": of(
+                "{ outer_mass = 0.001 }",
+                *same("{ outer_mass = 1e-3 }"),
+                *bad("""
+        { outer_mas = 0.001 }; { outer_mass = -1.0 }; { outer_mass = 'a' }; { outer_mass = nan };
+        { outer_mass = true }
+    """),
+            ),
+            "dtau": number(0.125),
+            "tau_end": number(0.25, required=True, sign=True),
+        },
     },
     {
         "": {"seed": count(5, zero=True)},
@@ -129,10 +275,24 @@ DOCUMENTS: list[Document] = [
         "feedforward": {"activation": choice("tanh")},
         "objective": {"entropy": number(0.5), "layers": count(2)},
         "initial": {"M": count(4)},
-        "initial.W_1": {"law": choice("gaussian", required=True), "std": of("'lecun'", *same('"lecun"'), *bad("'lecum'", "''", "true", "-1", "nan", "[1]", "0"))},
+        "initial.W_1": {
+            "law": choice("gaussian", required=True),
+            "std": of("'lecun'", *same('"lecun"'), *bad("'lecum'; ''; true; -1; nan; [1]; 0")),
+        },
         "initial.W_2": {"law": choice("ball", required=True), "radius": number(0.5, required=True)},
-        "solve": {"scheme": choice("langevin", required=True), "dtau": number(0.125, required=True), "tau_end": number(0.5, required=True, sign=True), "save": SAVE},
-        "observe": {"training": of("['risk', 'error-rate', 'virial']", *same('["risk", "error-rate", "virial"]'), *bad("['risk', 'risc']", "'risk'", "true"))},
+        "solve": {
+            "scheme": choice("langevin", required=True),
+            "dtau": number(0.125, required=True),
+            "tau_end": number(0.5, required=True, sign=True),
+            "save": SAVE,
+        },
+        "observe": {
+            "training": of(
+                "['risk', 'error-rate', 'virial']",
+                *same('["risk", "error-rate", "virial"]'),
+                *bad("['risk', 'risc']; 'risk'; true"),
+            )
+        },
     },
 ]
 NEEDED = ("data", "initial", "solve")
@@ -168,11 +328,11 @@ def generate_file(rng: np.random.Generator, good: bool) -> Generated:
     titles += [spelling] if spelling else []
     way = ("read", "read", "solve", "command")[int(rng.integers(4))]
     code = {
-        "read": "made = runfile.read({})\nvalue = (masses(made.rho0), made.objective.value(made.rho0), arguments(made))",
-        "solve": "made = runfile.read({}).solve(progress=False)\nvalue = course(made)",
-        "command": "made = command('run', {}, '-o', file('new.h5'), '-q')\nvalue = course(wflow.load(file('new.h5')))",
+        "read": "runfile.read({})\nvalue = (masses(made.rho0), made.objective.value(made.rho0), arguments(made))",
+        "solve": "runfile.read({}).solve(progress=False)\nvalue = course(made)",
+        "command": "command('run', {}, '-o', file('new.h5'), '-q')\nvalue = course(wflow.load(file('new.h5')))",
     }[way]
-    data = "file('data.npz'), file('line.npz')\n"
+    data = "file('data.npz'), file('line.npz')\nmade = "
     name = {"read": "runfile.read", "solve": "Run.solve", "command": "wflow run"}[way]
     before, after = (data + code.replace("{}", f"written('run.toml', {part!r})") for part in (reference, content))
     return Generated(name, f"{name}: {'; '.join(titles) or 'as it is'}", verdict, after, before, words, 0.0)
@@ -187,10 +347,16 @@ def _toml(sources: dict[str, dict[str, str]]) -> str:
 
 def _spell(rng: np.random.Generator, sources: dict[str, dict[str, str]]) -> tuple[bytes, str]:
     """The same content in another spelling."""
-    ways = [way for way in ("bom", "crlf", "order", "inline", "dotted", "quoted", "comments", "spaces") if rng.random() < 0.2]
+    ways = [
+        way
+        for way in ("bom", "crlf", "order", "inline", "dotted", "quoted", "comments", "spaces")
+        if rng.random() < 0.2
+    ]
     if "order" in ways:
         names = [str(name) for name in rng.permutation(list(sources))]
-        sources = {name: {str(key): sources[name][str(key)] for key in rng.permutation(list(sources[name]))} for name in names}
+        sources = {
+            name: {str(key): sources[name][str(key)] for key in rng.permutation(list(sources[name]))} for name in names
+        }
     if "quoted" in ways:
         sources = {name: {f'"{key}"': value for key, value in keys.items()} for name, keys in sources.items()}
     top: dict[str, str] = {}
@@ -252,20 +418,87 @@ def _spoil(rng: np.random.Generator, document: Document, sources: dict[str, dict
     if way == 7:
         line = f"{key} = {sources[section][key]}\n"
         return f"{key} twice", "", text.replace(line, line + line, 1)
-    wrong = ("this is no toml\n", "key = \n", "[unclosed\n", "a = 'open\n", "= 3\n", "a = [1, 2\n", "a = 1 b = 2\n", "\x00", "a = 01\n", "[data]\n[data]\n", "a = " + "[" * 5000 + "\n", "[[data]]\n", "a = \"\\q\"\n", "a.b = 1\na = 2\n", "seed = 1\nseed = 2\n")
+    wrong = (
+        "this is no toml\n",
+        "key = \n",
+        "[unclosed\n",
+        "a = 'open\n",
+        "= 3\n",
+        "a = [1, 2\n",
+        "a = 1 b = 2\n",
+        "\x00",
+        "a = 01\n",
+        "[data]\n[data]\n",
+        "a = " + "[" * 5000 + "\n",
+        "[[data]]\n",
+        'a = "\\q"\n',
+        "a.b = 1\na = 2\n",
+        "seed = 1\nseed = 2\n",
+    )
     line = wrong[int(rng.integers(len(wrong)))]
     return f"a line {line[:20]!r}", "", line + text if rng.random() < 0.5 else text + line
 
 
-WORD = bad("'xyzzy'", "''", "{} + 'x'")
-RUN = bad("'nothing.h5'", "folder('folder')", "written('text.h5', 'text')", "cut('run.h5', 0.5)", "file('data.npz')", "''", "'/dev/null'", "pipe('pipe')", "file('foreign.h5')")
+WORD = bad("'xyzzy'; ''; {} + 'x'")
+RUN = bad("""
+        'nothing.h5'; folder('folder'); written('text.h5', 'text'); cut('run.h5', 0.5); file('data.npz'); '';
+        '/dev/null'; pipe('pipe'); file('foreign.h5')
+    """)
 COMMANDS: list[tuple[list[tuple[str, tuple[Change, ...]]], str]] = [
     ([("'info'", WORD), ("file('run.h5')", RUN)], "len(made.splitlines())"),
-    ([("'figure'", WORD), ("'energy'", WORD + bad("'density'", "'depth'", "'energies'")), ("file('run.h5')", RUN), ("'-o'", bad("'-x'")), ("file('out.png')", bad("folder('out.png')", "file('out.txt')", "'/nowhere/out.png'", "''") + same("file('a.pdf')")), ("'--tau-scale'", bad("'--tau-scal '", "'--frames'")), ("'linear'", bad("'lin'", "'3'"))], "len(made)"),
-    ([("'figure'", WORD), ("'clouds'", WORD), ("file('run.h5')", RUN), ("'-o'", bad("'-x'")), ("file('out.png')", bad("file('out.txt')")), ("'--frames'", bad("'--frame-s'")), ("'2'", same("'0,1'", "'0,-1'") + bad("'x'", "'0.5'", "'9,9'", "'-1'", "'0'", "''", "'1e3'", "'nan'"))], "len(made)"),
+    (
+        [
+            ("'figure'", WORD),
+            ("'energy'", WORD + bad("'density'; 'depth'; 'energies'")),
+            ("file('run.h5')", RUN),
+            ("'-o'", bad("'-x'")),
+            (
+                "file('out.png')",
+                bad("folder('out.png'); file('out.txt'); '/nowhere/out.png'; ''") + same("file('a.pdf')"),
+            ),
+            ("'--tau-scale'", bad("'--tau-scal '; '--frames'")),
+            ("'linear'", bad("'lin'; '3'")),
+        ],
+        "len(made)",
+    ),
+    (
+        [
+            ("'figure'", WORD),
+            ("'clouds'", WORD),
+            ("file('run.h5')", RUN),
+            ("'-o'", bad("'-x'")),
+            ("file('out.png')", bad("file('out.txt')")),
+            ("'--frames'", bad("'--frame-s'")),
+            ("'2'", same("'0,1'; '0,-1'") + bad("'x'; '0.5'; '9,9'; '-1'; '0'; ''; '1e3'; 'nan'")),
+        ],
+        "len(made)",
+    ),
     ([("'resume'", WORD), ("file('toml.h5')", RUN), ("'-q'", bad("'-z'"))], "len(made)"),
-    ([("'run'", WORD), ("file('run.toml')", bad("'nothing.toml'", "folder('folder')", "file('run.h5')", "''", "written('empty.toml', '')", "pipe('pipe')", "written('utf16.toml', 'seed = 1'.encode('utf-16'))", "written('latin.toml', b'# \\xe9\\xff\\n')", "written('big.toml', '#' * 70000)")), ("'-o'", bad("'-x'")), ("file('new.h5')", bad("file('run.h5')", "folder('folder')", "'/nowhere/new.h5'", "''")), ("'-q'", bad("'--loud'"))], "course(wflow.load(file('new.h5')))"),
-    ([("'check'", WORD), ("file('run.toml')", bad("'nothing.toml'", "file('run.h5')", "''", "folder('folder')")), ("'-q'", bad("'--loud'"))], "made.splitlines()[:3]"),
+    (
+        [
+            ("'run'", WORD),
+            (
+                "file('run.toml')",
+                bad("""
+        'nothing.toml'; folder('folder'); file('run.h5'); ''; written('empty.toml', ''); pipe('pipe');
+        written('utf16.toml', 'seed = 1'.encode('utf-16')); written('latin.toml', b'# \\xe9\\xff\\n');
+        written('big.toml', '#' * 70000)
+    """),
+            ),
+            ("'-o'", bad("'-x'")),
+            ("file('new.h5')", bad("file('run.h5'); folder('folder'); '/nowhere/new.h5'; ''")),
+            ("'-q'", bad("'--loud'")),
+        ],
+        "course(wflow.load(file('new.h5')))",
+    ),
+    (
+        [
+            ("'check'", WORD),
+            ("file('run.toml')", bad("'nothing.toml'; file('run.h5'); ''; folder('folder')")),
+            ("'-q'", bad("'--loud'")),
+        ],
+        "made.splitlines()[:3]",
+    ),
 ]
 
 

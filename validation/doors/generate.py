@@ -12,8 +12,8 @@ import numpy as np
 
 from validation.doors import props
 from validation.doors.calls import CALLS, Call
-from validation.doors.changes import BAD, EITHER, OPEN, SAME
-from validation.doors.files import Generated, generate_file
+from validation.doors.changes import BAD, EITHER, OPEN, SAME, Generated
+from validation.doors.files import generate_file
 
 #: The share of calls that are meant to be good, and that of run files among all.
 GOOD, RUN_FILES = 0.45, 0.2
@@ -53,7 +53,14 @@ def generate(seed: int, number: int) -> Generated:
 
 def _generate_call(rng: np.random.Generator, call: Call, good: bool) -> Generated:
     arguments = {name: argument.source for name, argument in call.arguments.items()}
-    reference, titles, verdict, words, rtol, may = _code(call.target, arguments, call.probe), [], SAME, "", call.precision, False
+    reference, titles, verdict, words, rtol, may = (
+        _code(call.target, arguments, call.probe),
+        [],
+        SAME,
+        "",
+        call.precision,
+        False,
+    )
     positional = 0
     n_changes = int(rng.integers(1, 4))
     names = [str(name) for name in rng.permutation(list(arguments))]
@@ -79,7 +86,9 @@ def _generate_call(rng: np.random.Generator, call: Call, good: bool) -> Generate
     if good and rng.random() < 0.3:
         positional = int(rng.integers(0, len(arguments) + 1))
     code = _code(call.target, arguments, call.probe, positional)
-    return Generated(call.target, f"{call.target}: {', '.join(titles) or 'as it is'}", verdict, code, reference, words, rtol, may)
+    return Generated(
+        call.target, f"{call.target}: {', '.join(titles) or 'as it is'}", verdict, code, reference, words, rtol, may
+    )
 
 
 def _worse(a: str, b: str) -> str:
@@ -95,7 +104,11 @@ def _wrong_call(rng: np.random.Generator, call: Call, arguments: dict[str, str])
     if way == "swapped":
         others = [n for n in names if call.arguments[n].group != call.arguments[name].group]
         pair = {call.arguments[name].group}
-        others = [n for n in others if not {call.arguments[n].group, *pair} <= {"count", "seed", "number", "fixed", "array", "boolean"}]
+        others = [
+            n
+            for n in others
+            if not {call.arguments[n].group, *pair} <= {"count", "seed", "number", "fixed", "array", "boolean"}
+        ]
         if others:
             other = others[int(rng.integers(len(others)))]
             return f"{name} and {other} swapped", {**arguments, name: arguments[other], other: arguments[name]}, False

@@ -35,7 +35,9 @@ Q = wflow.TransformerObjective(DATA, wflow.SoftmaxAttention(), wflow.FeedForward
 RHO = wflow.Particles(theta=eighths(2, 2, 8), w=eighths(2, 3, 4))
 LINE = wflow.Dataset(np.ones((2, 1, 1)), [1.0, -1.0])
 Q_LINE = wflow.TransformerObjective(LINE, feedforward=wflow.FeedForward("tanh"), weight_decay=0.5, layers=1)
-Q_NOISE = wflow.TransformerObjective(LINE, feedforward=wflow.FeedForward("tanh"), weight_decay=0.5, entropy=0.5, layers=1)
+Q_NOISE = wflow.TransformerObjective(
+    LINE, feedforward=wflow.FeedForward("tanh"), weight_decay=0.5, entropy=0.5, layers=1
+)
 
 
 def bowl(x: Array) -> Array:
@@ -80,6 +82,17 @@ class Wrong:
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> Any:
         """The adjoint."""
         return np.zeros_like(tokens), np.full_like(parameters, cotangent[:, -1, -1].sum())
+
+
+def alone(encoder: Any) -> tuple[Any, Any]:
+    """A Transformer of one layer with this encoder alone, and a measure for it."""
+    objective = wflow.TransformerObjective(DATA, encoder, layers=1)
+    return objective, wflow.Particles(theta=eighths(1, 2, encoder.n_parameters(2)))
+
+
+def converging(refined: Any) -> dict[str, float]:
+    """A quantity with an error that is halved where the depth is doubled."""
+    return {"Q": 1.0 + 0.01 * 0.5 ** refined.get("depth", 0)}
 
 
 def readonly(array: Array) -> Array:
@@ -198,7 +211,7 @@ def course(solution: Any) -> Any:
 
 def arguments(run: Any) -> Any:
     """How a run file is solved."""
-    return {name: entry for name, entry in sorted(run.solve_arguments.items())}, sorted(run.observe)
+    return dict(sorted(run.solve_arguments.items())), sorted(run.observe)
 
 
 def masses(rho: Any) -> Any:
@@ -257,7 +270,9 @@ def fill_store() -> None:
     wflow.solve(V, CLOUD, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25), observe=observe, path=STORE / "run.h5")
     np.savez(STORE / "line.npz", tokens=np.ones((2, 1, 1)), labels=[1.0, -1.0])
     wflow.solve(V, CLOUD, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25), path=STORE / "plain.h5")
-    wflow.solve(HEAT, HILL, (0, 0.5), scheme="finite-volume", dtau=0.125, save=wflow.SaveAt(every=0.25), path=STORE / "grid.h5")
+    wflow.solve(
+        HEAT, HILL, (0, 0.5), scheme="finite-volume", dtau=0.125, save=wflow.SaveAt(every=0.25), path=STORE / "grid.h5"
+    )
     wflow.solve(Q, RHO, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25), path=STORE / "big.h5")
     wflow.runfile.read(STORE / "run.toml").solve(STORE / "toml.h5")
     with h5py.File(STORE / "foreign.h5", "w") as foreign:

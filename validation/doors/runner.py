@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from validation.doors import props
-from validation.doors.changes import BAD, EITHER, OPEN, SAME
-from validation.doors.generate import Generated, generate, namespace
+from validation.doors.changes import BAD, EITHER, SAME, Generated
+from validation.doors.generate import generate, namespace
 
 #: Seconds of a processor after which a call counts as one that hangs; how many there may be of a clock, since others
 #: may keep the processors busy; and those after which its process is ended.
@@ -248,7 +248,11 @@ def _difference(a: Any, b: Any, rtol: float) -> str:
         if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
             return "" if a.dtype == b.dtype and (a == b).all() else f"a wrong type: {a.dtype} for {b.dtype}"
         scale = float(np.nanmax(np.abs(b), initial=0.0))
-        equal = np.allclose(a, b, rtol=0, atol=rtol * scale, equal_nan=True) if rtol else np.array_equal(a, b, equal_nan=True)
+        equal = (
+            np.allclose(a, b, rtol=0, atol=rtol * scale, equal_nan=True)
+            if rtol
+            else np.array_equal(a, b, equal_nan=True)
+        )
         return "" if equal else f"a wrong value: {a.ravel()[:3]} for {b.ravel()[:3]}"
     return "" if a == b else f"a wrong value: {a!r:.40} for {b!r:.40}"
 
