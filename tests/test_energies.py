@@ -96,6 +96,23 @@ def test_internal_energies_of_gaussians(sigma: float, std: float) -> None:
     assert wflow.PorousMedium(2.0).value(rho) == pytest.approx(1 / (2 * np.sqrt(np.pi) * std), rel=1e-10)
 
 
+@pytest.mark.parametrize("depth_weights", [[0.2, 0.5, 0.3], [0.7, 0.1, 0.2]])
+def test_internal_energies_are_integrals_over_depth(depth_weights: list[float]) -> None:
+    """Normal laws of three widths in three slices of unequal weights, in two blocks."""
+    x, stds = (np.arange(300) + 0.5) * 20 / 300 - 10, np.array([0.4, 0.8, 1.5])
+    r = np.exp(-0.5 * (x / stds[:, None]) ** 2)
+    box, om = {"x": ((-10, 10),), "y": ((-10, 10),)}, np.array(depth_weights)
+    rho = wflow.Grid(x=r, y=r[::-1], box=box, depth_weights=om)
+    entropies, squares = -0.5 * np.log(2 * np.pi * np.e * stds**2), 1 / (2 * np.sqrt(np.pi) * stds)
+    both = om + om[::-1]
+    assert wflow.Entropy(0.7).value(rho) == pytest.approx(0.7 * both @ entropies, rel=1e-9)
+    assert wflow.PorousMedium(2.0).value(rho) == pytest.approx(both @ squares, rel=1e-9)
+    assert (V + wflow.Entropy(0.7)).internal.of(rho) == wflow.Entropy(0.7).linearise(rho).value  # type: ignore[union-attr]
+    cloud = stds[:, None, None] * np.random.default_rng(0).standard_normal((3, 2000, 1))
+    estimate = wflow.Entropy(0.7).estimate(wflow.Particles(x=cloud, depth_weights=om))
+    assert estimate == pytest.approx(0.7 * om @ entropies, abs=0.03)
+
+
 @pytest.mark.parametrize("internal", [wflow.Entropy(0.3), wflow.PorousMedium(2.5)])
 def test_slopes_of_internal_energies(internal: Any) -> None:
     r = np.linspace(0.1, 3, 7)

@@ -275,9 +275,7 @@ def _real(expected: str, value: Any) -> NDArray[Any]:
     return array
 
 
-def check_array(
-    name: str, value: Any, ndim: int | tuple[int, ...], layout: str, finite: bool = True
-) -> NDArray[Any]:
+def check_array(name: str, value: Any, ndim: int | tuple[int, ...], layout: str, finite: bool = True) -> NDArray[Any]:
     """Return ``value`` as a floating-point array, or raise :class:`InputError`.
 
     float32 stays float32; every other real type becomes float64. The array may be the one that was given.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["SERIES", "SaveAt", "Solution", "Status"]
+__all__ = ["SERIES", "SaveAt", "Solution", "Status", "resolution"]
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -90,15 +91,45 @@ class SaveAt:
                 raise InputError(f"SaveAt tau must increase, got {self.tau!r:.80}")
             object.__setattr__(self, "tau", tuple(times.tolist()))
 
-    def next_stop(self, start: float, tau: float) -> float:
-        """The first training time after ``tau`` at which a frame is due (infinity for none)."""
+    def check_range(self, start: float, end: float) -> None:
+        """Raise :class:`InputError` for times outside a range, and for times that floating point cannot tell apart."""
+        least = resolution(start, end)
+        if self.every is not None and self.every < least:
+            raise InputError(
+                f"SaveAt every={self.every:.9g} is too small: training times near {max(start, end, key=abs):.9g} are "
+                f"resolved to {least:.2g}"
+            )
+        if self.tau and not start <= self.tau[0] <= self.tau[-1] <= end:
+            outside = self.tau[0] if self.tau[0] < start else self.tau[-1]
+            raise InputError(f"SaveAt tau must be in the range ({start:.9g}, {end:.9g}), got {outside:.9g}")
+        if self.tau and (gaps := np.diff(self.tau)).size and gaps.min() < least:
+            k = int(gaps.argmin())
+            raise InputError(
+                f"SaveAt tau has {self.tau[k]!r} and {self.tau[k + 1]!r}, but training times in the range "
+                f"({start:.9g}, {end:.9g}) are resolved to {least:.2g}"
+            )
+
+    def next_stop(self, start: float, tau: float, end: float) -> float:
+        """The first training time after ``tau`` at which a frame is due, at most ``end``.
+
+        Multiples are counted, not added; one that is the end but for rounding is the end.
+        """
+        stop = np.inf
         if self.every is not None:
-            count = int(np.floor((tau - start) / self.every * (1 + 1e-12))) + 1
-            return start + count * self.every
-        return next((stop for stop in self.tau or () if stop > tau), np.inf)
+            count = max(int((tau - start) / self.every) - 1, 0)  # the quotient may be rounded up
+            while (stop := start + count * self.every) <= tau:
+                count += 1
+        elif self.tau is not None and (count := bisect_right(self.tau, tau)) < len(self.tau):
+            stop = self.tau[count]
+        return end if stop > end - resolution(start, end) else float(stop)
 
 
 register(SaveAt)
+
+
+def resolution(start: float, end: float) -> float:
+    """The least difference of training times in a range that rounding leaves meaningful, a few spacings of floats."""
+    return 16 * float(np.spacing(max(abs(start), abs(end))))
 
 
 @dataclass(eq=False, repr=False)

@@ -184,7 +184,7 @@ class TrajectoryFile:
 
     def checkpoint(self, state: State) -> None:
         """Replace the checkpoint by the state of now."""
-        meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
+        meta = dict(state, run=self._run, n_series=state["steps"] + 1, n_frames=self._n_frames)
         arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
         target = resume_path(self.path)
         scratch = beside(target)

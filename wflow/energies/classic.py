@@ -36,7 +36,9 @@ class _OneBlock(Energy):
     def prepare(self, rho: M) -> M:
         """The measure, after a look at what the functions return (see :meth:`Energy.prepare`)."""
         x = rho.points(_block(rho))[0]
-        sample = np.resize(x, (3 if x.shape[1] == 2 else 2, x.shape[1]))  # as many points as parameters hide a transpose
+        sample = np.resize(
+            x, (3 if x.shape[1] == 2 else 2, x.shape[1])
+        )  # as many points as parameters hide a transpose
         self._values(sample)
         self._gradients(sample)
         return rho

@@ -23,12 +23,16 @@ M = TypeVar("M", bound=Measure)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything one pass over the data yields: Q, the velocity, and named parts of Q such as the risk."""
+    """Everything one pass over the data yields: Q, the velocity, and named parts of Q such as the risk.
+
+    ``terms`` is the size of the terms of which Q is the sum, such as ``R + E |y|^2/2``: Q is rounded in proportion to
+    them, however much they cancel. 0 where it is that of Q.
+    """
 
     value: float
     velocity: Blocks
     parts: Mapping[str, float] = field(default_factory=dict)
-
+    terms: float = 0.0
 
     def velocity_at(self, rho: Measure) -> Blocks:
         """The velocity by the blocks of a measure, in its precision.
@@ -43,11 +47,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Linearisation:
-    """Everything grid schemes want of one pass: Q, the first variation of its smooth part, and named parts of Q."""
+    """Everything grid schemes want of one pass: Q, the first variation of its smooth part, and named parts of Q.
+
+    ``terms`` is as in :class:`Evaluation`.
+    """
 
     value: float
     first_variation: Mapping[str, Array]
     parts: Mapping[str, float] = field(default_factory=dict)
+    terms: float = 0.0
 
     def first_variation_at(self, rho: Measure) -> dict[str, Array]:
         """The first variation by the blocks of a measure, in float64 (see :meth:`Evaluation.velocity_at`)."""
@@ -95,7 +103,7 @@ class Energy:
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, its parts and the first variation."""
         result = self.evaluate(rho)
-        return Linearisation(result.value, self.first_variation(rho), result.parts)
+        return Linearisation(result.value, self.first_variation(rho), result.parts, result.terms)
 
     def overflow(self, rho: Measure) -> str:
         """What between a finite measure and its velocity is no finite number, in words; empty where unknown."""
@@ -148,23 +156,31 @@ class InternalEnergy(Energy):
 
     def of(self, rho: Measure) -> float:
         """The value on a grid, 0 on particles."""
+        return self._integral(rho, self.density)
+
+    def terms(self, rho: Measure) -> float:
+        """``int |U(rho)|`` on a grid, 0 on particles: the size of the terms of the value."""
+        return self._integral(rho, lambda r: np.abs(self.density(r)))
+
+    def _integral(self, rho: Measure, function: Callable[[Array], Array]) -> float:
         check_measure(rho)
         if not isinstance(rho, Grid):
             return 0.0
         return float(
             sum(
-                rho.cell_volume(name) * (rho.depth_weights @ self.density(r).reshape(rho.n_slices, -1).sum(axis=1))
+                rho.cell_volume(name) * (rho.depth_weights @ function(r).reshape(rho.n_slices, -1).sum(axis=1))
                 for name, r in rho.blocks.items()
             )
         )
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
-        return Evaluation(self.of(rho), Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks}))
+        still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
+        return Evaluation(self.of(rho), still, terms=self.terms(rho))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
-        return Linearisation(self.of(rho), self.first_variation(rho))
+        return Linearisation(self.of(rho), self.first_variation(rho), terms=self.terms(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
@@ -212,14 +228,14 @@ class SumEnergy(Energy):
         results = [term.evaluate(rho) for term in self.terms]
         velocities = [result.velocity_at(rho) for result in results]
         velocity = {name: np.sum([v[name] for v in velocities], axis=0) for name in rho.blocks}
-        return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results))
+        return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results), _terms(results))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The sums of all that the terms yield."""
         results = [term.linearise(rho) for term in self.terms]
         terms = [result.first_variation_at(rho) for result in results]
         phi = {name: np.sum([term[name] for term in terms], axis=0) for name in rho.blocks}
-        return Linearisation(sum(r.value for r in results), phi, _parts(results))
+        return Linearisation(sum(r.value for r in results), phi, _parts(results), _terms(results))
 
     def value(self, rho: Measure) -> float:
         """The sum of the values."""
@@ -229,6 +245,10 @@ class SumEnergy(Energy):
         """The sum of the first variations."""
         results = [term.first_variation(rho, points) for term in self.terms]
         return {name: np.sum([result[name] for result in results], axis=0) for name in rho.blocks}
+
+
+def _terms(results: list[Any]) -> float:
+    return float(sum(max(abs(result.value), result.terms) for result in results))
 
 
 def _by_block(

@@ -94,13 +94,15 @@ class TransformerObjective(Energy):
         for block, encoder in (("theta", attention), ("w", feedforward)):
             if encoder is not None:
                 if isinstance(encoder, type):
-                    raise InputError(f"the encoder of block {block!r} must be an object such as {encoder.__name__}(), "
-                                     "got a class")
+                    raise InputError(
+                        f"the encoder of block {block!r} must be an object such as {encoder.__name__}(), got a class"
+                    )
                 if optional(encoder, "compiled") is None:
                     check_encoder(block, encoder, dataset.tokens[:1].copy())
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
+        self._half_labels = 0.5 * float(np.mean(np.sum(dataset.labels.reshape(dataset.n_prompts, -1) ** 2, axis=1)))
         numbers = sum(self.n_parameters.values()), 2 * dataset.dimension * dataset.n_tokens  # states and their adjoints
         check_memory(
             f"one particle a slice with {numbers[0]} parameters, and the states of one prompt,",
@@ -126,12 +128,16 @@ class TransformerObjective(Energy):
         labels = self.dataset.labels.reshape(len(tokens), -1)
         return self.network.value_and_gradient(rho, tokens, labels, pairings)
 
-    def _regulariser(self, rho: Measure) -> float:
-        """All of Q but the risk."""
-        internal = 0.0 if self.internal is None else self.internal.of(rho)
-        if not self.weight_decay:
-            return internal
-        return internal + 0.5 * self.weight_decay * squared_norm(rho, {name: rho.points(name) for name in rho.blocks})
+    def _with_risk(self, rho: Measure, risk: float) -> tuple[float, float]:
+        """Q, and the size of its terms: predictions have the size of the labels, or else of the risk."""
+        value, terms = risk, risk + self._half_labels
+        if self.weight_decay:
+            norm2 = squared_norm(rho, {name: rho.points(name) for name in rho.blocks})
+            decay = 0.5 * self.weight_decay * norm2
+            value, terms = value + decay, terms + decay
+        if self.internal is not None:
+            value, terms = value + self.internal.of(rho), terms + self.internal.terms(rho)
+        return value, terms
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q, R (``parts["risk"]``) and the velocity in one forward and one adjoint pass."""
@@ -141,12 +147,13 @@ class TransformerObjective(Energy):
         for block, v in velocity.items():
             v *= scale
             v -= self.weight_decay * rho.points(block)
-        return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
+        value, terms = self._with_risk(rho, risk)
+        return Evaluation(value, Blocks(**velocity), {"risk": risk}, terms)
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``, from a forward pass alone."""
         rho = self.prepare(rho)
-        return self.risk(rho) + self._regulariser(rho)
+        return self._with_risk(rho, self.risk(rho))[0]
 
     def risk(self, rho: Measure, dataset: Dataset | None = None) -> float:
         """``R(rho) = E 1/2 |Read T(1) - y|^2`` on the training data, or on another data set of the same format."""
@@ -197,7 +204,8 @@ class TransformerObjective(Energy):
         for block, x in self._points(rho).items():
             decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)
             phi[block] = paired[block] / self.rule.weights[:, None] + decay
-        return Linearisation(risk + self._regulariser(rho), phi, {"risk": risk})
+        value, terms = self._with_risk(rho, risk)
+        return Linearisation(value, phi, {"risk": risk}, terms)
 
     def _points(self, rho: Measure) -> dict[str, Array]:
         return {block: rho.points(block) for block in rho.blocks}

@@ -132,7 +132,7 @@ def read(path: str | PathLike[str]) -> Run:
     return Run(text, config, **made)
 
 
-def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: bool = False) -> Run:
+def rebuild(config: dict[str, Any], path: str | PathLike[str], stream: int = 0) -> Run:
     """A run with other values than those of its file, such as twice the layers.
 
     Parameters
@@ -141,8 +141,8 @@ def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: 
         ``Run.resolved``, changed.
     path
         The run file: messages name it, and a relative ``path`` of an .npz file starts from its folder.
-    other_particles
-        Whether the initial measure takes other random numbers than those of the file.
+    stream
+        Which random numbers the initial measure takes: 0 for those of the file, 1 or 2 for others.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: 
         For values that do not fit.
     """
     check = _Check(str(path))
-    made = _make(check, config, Path(path).parent, other_particles)
+    made = _make(check, config, Path(path).parent, stream)
     if check.problems:
         raise RunFileError(check.problems)
     return Run("", config, **made)
@@ -315,11 +315,11 @@ def _floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) else value
 
 
-def _make(check: _Check, config: dict[str, Any], folder: Path, other_particles: bool = False) -> dict[str, Any]:
+def _make(check: _Check, config: dict[str, Any], folder: Path, stream: int = 0) -> dict[str, Any]:
     """What the values of a file stand for, as far as it is sound."""
     seed = config["seed"]
-    data_rng, *streams = np.random.default_rng(seed).spawn(3)
-    initial_rng = streams[other_particles]
+    data_rng, *streams = np.random.default_rng(seed).spawn(4)
+    initial_rng = streams[stream]
     data: Any  # None, like everything below, when it or what it needs is broken
     heldout: Any
     parts = check.attempt("data", ["data"], lambda: _datasets(config["data"], folder, data_rng))

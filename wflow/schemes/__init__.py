@@ -88,7 +88,7 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
             scheme = scheme()
         except TypeError as error:
             raise InputError(f"scheme must be an object where its class needs arguments: {error}") from None
-    names = (*Scheme.__annotations__, "flow", "step")
+    names = (*Scheme.__annotations__, "flow", "step", "inside")
     members = {name: getattr(scheme, name) for name in names if hasattr(scheme, name)}
     if not {"name", "order", "step"} <= members.keys():
         raise InputError(f"scheme must be a name or have a method step, a name and an order, got {scheme!r:.80}")

@@ -87,6 +87,8 @@ class Scheme:
     monotone: ClassVar[bool] = True
     #: Whether it moves particles by noise: the energy of its runs is the smooth part.
     noisy: ClassVar[bool] = False
+    #: Whether :meth:`inside` gives the states within a step (dense output). Frames then do not cut the steps.
+    dense: ClassVar[bool] = False
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow that the scheme steps in.
@@ -102,6 +104,10 @@ class Scheme:
     def step(self, flow: Any, point: Any, h: float) -> Trial:
         """Propose a step of size h from a point."""
         raise NotImplementedError(f"scheme {self.name!r} has no method step")
+
+    def inside(self, flow: Any, point: Any, trial: Trial, share: float) -> Any:
+        """The state x at this share of an accepted step from a point, for dense output."""
+        raise NotImplementedError(f"scheme {self.name!r} has no method inside")
 
     def check_problem(self, energy: Energy, rho0: Any) -> None:
         """Raise :class:`InputError` unless the scheme treats this kind of measure and internal energy."""

@@ -18,7 +18,7 @@ from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
-from wflow.schemes.kernel import convolve, extrapolated, gaussian_matrix
+from wflow.schemes.kernel import convolve, extrapolated, gaussian_row
 from wflow.schemes.minimise import NoMinimum
 
 Array = NDArray[np.float64]
@@ -171,7 +171,7 @@ class _Step:
                     f"{widest:.3g}; take dtau of at least {widest**2 / gamma:.3g}, a gamma above {gamma:.3g}, more "
                     "cells, or scheme='finite-volume'"
                 )
-            self.kernels.append([gaussian_matrix(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
+            self.kernels.append([gaussian_row(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
         self.scalings = [np.ones_like(r) for _, _, (r,) in flow.blocks(x)]
 
     def __call__(self, potential: Array) -> Array:

@@ -38,6 +38,7 @@ class DensityPoint:
     potential: Array
     parts: Mapping[str, float]
     carry: Mapping[str, Array] = field(default_factory=dict)
+    terms: float = 0.0
 
     @property
     def is_finite(self) -> bool:
@@ -85,11 +86,16 @@ class GridFlow(Flow):
         self.n_evaluations += 1
         result = self.energy.linearise(self.measure(x))
         potential = self.flat(result.first_variation_at(self.template))
-        return DensityPoint(x, check_number("Q", result.value, finite=False), potential, result.parts)
+        value = check_number("Q", result.value, finite=False)
+        return DensityPoint(x, value, potential, result.parts, terms=result.terms)
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""
-        return float(self.mass @ np.abs(e))
+        return float(np.sum(self.mass * np.abs(e)))
+
+    def rises(self, old: Any, new: Any) -> bool:
+        """Whether Q rose from one point to another by more than rounding, or is no number."""
+        return not (new.is_finite and new.value <= old.value + self.rounding(old))
 
     def size(self, point: Any) -> float:
         """The root of the second moment, over depth and blocks."""
@@ -138,6 +144,8 @@ class GridScheme(Scheme):
 
     internals: ClassVar[tuple[type, ...]] = (Entropy,)
     measure = Grid
+    #: What it steps in.
+    flow_type: ClassVar[type[GridFlow]] = GridFlow
     #: The largest number of parameters of a block.
     max_dimension: ClassVar[int] = 3
     outer_mass: float
@@ -164,7 +172,7 @@ class GridScheme(Scheme):
             if (p := len(rho0.box[name])) > self.max_dimension:
                 most = f"at most {self.max_dimension} parameters, but {name} has {p}"
                 raise InputError(f"scheme {self.name!r} takes grids of {most}")
-        return GridFlow(energy, rho0, noise, self.outer_mass)
+        return self.flow_type(energy, rho0, noise, self.outer_mass)
 
 
 def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
