@@ -515,7 +515,7 @@ call(
     """),
         *bad("""
         {'w': eighths(2, 1, 4) + 1j}; {'w': masked(eighths(2, 1, 4))}; {'w': eighths(1, 4)};
-        {'w': eighths(2, 0, 4)}; {'w': 1.0}; [1]
+        {'w': 1.0}; [1]
     """),
     ),
     precision=1e-15,
@@ -910,7 +910,7 @@ call(
     "schemes.Blob", solved("HEAT", "CLOUD", 0.5, 0.25), epsilon=number(0.5, optional=True).plus(*open_("1e-300; 1e300"))
 )
 call("schemes.QuantileJKO", solved("HEAT", "CLOUD", 0.5, 0.25), max_inner=count(50, sized=False))
-call("schemes.Kernel", DENSITY, levels=count(2, sized=False).plus(*open_("20; 60; 1")), outer_mass=OUTER)
+call("schemes.Kernel", solved("HEAT", "FINE", 0.5, 0.25), levels=count(2, sized=False).plus(*open_("20; 60; 1")), outer_mass=OUTER)
 call("schemes.FiniteVolume", DENSITY, extrapolate=boolean(True), outer_mass=OUTER)
 call("schemes.Muscl", solved("V", "HILL", 0.125, 0.03125), outer_mass=OUTER)
 call(
@@ -965,7 +965,7 @@ call(
 )
 call(
     "schemes.scheme_of",
-    DENSITY,
+    solved("HEAT", "FINE", 0.5, 0.25),
     scheme=choice("kernel").plus(*same("schemes.Kernel; schemes.Kernel()")),
     levels=count(2, sized=False),
     outer_mass=OUTER,

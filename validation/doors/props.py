@@ -61,6 +61,8 @@ CLOUD = wflow.Particles(x=[[[-1.0], [0.5], [2.0]]])
 SOLUTION = wflow.solve(V, CLOUD, (0, 0.5), dtau=0.125, save=wflow.SaveAt(every=0.25))
 _CENTRES = np.linspace(-5.75, 5.75, 24)
 HILL = wflow.Grid(x=np.exp(-((_CENTRES - 0.5) ** 2)), box={"x": ((-6, 6),)})
+_CENTRES = np.linspace(-5.96875, 5.96875, 192)
+FINE = wflow.Grid(x=np.exp(-((_CENTRES - 0.5) ** 2)), box={"x": ((-6, 6),)})
 
 
 class Wrong:
