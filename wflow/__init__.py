@@ -95,7 +95,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'wflow' has no attribute {name!r}")
+        from wflow.checks import did_you_mean
+
+        raise AttributeError(f"module 'wflow' has no attribute {name!r}{did_you_mean(name, __all__)}")
     if name not in _HOMES:
         return import_module(f"wflow.{name}")
     globals()[name] = value = getattr(import_module(f"wflow.{_HOMES[name]}"), name)

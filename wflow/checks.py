@@ -357,14 +357,16 @@ def check_masses(name: str, value: Any, shape: tuple[int, ...], layout: str, pos
     eps = float(np.finfo(precision).eps) if precision.kind == "f" else 0.0
     array = array.astype(np.float64)
     if array.min() < 0 or (positive and array.min() == 0):
-        raise InputError(f"{name} must {'be positive' if positive else 'not be negative'}, got {array.min():.6g}")
+        words = "be positive and sum to 1" if positive else "not be negative"
+        raise InputError(f"{name} must {words}, got {array.min():.6g}")
     totals = array.sum(axis=-1, keepdims=True)
     error = np.abs(totals - 1)
     if error.max() > max(1e-9, 64 * eps):
-        where = f" over slice {int(error.argmax())}" if array.ndim > 1 else ""
+        worst = int(error.argmax())
+        every, where = (" over every slice", f" over slice {worst}") if array.ndim > 1 else ("", "")
         raise InputError(
-            f"{name} must sum to 1{' over every slice' if where else ''}, got {totals.flat[error.argmax()]:.12g}{where}; "
-            f"divide {'each slice' if where else 'them'} by the sum"
+            f"{name} must {'be positive and ' * positive}sum to 1{every}, got {totals.flat[worst]:.12g}{where}; divide "
+            f"{'each slice by its sum' if where else 'them by their sum'}"
         )
     # What is one to round-off stays as it is, so that what files hold returns bit for bit.
     return np.where(error > 1e-12, array / totals, array)

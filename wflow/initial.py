@@ -24,6 +24,7 @@ from __future__ import annotations
 
 __all__ = ["KINDS", "Law", "atoms", "ball", "gaussian", "product"]
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from wflow.checks import check_array, check_choice, check_positive, check_rng, is_integer
+from wflow.checks import (
+    check_array,
+    check_blocks_named,
+    check_choice,
+    check_masses,
+    check_memory,
+    check_positive,
+    check_result,
+    check_rng,
+    did_you_mean,
+    is_integer,
+)
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
@@ -46,6 +58,9 @@ Array = NDArray[np.float64]
 
 #: How clouds of different slices are related: see :meth:`Law.sample`.
 KINDS = ("iid", "shared", "net")
+
+#: What to take for a law without spread.
+ATOMS = "; a law in one point is atoms([[...]])"
 
 #: The scalings by name: std = gain / sqrt(fan_in).
 GAINS = {"lecun": 1.0, "he": math.sqrt(2.0)}
@@ -148,11 +163,12 @@ class Law:
         True
         """
         check_choice("kind", kind, KINDS)
-        if dtype not in (np.float32, np.float64, float, "float32", "float64"):
-            raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
-        generator = check_rng(rng)
+        dtype, generator = _check_dtype(dtype), check_rng(rng)
         parts, rule = self._parts(_layout(objective)), objective.rule
         widths = _widths(M, list(parts))
+        numbers = sum(M * objective.n_parameters[block] for block, M in widths.items() if M is not None)
+        words = f"{rule.n_slices} slices of particles, {numbers} numbers each,"
+        check_memory(words, 24 * rule.n_slices * numbers, "take fewer particles or layers")  # uniforms, points, a copy
         if kind == "net" and np.ptp(rule.weights) > 1e-12:
             raise InputError(
                 f"kind='net' deals equally many points to all depth slices, but those of {rule.name} "
@@ -213,22 +229,22 @@ class Law:
         ((2, 24, 24), array([0.25, 0.25]))
         """
         parts, rule = self._parts(_layout(objective)), objective.rule
-        if set(box) != set(parts):
-            raise InputError(f"box must name the blocks {', '.join(parts)}, got {', '.join(box)}")
+        box = check_blocks_named("box", box, list(parts))
         counts = dict(cells) if isinstance(cells, Mapping) else dict.fromkeys(parts, cells)
         if set(counts) != set(parts):
-            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {cells!r}")
+            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {cells!r:.80}")
         arrays = {}
         for block, laws in parts.items():
             p = objective.n_parameters[block]
             intervals = check_box(block, box[block], p)
-            shape = check_cells(block, counts[block], p)
+            shape = check_cells(block, counts[block], p, rule.n_slices)
             axes = [centres(lo, hi, n) for (lo, hi), n in zip(intervals, shape)]
             points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, p)
             array = np.ones((rule.n_slices, len(points)))
             for l, t in enumerate(rule.nodes):
                 for law, group in laws:
-                    array[l] *= law.density(points[:, group.place], float(t), group)
+                    density = law.density(points[:, group.place], float(t), group)
+                    array[l] *= check_result(f"the density of {law!r:.60} must have shape", density, array.shape[1:])
             arrays[block] = array.reshape(-1, *shape)
         return Grid(box=box, t=rule.nodes, depth_weights=rule.weights, **arrays)
 
@@ -274,12 +290,13 @@ class gaussian(Law):  # the laws are named as they are called
     def __post_init__(self) -> None:
         if isinstance(self.std, str):
             if self.std not in GAINS:
-                raise InputError(f"std must be a positive number or one of {', '.join(GAINS)}, got {self.std!r}")
+                hint = did_you_mean(self.std, GAINS)
+                raise InputError(f"std must be a positive number or one of {', '.join(GAINS)}, got {self.std!r}{hint}")
         elif not callable(self.std):
-            object.__setattr__(self, "std", check_positive("std", self.std))
+            object.__setattr__(self, "std", check_positive("std", self.std, ATOMS))
         if not callable(self.mean):
-            plain = check_array("mean", self.mean, min(np.ndim(self.mean), 1), "(n,)").tolist()
-            object.__setattr__(self, "mean", tuple(plain) if np.ndim(self.mean) else plain)
+            plain = check_array("mean", self.mean, (0, 1), "(n,)").tolist()
+            object.__setattr__(self, "mean", tuple(plain) if isinstance(plain, list) else plain)
 
     def quantile(self, u: Array, t: float, group: Group) -> Array:
         """``mean + std Phi^{-1}(u)`` (see :meth:`Law.quantile`)."""
@@ -294,8 +311,7 @@ class gaussian(Law):  # the laws are named as they are called
         return np.asarray(np.exp(-0.5 * np.sum(z**2, axis=1)) / np.prod(np.sqrt(2 * np.pi) * std))
 
     def _mean(self, t: float, group: Group) -> Array:
-        value = _value(self.mean, t)
-        mean = check_array("mean", value, min(np.ndim(value), 1), f"({group.size},)")
+        mean = check_array("mean", _value(self.mean, t), (0, 1), f"({group.size},)")
         if mean.ndim and len(mean) != group.size:
             raise InputError(f"mean for {group.name!r} must have {group.size} entries, got {len(mean)}")
         return mean
@@ -345,7 +361,7 @@ class ball(Law):
 
     def __post_init__(self) -> None:
         if not callable(self.radius):
-            object.__setattr__(self, "radius", check_positive("radius", self.radius))
+            object.__setattr__(self, "radius", check_positive("radius", self.radius, ATOMS))
 
     def quantile(self, u: Array, t: float, group: Group) -> Array:
         """``radius P(n/2, |g|^2/2)^{1/n} g/|g|`` (see :meth:`Law.quantile`)."""
@@ -402,10 +418,10 @@ class atoms(Law):
         if not callable(self.points):
             object.__setattr__(self, "points", _checked_atoms(self.points))
         if self.weights is not None:
-            mass = check_array("weights", self.weights, 1, "(K,)").astype(np.float64)
-            if mass.size == 0 or mass.min() <= 0 or abs(mass.sum() - 1) > 1e-9:
-                raise InputError(f"weights must be positive and sum to 1, got {self.weights!r:.80}")
-            object.__setattr__(self, "weights", mass)
+            shape = check_array("weights", self.weights, 1, "(K,)").shape
+            if shape == (0,):
+                raise InputError("weights must be positive and sum to 1, got none")
+            object.__setattr__(self, "weights", check_masses("weights", self.weights, shape, "(K,)", positive=True))
 
     def at(self, t: float, group: Group) -> tuple[Array, Array]:
         """The atoms (K, n) at depth t and their masses (K,)."""
@@ -516,11 +532,19 @@ def _widths(M: Any, blocks: list[str]) -> dict[str, int | None]:
     """The number of particles by block; None for all atoms."""
     widths = dict(M) if isinstance(M, Mapping) else dict.fromkeys(blocks, M)
     if set(widths) != set(blocks):
-        raise InputError(f"M must be an integer or name the blocks {', '.join(blocks)}, got {M!r}")
+        raise InputError(f"M must be an integer or name the blocks {', '.join(blocks)}, got {M!r:.80}")
     for width in widths.values():
         if width is not None and (not is_integer(width) or width < 1):
-            raise InputError(f"M must be a positive integer, or None to take all atoms, got {M!r}")
-    return {block: widths[block] for block in blocks}
+            raise InputError(f"M must be a positive integer, or None to take all atoms, got {M!r:.80}")
+    return {block: None if widths[block] is None else int(widths[block]) for block in blocks}
+
+
+def _check_dtype(value: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64."""
+    with contextlib.suppress(TypeError, ValueError):
+        if value is not None and np.dtype(value) in (np.float32, np.float64):
+            return np.dtype(value)
+    raise InputError(f"dtype must be float32 or float64, got {value!r:.80}")
 
 
 def _layout(objective: TransformerObjective) -> Layout:
@@ -576,5 +600,7 @@ def _points(parts: list[tuple[Law, Group]], u: Array, nodes: Array) -> Array:
     points = np.empty((*u.shape[:2], parts[-1][1].place.stop))
     for (law, group), start, end in zip(parts, ends, ends[1:]):
         for l, t in enumerate(nodes):
-            points[l, :, group.place] = law.quantile(u[l, :, start:end], float(t), group)
+            x = law.quantile(u[l, :, start:end], float(t), group)
+            shape = u.shape[1], group.size
+            points[l, :, group.place] = check_result(f"the quantiles of {law!r:.60} must have shape", x, shape)
     return points

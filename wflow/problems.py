@@ -38,11 +38,13 @@ __all__ = [
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_boolean, check_integer, check_memory, check_number, check_rng
 from wflow.datasets.dataset import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies import TransformerObjective
@@ -83,6 +85,10 @@ class Problem:
     measure: Callable[[float], Particles]
     predictions: Callable[[float], NDArray[np.float64]]
 
+    def __post_init__(self) -> None:
+        for name in ("measure", "predictions"):
+            object.__setattr__(self, name, partial(_at, getattr(self, name)))
+
     def risk(self, tau: float) -> float:
         """The exact risk ``R = mean_b 1/2 |Read T_b(1) - y_b|^2`` at training time tau."""
         return self.energy.dataset.risk(self.predictions(tau))
@@ -92,6 +98,11 @@ class Problem:
         rho = self.measure(tau)
         squares = sum(float(np.sum(rho.mass(name) * np.sum(x**2, axis=2))) for name, x in rho.blocks.items())
         return self.risk(tau) + 0.5 * self.energy.weight_decay * squares
+
+
+def _at(function: Callable[[float], Any], tau: float) -> Any:
+    """A function of training time, after a check."""
+    return function(check_number("tau", tau))
 
 
 # User-defined encoders
@@ -248,12 +259,13 @@ def pure_decay(
     >>> bool(np.allclose(v.theta, -0.5 * problem.rho0.theta))
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     data = Dataset(np.zeros((3, 2, 3)), rng.standard_normal(3), name="zero prompts")
     neurons = FeedForward(activation)
     if neurons.mean(np.zeros((1, 1, 1)), np.ones((1, 2)), np.ones(1)).any():
         raise InputError(f"activation must vanish at zero, which {activation!r} does not")
     energy = TransformerObjective(data, SoftmaxAttention(), neurons, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng) if rho0 is None else rho0)
 
     def measure(tau: float) -> Particles:
@@ -305,11 +317,12 @@ def constant_encoders(
     >>> abs(float(residual.mean())) < 1e-10
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     blocks = _check_names(blocks)
     data = Dataset(rng.standard_normal((3, 2, 2)), rng.standard_normal(3), name="constant encoders")
     attention, feedforward = (ConstantEncoder() if name in blocks else None for name in ("theta", "w"))
     energy = TransformerObjective(data, attention, feedforward, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng, mean=1.0) if rho0 is None else rho0)
     before = data.read(data.tokens)
     c, kappa = float(np.mean(before - data.labels)), len(blocks) / 4
@@ -379,12 +392,13 @@ def single_token(
     >>> abs(problem.energy.value(problem.rho0) - problem.value(0.0)) < 1e-7
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     blocks = _check_names(blocks)
     data = Dataset(rng.uniform(0.5, 1.5, (4, 1, 1)), rng.uniform(1.5, 2.5, 4), name="single token")
     attention = SoftmaxAttention() if "theta" in blocks else None
     feedforward = ScalingEncoder() if "w" in blocks else None
     energy = TransformerObjective(data, attention, feedforward, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     if rho0 is None:
         sample = _sample(energy, width, rng, spread=0.5)
         shifted = {name: x - x.mean(axis=1, keepdims=True) + 0.4 for name, x in sample.blocks.items()}
@@ -394,7 +408,7 @@ def single_token(
     a, b = float(np.mean(H**2)), float(np.mean(H * data.labels))
     means = _means(start)
     S_0 = 0.5 * float(np.sum(means @ start.depth_weights))
-    factor = _exponential if limit else _depth_factor(depth, layers, means)
+    factor = _exponential if check_boolean("limit", limit) else _depth_factor(energy.depth, energy.layers, means)
 
     def slope(tau: float, S: NDArray[np.float64]) -> NDArray[np.float64]:
         P, k = factor(S)
@@ -452,9 +466,10 @@ def two_layer(
     >>> bool(after < before)
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     data = Dataset(rng.standard_normal((6, 4, 2)), 2 * rng.standard_normal(6), name="frozen features")
     energy = TransformerObjective(data, FrozenRowEncoder(), None, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng, mean=1.0) if rho0 is None else rho0)
     psi, before = data.tokens[:, :-1, -1], data.read(data.tokens)
     rates, axes = np.linalg.eigh(psi.T @ psi / (4 * data.n_prompts) + weight_decay * np.eye(psi.shape[1]))
@@ -503,6 +518,8 @@ def sine_circle(*, layers: int = 2, width: int = 64, offset: float = 0.3, depth:
     >>> round(float(problem.predictions(1e3)[0]), 12)
     -0.3
     """
+    offset, width = check_number("offset", offset), check_integer("width", width)
+    check_memory(f"{width} particles", 32 * width, "take a smaller width")
     data = Dataset(np.zeros((2, 1, 1)), np.array([0.5, -0.5]) - offset, name="circle")
     energy = TransformerObjective(data, SineEncoder(), None, depth=depth, layers=layers)
     angles = np.pi * ((2 * np.arange(width) + 1) / width - 1)
@@ -533,7 +550,8 @@ def _sample(
     energy: TransformerObjective, width: int, rng: np.random.Generator, mean: float = 0.0, spread: float = 1.0
 ) -> Particles:
     """Independent normal particles in every depth slice."""
-    shape, sizes = (energy.rule.n_slices, width), energy.n_parameters
+    shape, sizes = (energy.rule.n_slices, check_integer("width", width)), energy.n_parameters
+    check_memory(f"{width} particles", 16 * shape[0] * shape[1] * sum(sizes.values()), "take a smaller width")
     blocks: dict[str, Any] = {name: rng.normal(mean, spread, (*shape, p)) for name, p in sizes.items()}
     return Particles(**blocks)
 
@@ -544,9 +562,10 @@ def _means(rho: Particles) -> NDArray[np.float64]:
 
 
 def _check_names(blocks: Collection[str]) -> tuple[str, ...]:
-    names = tuple(name for name in ("theta", "w") if name in blocks)
-    if isinstance(blocks, str) or not names or set(names) != set(blocks):
-        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {blocks!r}")
+    listed = list(blocks) if isinstance(blocks, Collection) and not isinstance(blocks, str) else []
+    names = tuple(name for name in ("theta", "w") if name in listed)
+    if not names or len(names) != len(listed):
+        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {blocks!r:.80}")
     return names
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_array, check_fields, check_integer, check_positive
+from wflow.checks import check_array, check_fields, check_integer, check_positive, is_integer
 from wflow.datasets.dataset import Dataset
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
@@ -195,9 +195,9 @@ class Solution:
         InputError
             When there is no such frame.
         """
-        if not -self.n_frames <= i < self.n_frames:
+        if not is_integer(i) or not -self.n_frames <= i < self.n_frames:
             raise InputError(f"frame {i} does not exist: there are {self.n_frames} frames, counted from 0")
-        return self.read_frame(i % self.n_frames)
+        return self.read_frame(int(i) % self.n_frames)
 
     def __repr__(self) -> str:
         return (

@@ -15,11 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from wflow.checks import check_nonnegative, check_positive, check_seed
+from wflow.checks import (
+    check_boolean,
+    check_nonnegative,
+    check_number,
+    check_path,
+    check_positive,
+    check_seed,
+    unknown_keyword,
+)
 from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Start, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError
 from wflow.measures import Measure
+from wflow.observers import observed
 from wflow.plain import describe
 from wflow.schemes import Flow, Point, Scheme, Trial, scheme_of
 from wflow.session import Bar, Interrupted, compile_clock, signals
@@ -123,7 +132,7 @@ def solve(
     if unknown:
         name = next(iter(unknown))
         hint = ": t is depth, training time is tau_range=" if name in ("t_range", "t_span") else ""
-        raise TypeError(f"solve() got an unexpected keyword argument {name!r}{hint}")
+        raise unknown_keyword(solve, name, hint)
     start, end = _check_range(tau_range)
     chosen = scheme_of(scheme)
     if dtau is not None and controller is not None:
@@ -139,21 +148,22 @@ def solve(
         raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
     if save is not None:
         save.check_range(start, end)
-    observers = _check_observers(observe or {}, energy)
+    observers = _check_observers({} if observe is None else observe, energy)
     seed = None if rng is None else check_seed(rng)
     settings = Settings(energy, observers, (start, end), chosen, controller, save, check_nonnegative("tol", tol), seed)
+    overwrite, progress = check_boolean("overwrite", overwrite), _check_progress(progress)
+    extra = _check_attributes(attributes)
     flow = _open(settings, rho0)
     from wflow.trajectory import MemoryRecorder, TrajectoryFile, check_target
 
     if path is not None:
-        check_target(path, overwrite)
+        check_target(check_path("path", path), overwrite)
     run = _Run(flow, settings)
     with signals(flow, active=path is not None), compile_clock(run.stats):
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
             run.record_first(MemoryRecorder())
         else:
-            extra = attributes or {}
             run.recorder = TrajectoryFile.create(path, overwrite, settings, flow.template, extra, run.record_first)
         return run.loop(progress)
 
@@ -196,6 +206,7 @@ def resume(
     """
     from wflow.trajectory import TrajectoryFile, load_checkpoint, measure_of, reading, settings_of
 
+    path, progress = check_path("path", path), _check_progress(progress)
     with reading(path) as file:
         data, template = settings_of(file), measure_of(file, 0)
     state = load_checkpoint(path)
@@ -304,7 +315,7 @@ class _Run:
             "step_length": length,
             "defect": self.energy0 - point.value - self.dissipated,
             "max_norm": rho.radius,
-        } | {name: float(observe(rho)) for name, observe in self.settings.observe.items()}
+        } | {name: observed(name, observe, rho) for name, observe in self.settings.observe.items()}
 
     def record_first(self, recorder: Any) -> None:
         """The initial state: series entry, frame and checkpoint."""
@@ -462,7 +473,7 @@ class _Run:
 
 def _check_range(tau_range: Any) -> tuple[float, float]:
     try:
-        start, end = (float(value) for value in tau_range)
+        start, end = (check_number("tau_range", value, finite=False) for value in tau_range)
     except (TypeError, ValueError):
         raise InputError(f"tau_range must be a pair (tau_start, tau_end), got {tau_range!r}") from None
     if not (np.isfinite(start) and np.isfinite(end)) or end <= start:
@@ -472,6 +483,17 @@ def _check_range(tau_range: Any) -> tuple[float, float]:
             f"tau_range must be longer than {least:.2g}, to which its times are resolved, got {tau_range!r}"
         )
     return start, end
+
+
+def _check_progress(progress: Any) -> bool | None:
+    return None if progress is None else check_boolean("progress", progress)
+
+
+def _check_attributes(attributes: Any) -> dict[str, str]:
+    found = {} if attributes is None else attributes
+    if not isinstance(found, Mapping) or not all(isinstance(text, str) for pair in found.items() for text in pair):
+        raise InputError(f"attributes must be a dictionary of texts, got {attributes!r:.80}")
+    return dict(found)
 
 
 def _check_observers(observe: Any, energy: Energy) -> Observers:

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from wflow import observers, problems  # noqa: F401 (a file may name what they register)
 from wflow._version import __version__
-from wflow.checks import check_boolean, check_path
+from wflow.checks import check_path
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
 from wflow.plain import MissingObject, build, describe
@@ -288,8 +288,8 @@ def resume_path(path: Path_) -> Path:
 
 def check_target(path: Path_, overwrite: bool) -> Path:
     """The path of a new file, or an :class:`InputError` when it cannot or must not be written."""
-    target = check_path("path", path)
-    if target.exists() and not check_boolean("overwrite", overwrite):
+    target = Path(path)
+    if target.exists() and not overwrite:
         raise InputError(
             f"{target} exists already; choose another path, or overwrite it on purpose with overwrite=True"
         )
@@ -488,7 +488,7 @@ def open_trajectory(path: Path_) -> Any:
     InputError
         For a missing, truncated or foreign file, or one of a newer format.
     """
-    path = check_path("the path of a trajectory", path)
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is a folder, not a trajectory")
     if not h5py.is_hdf5(path):
@@ -529,6 +529,7 @@ def load(path: Path_) -> Solution:
     InputError
         For a missing, truncated or foreign file.
     """
+    path = check_path("path", path)
     with reading(path) as file:
         count, frames = _counts(file)
         series = {name: file["series"][name][:count] for name in SERIES}

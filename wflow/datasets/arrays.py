@@ -7,7 +7,6 @@ __all__ = ["from_npz"]
 import os
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 

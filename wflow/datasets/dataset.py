@@ -129,21 +129,21 @@ class Dataset:
         return float(np.mean(values.argmax(axis=1) != self.labels.argmax(axis=1)))
 
     def check_classes(self) -> None:
-        """Raise :class:`InputError` unless the labels are classes: -1 and +1, or of K labels one at 1 and others 0 or -1.
+        """Raise :class:`InputError` unless the labels are classes: -1 and +1, or one-hot rows, whose zeros may be -1.
 
         Examples
         --------
         >>> Dataset(np.zeros((2, 1, 1)), [0.0, 1.0]).check_classes()
         Traceback (most recent call last):
-        wflow.errors.InputError: an error rate needs labels of -1 and +1, got labels such as 0.0: of two classes
-        a < b pass (2 * labels - a - b) / (b - a), of more one-hot labels (B, K), and watch the risk of other labels
+        wflow.errors.InputError: an error rate needs labels of -1 and +1, got labels such as 0: of two classes
+        a < b pass (2 * labels - a - b) / (b - a), of more one-hot labels, and watch the risk of other labels
         """
         if self.n_labels == 1:
             wrong = self.labels[np.abs(self.labels) != 1]
             if wrong.size:
                 raise InputError(
-                    f"an error rate needs labels of -1 and +1, got labels such as {wrong[0]}: of two classes a < b pass "
-                    "(2 * labels - a - b) / (b - a), of more one-hot labels (B, K), and watch the risk of other labels"
+                    f"an error rate needs labels of -1 and +1, got labels such as {wrong[0]:.6g}: of two classes a < b "
+                    "pass (2 * labels - a - b) / (b - a), of more one-hot labels, and watch the risk of other labels"
                 )
             return
         off = self.labels[self.labels != 1]

@@ -37,10 +37,10 @@ def energy(
         "linear" or "log"; "log" leaves out tau <= 0 and shows four decades at the most.
     """
     check_solution(solution)
-    if not isinstance(observed, Mapping | None):
-        raise InputError(f"observed must be a dictionary such as {{'held-out risk': 'risk'}}, got {observed!r:.80}")
-    kinds = _observed_kinds(solution) if observed is None else dict(observed)
     defect = check_boolean("defect", defect)
+    if observed is not None and not isinstance(observed, Mapping):
+        raise InputError(f"observed must be a dictionary {{name: 'risk' or 'error-rate'}}, got {observed!r:.80}")
+    kinds = _observed_kinds(solution) if observed is None else dict(observed)
     for name, kind in kinds.items():
         check_choice("observed quantity", name, solution.observed)
         check_choice(f"kind of {name!r}", kind, ("risk", "error-rate"))

@@ -55,14 +55,6 @@ def style() -> Iterator[None]:
         yield
 
 
-def check_solution(solution: Any) -> None:
-    """Raise :class:`InputError` unless it is the answer of a run."""
-    if not isinstance(solution, Solution):
-        raise InputError(
-            f"a figure shows a wflow.Solution, such as that of wflow.solve or wflow.load, got {solution!r:.80}"
-        )
-
-
 def save(figure: Figure, path: str | PathLike[str]) -> Path:
     """Write a figure: ``.pdf`` (vectors, embedded TrueType fonts) or ``.png`` (300 dpi); an old file is replaced.
 
@@ -70,9 +62,9 @@ def save(figure: Figure, path: str | PathLike[str]) -> Path:
     """
     maker = f"wflow {__version__}"
     metadata = {".pdf": {"Creator": maker, "CreationDate": None}, ".png": {"Software": maker}}
-    target = check_target("a figure", path, list(metadata))
     if not isinstance(figure, Figure):
-        raise InputError(f"save writes a figure of matplotlib, such as that of wflow.figures.draw, got {figure!r:.80}")
+        raise InputError(f"figure must be a matplotlib figure, got {figure!r:.80}")
+    target = check_target("a figure", path, list(metadata))
     with writing(target), style():
         figure.savefig(target, metadata=metadata[target.suffix.lower()])
     return target
@@ -113,21 +105,21 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
+def check_solution(solution: Any) -> None:
+    """Raise :class:`InputError` unless this is a solution."""
+    if not isinstance(solution, Solution):
+        raise InputError(f"a figure is made of a wflow.Solution (wflow.solve, wflow.load), got {solution!r:.80}")
+
+
 def check_indices(name: str, things: str, chosen: int | Sequence[int], count: int) -> int | list[int]:
     """How many things to choose, or which ones, counted from 0; an :class:`InputError` for none or unknown ones."""
-    if (numbers := integers(chosen)) is not None:
-        if not numbers or not all(-count <= i < count for i in numbers):
-            raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {chosen!r:.80}")
-        return [i % count for i in numbers]
+    if isinstance(chosen, Sequence) or (isinstance(chosen, np.ndarray) and chosen.ndim):
+        if not len(chosen) or not all(is_integer(i) and -count <= i < count for i in chosen):
+            raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {list(chosen)!r}")
+        return [int(i) % count for i in chosen]
     if not is_integer(chosen) or chosen < 1:
-        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r:.80}")
+        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r}")
     return int(chosen)
-
-
-def integers(chosen: Any) -> list[int] | None:
-    """The integers of a list, a tuple or an array with one axis; None for anything else."""
-    listed = isinstance(chosen, (Sequence, np.ndarray)) and np.ndim(chosen) == 1 and all(map(is_integer, chosen))
-    return [int(i) for i in chosen] if listed else None
 
 
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from wflow import initial
+from wflow.checks import did_you_mean
 from wflow.encoders import ENCODERS
 from wflow.network.rules import DEPTH_RULES
 from wflow.observers import OBSERVERS
@@ -91,6 +92,13 @@ class Key:
     def words(self) -> str:
         """The type in words."""
         return self.type if isinstance(self.type, str) else "one of " + ", ".join(map(repr, self.type))
+
+    def hint(self, value: Any) -> str:
+        """Which of its choices a wrong value may mean, in words."""
+        if isinstance(self.type, tuple):
+            return did_you_mean(value, self.type)
+        wrong = [entry for entry in value if entry not in OBSERVERS] if isinstance(value, list) else []
+        return did_you_mean(wrong[0], OBSERVERS) if wrong and "'risk'" in self.type else ""
 
     def accepts(self, value: Any) -> bool:
         """Whether a value has the type."""
