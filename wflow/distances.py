@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from wflow.checks import check_array
 from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure, Particles
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 
@@ -50,6 +51,8 @@ def conditional_w2(a: Measure, b: Measure) -> float:
     >>> round(conditional_w2(Particles(x=[[[0.0]]]), uniform) ** 2, 12)
     0.333333333333
     """
+    for rho in (a, b):
+        check_measure(rho)
     if set(a.blocks) != set(b.blocks):
         raise InputError(f"both measures must have the same blocks, got {sorted(a.blocks)} and {sorted(b.blocks)}")
     same_depth = a.n_slices == b.n_slices and np.allclose(a.t, b.t) and np.allclose(a.depth_weights, b.depth_weights)

@@ -213,6 +213,8 @@ def resume(
     start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
     if end < state["tau"]:
         raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
+    if energy is not None:
+        _check_energy(energy)
     replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
     settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
     flow = _open(settings, template)
@@ -493,12 +495,16 @@ def _check_attributes(attributes: Any) -> dict[str, str]:
     found = {} if attributes is None else attributes
     if not isinstance(found, Mapping) or not all(isinstance(text, str) for pair in found.items() for text in pair):
         raise InputError(f"attributes must be a dictionary of texts, got {attributes!r:.80}")
-    return dict(found)
+    return {str(name): str(text) for name, text in found.items()}
+
+
+def _check_energy(energy: Any) -> None:
+    if not isinstance(energy, Energy):
+        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {energy!r:.80}")
 
 
 def _check_observers(observe: Any, energy: Energy) -> Observers:
-    if not isinstance(energy, Energy):
-        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
+    _check_energy(energy)
     if not isinstance(observe, Mapping):
         raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {observe!r:.80}")
     for name, function in observe.items():

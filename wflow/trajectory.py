@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -589,7 +591,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
             state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"], "carry": carry}
     except FileNotFoundError:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is damaged: {error}") from None
     if state["run"] != run:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")

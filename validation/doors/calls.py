@@ -910,7 +910,12 @@ call(
     "schemes.Blob", solved("HEAT", "CLOUD", 0.5, 0.25), epsilon=number(0.5, optional=True).plus(*open_("1e-300; 1e300"))
 )
 call("schemes.QuantileJKO", solved("HEAT", "CLOUD", 0.5, 0.25), max_inner=count(50, sized=False))
-call("schemes.Kernel", solved("HEAT", "FINE", 0.5, 0.25), levels=count(2, sized=False).plus(*open_("20; 60; 1")), outer_mass=OUTER)
+call(
+    "schemes.Kernel",
+    solved("HEAT", "FINE", 0.5, 0.25),
+    levels=count(2, sized=False).plus(*open_("20; 60; 1")),
+    outer_mass=OUTER,
+)
 call("schemes.FiniteVolume", DENSITY, extrapolate=boolean(True), outer_mass=OUTER)
 call("schemes.Muscl", solved("V", "HILL", 0.125, 0.03125), outer_mass=OUTER)
 call(

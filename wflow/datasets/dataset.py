@@ -71,6 +71,8 @@ class Dataset:
             value = np.ascontiguousarray(value)
             value.setflags(write=False)
             object.__setattr__(self, key, value)
+        if not isinstance(name, str):
+            raise InputError(f"name must be text, got {name!r:.80}")
         object.__setattr__(self, "name", str(name))
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer, check_memory, check_result
+from wflow.checks import check_array, check_integer, check_memory, check_result
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -105,11 +105,19 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
+    check_methods(f"the encoder {type(encoder).__name__}", encoder)
+    parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
     known = optional(encoder, "pairing")
     if known is not None:
         return check_result(_method(encoder, "pairing"), known(tokens, parameters, cotangent), parameters.shape[:1])
     one = np.ones(1, dtype=parameters.dtype)
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
+
+
+def check_methods(name: str, encoder: Any) -> None:
+    """Raise :class:`InputError` for an encoder that lacks a method."""
+    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
+        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
 
 
 def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
@@ -121,8 +129,7 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
         For a missing method, or one that returns another shape than :class:`Encoder` says.
     """
     name = f"the encoder {type(encoder).__name__} of block {name!r}"
-    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
-        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
+    check_methods(name, encoder)
     D = tokens.shape[1]
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
     check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_positive
-from wflow.energies.energy import Energy, Evaluation, InternalEnergy, check_measure, points_of
+from wflow.energies.energy import Energy, Evaluation, InternalEnergy, points_of
 from wflow.energies.internal import Entropy, PorousMedium
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.grid import Box, check_box, check_cells
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)

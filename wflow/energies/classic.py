@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_result
-from wflow.energies.energy import Energy, Evaluation, Linearisation, check_measure, points_of
+from wflow.energies.energy import Energy, Evaluation, Linearisation, points_of
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
@@ -35,7 +36,8 @@ class _OneBlock(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at what the functions return (see :meth:`Energy.prepare`)."""
-        x = rho.points(_block(rho))[0]
+        name = _block(rho)
+        x = rho.points(name)[0]
         sample = np.resize(
             x, (3 if x.shape[1] == 2 else 2, x.shape[1])
         )  # as many points as parameters hide a transpose

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from wflow.checks import check_array, check_blocks_named, check_result
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
@@ -87,6 +88,7 @@ class Energy:
         InputError
             When blocks, slices or dimensions do not fit.
         """
+        check_measure(rho)
         return rho
 
     def evaluate(self, rho: Measure) -> Evaluation:
@@ -275,12 +277,6 @@ def squared_norm(rho: Measure, v: Mapping[str, Array]) -> float:
     """``sum over blocks, slices and particles of om_l a_{l,j} |v_{l,j}|^2``, summed in float64."""
     wide = {name: x.astype(np.float64, copy=False) for name, x in v.items()}
     return float(sum(np.sum(rho.mass(name) * np.einsum("smp,smp->sm", x, x)) for name, x in wide.items()))
-
-
-def check_measure(rho: Any) -> None:
-    """Raise :class:`InputError` unless this is a measure."""
-    if not isinstance(rho, Measure):
-        raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
 
 
 def points_of(rho: Measure, points: Mapping[str, Array] | None) -> dict[str, Array]:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_positive
-from wflow.energies.energy import InternalEnergy, check_measure
+from wflow.energies.energy import InternalEnergy
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 

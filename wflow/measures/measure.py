@@ -195,6 +195,12 @@ class Measure:
         return new
 
 
+def check_measure(rho: Any) -> None:
+    """Raise :class:`InputError` unless this is a measure."""
+    if not isinstance(rho, Measure):
+        raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+
+
 def frozen(array: Array) -> Array:
     """A read-only view."""
     view = array.view()
