@@ -31,8 +31,8 @@ std = 0.5
 tau_end = 0.2
 dtau = 0.1
 [observe]
-training = ["risk", "error-rate"]
-heldout = ["risk", "error-rate"]
+training = ["risk"]
+heldout = ["risk"]
 """
 
 
@@ -55,25 +55,38 @@ def test_risks_and_error_rates_are_those_of_the_data_set_that_is_named() -> None
     assert ErrorRate(Q)(rho) != ErrorRate(Q, held)(rho) and Risk(Q)(rho) != Risk(Q, held)(rho)
 
 
-def test_observers_of_a_run_file_read_the_held_out_prompts(tmp_path: Path) -> None:
-    path = tmp_path / "run.toml"
-    path.write_text(RUN)
-    run = wflow.runfile.read(path)
+def solved(folder: Path, text: str) -> tuple[wflow.runfile.Run, wflow.Dataset, wflow.Dataset, wflow.Solution]:
+    """A run file, its data, what it holds out, and its solution."""
+    (folder / "run.toml").write_text(text)
+    run = wflow.runfile.read(folder / "run.toml")
     answer = run.solve(progress=False)
-    train, held = run.objective.dataset, answer.heldout
-    assert held is not None and (train.n_prompts, held.n_prompts) == (12, 12)
-    assert not {tokens.tobytes() for tokens in train.tokens} & {tokens.tobytes() for tokens in held.tokens}
+    assert answer.heldout is not None
+    return run, run.objective.dataset, answer.heldout, answer
+
+
+def test_observers_of_a_run_file_read_the_held_out_prompts(tmp_path: Path) -> None:
+    """The teacher is linear: the examples of a prompt tell its label, so that labels belong to their prompts."""
+    run, train, held, answer = solved(tmp_path, RUN)
+    assert (train.n_prompts, held.n_prompts) == (12, 12)
     for name, data in (("training", train), ("held-out", held)):
-        # The teacher is linear: the examples of a prompt tell its label, so that labels belong to their prompts.
         for tokens, label in zip(data.tokens, data.labels):
             beta = np.linalg.lstsq(tokens[:2, :-1].T, tokens[2, :-1])[0]
             assert label == pytest.approx(beta @ tokens[:2, -1], rel=1e-9)
-        for i, k in ((0, 0), (-1, -1)):
+        for i in (0, -1):
+            residual = run.objective.predict(answer.measure(i), data.tokens) - data.labels
+            assert answer.observed[f"{name} risk"][i] == pytest.approx(0.5 * np.mean(residual**2), rel=1e-12)
+
+
+def test_error_rates_of_a_run_file_are_those_of_the_held_out_prompts(tmp_path: Path) -> None:
+    old = RUN[RUN.index("kind") : RUN.index("[attention]")]
+    text = RUN.replace(old, 'kind = "digits"\npatch = [4, 4]\nheldout = 0.5\n').replace('"risk"', '"error-rate"')
+    run, train, held, answer = solved(tmp_path, text)
+    assert not {image.tobytes() for image in train.tokens} & {image.tobytes() for image in held.tokens}
+    for name, data in (("training", train), ("held-out", held)):
+        for i in (0, -1):
             predictions = run.objective.predict(answer.measure(i), data.tokens)
-            risk = 0.5 * np.mean((predictions - data.labels) ** 2)
-            assert answer.observed[f"{name} risk"][k] == pytest.approx(risk, rel=1e-12)
-            wrong = np.mean((predictions > 0) != (data.labels > 0))
-            assert answer.observed[f"{name} error rate"][k] == wrong
+            wrong = sum((prediction > 0) != (label > 0) for prediction, label in zip(predictions, data.labels))
+            assert answer.observed[f"{name} error rate"][i] == wrong / data.n_prompts
 
 
 def test_the_virial_by_hand() -> None:

@@ -198,8 +198,8 @@ MUTANTS = (
     Mutant(
         "kernel-diffusion",
         "wflow/schemes/kernel.py",
-        "gaussian_matrix(n, dx, 2 * sigma * h, half)",
-        "gaussian_matrix(n, dx, sigma * h, half)",
+        "gaussian_row(n, dx, 2 * sigma * h, half)",
+        "gaussian_row(n, dx, sigma * h, half)",
     ),
     Mutant(
         "finite-volume-diffusion",
@@ -294,8 +294,8 @@ def run(judge: str, root: Path, workers: int, patience: float | None = None) -> 
     Returns the first claim or test that failed, empty if all passed.
     """
     study = ["validation", judge, "--workers", str(workers), "-o", str(root / "output")]
-    tests = ["pytest", "-q", "-x", "-p", "no:cacheprovider", judge]
-    command = [sys.executable, "-m", *(study if judge in STUDIES else tests)]
+    suite = ["pytest", "-q", "-x", "-p", "no:cacheprovider", judge]
+    command = [sys.executable, "-m", *(study if judge in STUDIES else suite)]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]
@@ -311,7 +311,8 @@ def run(judge: str, root: Path, workers: int, patience: float | None = None) -> 
         return ""
     lines = [line.strip() for line in out.splitlines()]
     failed = [line.removeprefix("FAIL").strip() for line in lines if line.startswith("FAIL  ")]
-    failed += [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR ")) and "::" in line]
+    tests = [line.partition(" ")[2] for line in lines if line.startswith(("FAILED ", "ERROR ")) and "::" in line]
+    failed += [test.split(" - ")[0] for test in tests]
     if process.returncode == 1 and failed:
         return f"{failed[0]}" + (f", and {len(failed) - 1} more" if failed[1:] else "")
     raised = [line for line in lines if "Error: " in line]

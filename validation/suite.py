@@ -13,6 +13,8 @@ ESTIMATES, BOOKS = ("tests/test_estimates.py",), ("tests/test_bookkeeping.py",)
 SLICES, VERDICTS = ("tests/test_depth_weights.py",), ("tests/test_controllers.py",)
 WATCHED, DATA = ("tests/test_observers.py",), ("tests/test_datasets.py",)
 FIGURES, COMMAND = ("tests/test_figures.py",), ("tests/test_cli.py",)
+CHECK, BARS = "wflow/check.py", ("tests/test_check.py",)
+LANGEVIN, NOISE = "wflow/schemes/langevin.py", ("tests/test_stepping.py", "tests/test_langevin.py")
 LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
 
 SUITE = (
@@ -28,9 +30,9 @@ SUITE = (
     Mutant(
         "dopri5-estimate",
         "wflow/schemes/dopri5.py",
-        "-92097 / 339200, 187 / 2100, 1 / 40),",
-        "-92097 / 339200, 187 / 2100 + 1 / 80, 1 / 80),",
-        "the estimate is the distance to Dormand and Prince's embedded method of order 4",
+        "(5179 / 57600, 0.0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40)",
+        "(10429 / 115200, 0.0, 2153 / 4770, 2429 / 3840, -201447 / 678400, 11 / 100, 1 / 80)",
+        "the estimate is the distance to Dormand and Prince's embedded method, not half of it",
         ESTIMATES,
     ),
     Mutant(
@@ -155,6 +157,80 @@ SUITE = (
         "2 * attempt.stability / attempt.lipschitz)",
         "steps end at the stability limit",
         VERDICTS,
+    ),
+    # Error bars
+    Mutant(
+        "student-factor",
+        CHECK,
+        "2: 4.303}",
+        "2: 1.96}",
+        "two random differences warrant 4.3 standard deviations",
+        BARS,
+    ),
+    Mutant(
+        "variance-of-the-coarser",
+        CHECK,
+        "[coarse**2 / (1 + r)]",
+        "[coarse**2]",
+        "the difference to the coarsened outcome has (1 + r) times the variance",
+        BARS,
+    ),
+    Mutant(
+        "bar-without-guard",
+        CHECK,
+        "fine = max(fine, coarse * source.ratio**-source.order)",
+        "fine = min(fine, np.inf)",
+        "bars cover errors that change their sign",
+        BARS,
+    ),
+    Mutant(
+        "refined-the-wrong-way",
+        CHECK,
+        "2 * value if step > 0 else value // 2 if step < 0 else value",
+        "2 * value if step < 0 else value // 2 if step > 0 else value",
+        "refining doubles",
+        BARS,
+    ),
+    Mutant(
+        "halved-steps-lost",
+        CHECK,
+        "[0.5 * h for h in steps for _ in range(2)]",
+        "[0.5 * h for h in steps for _ in range(1)]",
+        "every step is made in two",
+        BARS,
+    ),
+    Mutant(
+        "order-of-steps",
+        CHECK,
+        'Source("tau", self.scheme.order',
+        'Source("tau", 1',
+        "the error of steps falls with the order of the scheme",
+        BARS,
+    ),
+    # Frames inside steps with noise
+    Mutant(
+        "bridge-variance",
+        LANGEVIN,
+        "0.5 * math.sqrt(right - left) *",
+        "math.sqrt(right - left) *",
+        "frames inside a step have the variance of their time",
+        NOISE,
+    ),
+    Mutant(
+        "bridge-of-one-number",
+        LANGEVIN,
+        "* flow.normal(index, node)\n        if",
+        "* flow.normal(index, 1)\n        if",
+        "every midpoint of a bridge has numbers of its own",
+        NOISE,
+    ),
+    Mutant(
+        "bridge-of-every-step-alike",
+        LANGEVIN,
+        "return 0.5 if _goes_on(carry, h) else 1.0",
+        "return 1.0",
+        "the bridge has the variance of the noise of its step",
+        NOISE,
     ),
     # What a run writes down
     Mutant(
@@ -323,8 +399,8 @@ SUITE = (
     Mutant(
         "error-rate-of-signs",
         DATASET,
-        "np.sign(values.ravel()) != np",
-        "np.sign(values.ravel()) == np",
+        "np.sign(values) != self",
+        "np.sign(values) == self",
         "an error rate counts the wrong ones",
         DATA,
     ),
