@@ -103,7 +103,7 @@ class Grid(Measure):
 
     def points(self, block: str) -> Array:
         """The cell centres, shape (S, M, p) with M = n_1 ... n_p in row-major order, read only."""
-        if block not in self._points:
+        if not isinstance(block, str) or block not in self._points:
             mesh = np.stack(np.meshgrid(*self.axes(block), indexing="ij"), axis=-1)
             flat = mesh.reshape(-1, mesh.shape[-1])
             self._points[block] = np.broadcast_to(flat, (self.n_slices, *flat.shape))
@@ -214,7 +214,8 @@ def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[f
 
 def check_cells(block: str, cells: Any, p: int, slices: int = 1) -> tuple[int, ...]:
     """The numbers of cells along the p axes of a block, or an :class:`InputError`: also where memory is too small."""
-    counts = [cells] * p if is_integer(cells) or not np.iterable(cells) else list(cells)
+    listed = isinstance(cells, Sequence | np.ndarray) and np.ndim(cells) > 0
+    counts = list(cells) if listed else [cells] * p
     if len(counts) != p or any(not is_integer(n) or n < 3 for n in counts):
         raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {cells!r:.80}")
     shape = tuple(int(n) for n in counts)

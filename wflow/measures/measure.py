@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_integer, check_masses, did_you_mean
+from wflow.checks import check_array, check_blocks_named, check_integer, check_masses, check_number, did_you_mean
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -143,8 +143,8 @@ class Measure:
 
     def moment(self, order: int) -> Blocks:
         """``int beta^order d rho(beta | t_l)`` per coordinate and slice: arrays (S, p); order 0, 1, 2, ..."""
-        order = check_integer("order", order, least=0)
-        powers = {name: self.points(name).astype(float) ** order for name in self.blocks}
+        power = check_number("order", check_integer("order", order, least=0))
+        powers = {name: self.points(name).astype(float) ** power for name in self.blocks}
         return Blocks(**{name: np.einsum("sm,smp->sp", self.weights(name), x) for name, x in powers.items()})
 
     @property
