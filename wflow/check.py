@@ -18,6 +18,7 @@ from __future__ import annotations
 
 __all__ = ["Bar", "Report", "Source", "check", "check_problem", "error_bars"]
 
+import contextlib
 import copy
 import itertools
 import math
@@ -30,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow import runfile
-from wflow.checks import check_integer
+from wflow.checks import check_array, check_boolean, check_fields, check_integer, check_nonnegative, check_number
 from wflow.controllers import Fixed, Replay
 from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure, Particles
@@ -86,6 +87,15 @@ class Source:
     words: str = ""
     finer: Callable[[float], str] | None = None
     cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"name must be text, got {self.name!r:.80}")
+        check_fields(self, check_nonnegative, "order", "cost")
+        check_fields(self, check_number, "ratio", finite=False)
+        if not self.ratio > 1:
+            raise InputError(f"ratio must be greater than 1, got {self.ratio!r}")
+        check_fields(self, check_boolean, "random")
 
 
 @dataclass(frozen=True)
@@ -166,15 +176,16 @@ def error_bars(
     Parameters
     ----------
     solve
-        Called with ``{source: 1}`` to refine and ``{source: -1}`` to coarsen by the source's ratio; returns numbers and
-        arrays by name. Raises :class:`InputError` or :class:`SolveError` where coarsening is impossible.
+        Called with ``{source: k}``, which refines k times by the source's ratio: k = 1, and -1 to coarsen. Where that
+        is impossible it raises :class:`InputError` or :class:`SolveError`, and k = 2 is tried instead.
     sources
-        Deterministic ones are extrapolated: with the differences ``d_- = |y_{-1} - y_0|`` and ``d_+ = |y_0 - y_1|`` and
-        the order p (the observed one ``log(d_-/d_+)/log(ratio)``, at most the expected one), the error of ``y_0`` is
-        ``d_+ / (1 - ratio^-p)``, times a safety factor: 1.25, but 3 where nothing could be coarsened or the outcomes go
-        to and fro. Random ones are 95 % intervals: independent samples of the variances ``s^2``, ``s^2/r`` and
-        ``r s^2``, ``r = ratio^(2 order)``, make ``E d_+^2 = (1 + 1/r) s^2`` and ``E d_-^2 = (1 + r) s^2``; the bar is
-        4.3 s, or 12.7 s from ``d_+`` alone.
+        Deterministic ones are extrapolated: with ``d_- = |y_{-1} - y_0|``, ``d_+ = |y_0 - y_1|`` and the order p (the
+        observed one ``log(d_-/d_+)/log(ratio)``, at most the expected one), the error of ``y_0`` is
+        ``d_+ / (1 - ratio^-p)``; without ``y_{-1}`` it is ``d_+`` and the error of ``y_1``, likewise. The safety factor
+        is 1.25, but 3 where outcomes go to and fro, and where ``y_2`` cannot be had either and p is the expected order.
+        Random ones are 95 % intervals: independent samples of the variances ``s^2``, ``s^2/r`` and ``r s^2``,
+        ``r = ratio^(2 order)``, make ``E d_+^2 = (1 + 1/r) s^2`` and ``E d_-^2 = (1 + r) s^2``; the bar is 4.3 s, or
+        12.7 s from ``d_+`` alone.
     resolution
         Differences below this share of a quantity have no order.
 
@@ -183,20 +194,37 @@ def error_bars(
     Report
         Arrays are measured by their root mean square.
     """
-    base = solve({})
+    if not callable(solve):
+        raise InputError(f"solve must be a function of what to refine, got {solve!r:.80}")
+    if not isinstance(sources, Sequence) or not all(isinstance(source, Source) for source in sources):
+        raise InputError(f"sources must be a list of wflow.check.Source, got {sources!r:.80}")
+
+    def outcome(refined: Mapping[str, int]) -> Outcome:
+        found = solve(refined)
+        if not isinstance(found, Mapping):
+            raise InputError(f"solve must return numbers and arrays by name, got {found!r:.80}")
+        for quantity, y in found.items():
+            check_array(f"{quantity!s:.80} of solve", y, tuple(range(9)), "(...)", finite=False)
+        return found
+
+    base = outcome({})
     bars: dict[str, dict[str, Bar]] = {quantity: {} for quantity in base}
     told = []
     for source in sources:
-        finer, coarser, words = solve({source.name: 1}), None, source.words
+        outcomes, words = {0: base, 1: outcome({source.name: 1})}, source.words
         try:
-            coarser = solve({source.name: -1}) if math.isfinite(source.ratio) else None
+            if math.isfinite(source.ratio):
+                outcomes[-1] = outcome({source.name: -1})
         except (InputError, SolveError) as error:
             words = "; ".join(filter(None, (words, f"not coarsened: {str(error).splitlines()[0]}")))
+            with contextlib.suppress(InputError, SolveError):
+                if not source.random:
+                    outcomes[2] = outcome({source.name: 2})
         told.append(replace(source, words=words))
         for quantity, y in base.items():
-            fine = np.subtract(y, finer[quantity])
-            coarse = None if coarser is None else np.subtract(coarser[quantity], y)
-            bars[quantity][source.name] = _bar(source, fine, coarse, resolution * _size(y))
+            steps = itertools.pairwise(sorted(outcomes))
+            changes = {a: np.subtract(outcomes[a][quantity], outcomes[b][quantity]) for a, b in steps}
+            bars[quantity][source.name] = _bar(source, changes, resolution * _size(y))
     return Report(base, bars, tuple(told))
 
 
@@ -205,23 +233,24 @@ def _size(y: Any) -> float:
     return float(np.sqrt(np.mean(np.square(y))))
 
 
-def _bar(source: Source, d_fine: Any, d_coarse: Any, smallest: float) -> Bar:
-    """The bar from the differences ``y_0 - y_1`` and ``y_{-1} - y_0``; where these are smaller, no order is seen."""
-    fine, coarse = _size(d_fine), None if d_coarse is None else _size(d_coarse)
+def _bar(source: Source, changes: Mapping[int, Any], smallest: float) -> Bar:
+    """The bar from the changes ``y_k - y_{k+1}`` by k; where they are smaller than that, no order is seen."""
+    sizes = {k: _size(change) for k, change in changes.items()}
     if source.random:
         r = source.ratio ** (2 * source.order)
-        squares = [fine**2 / (1 + 1 / r)] + ([] if coarse is None else [coarse**2 / (1 + r)])
+        squares = [sizes[0] ** 2 / (1 + 1 / r)] + ([sizes[-1] ** 2 / (1 + r)] if -1 in sizes else [])
         return Bar(STUDENT[len(squares)] * float(np.sqrt(np.mean(squares))), None, 0.5)
-    if coarse is None:
+    if len(changes) == 1:
         safety = SAFETY_UNSEEN if math.isfinite(source.ratio) else SAFETY
-        return Bar(safety * fine / (1 - source.ratio**-source.order), None, source.order)
-    smallest = max(smallest, float(np.finfo(float).tiny))
+        return Bar(safety * sizes[0] / (1 - source.ratio**-source.order), None, source.order)
+    (coarse, fine), smallest = sizes.values(), max(smallest, float(np.finfo(float).tiny))
     order = float(np.log(max(coarse, smallest) / max(fine, smallest)) / np.log(source.ratio))
     p = float(np.clip(order, LEAST_ORDER, source.order))
-    turns = np.vdot(d_fine, d_coarse) < 0  # as where two terms of the error cancel
+    turns = np.vdot(*changes.values()) < 0  # as where two terms of the error cancel
     seen = not turns and min(fine, coarse) > smallest and 0 < order <= source.order + 1
     fine = max(fine, coarse * source.ratio**-source.order)  # it is small where the error changes its sign
-    return Bar((SAFETY_UNSEEN if turns else SAFETY) * fine / (1 - source.ratio**-p), order if seen else None, p)
+    error = fine / (1 - source.ratio**-p) + (0.0 if -1 in changes else coarse)
+    return Bar((SAFETY_UNSEEN if turns else SAFETY) * error, order if seen else None, p)
 
 
 def check(path: str | PathLike[str], say: Say = lambda line: None, progress: bool | None = None) -> Report:
@@ -355,8 +384,10 @@ class _Check:
         return replace(report, values=values, bars=bars)
 
     def run(self, refined: Mapping[str, int]) -> tuple[Solution, Outcome]:
-        """Solve with some sources refined (1) or coarsened (-1)."""
+        """Solve with a source refined (1), refined twice (2) or coarsened (-1)."""
         depth, width, grid, tau = (refined.get(name, 0) for name in ("depth", "width", "grid", "tau"))
+        if grid > 1 or (tau > 1 and not self.is_fixed):
+            raise InputError("the work of refining twice would be too much")
         energy, rho0, observe = self.problem
         arguments, number = dict(self.arguments), next(self.runs)
         if refined and self.scheme.noisy:
@@ -371,7 +402,8 @@ class _Check:
             arguments = _replayed(arguments, self.steps, tau, self.scheme.order if self.is_fixed else None)
         if "tol" in refined:
             arguments["tol"] = 0.0
-        what = ", ".join(f"{name} {'refined' if step > 0 else 'coarsened'}" for name, step in refined.items())
+        kinds = {-1: "coarsened", 1: "refined", 2: "refined twice"}
+        what = ", ".join(f"{name} {kinds[step]}" for name, step in refined.items())
         self.say(what or "as it is")
         try:
             solution = solve(energy, rho0, observe=observe, progress=self.progress, **arguments)
@@ -447,14 +479,14 @@ def _rate_bars(predictions: Array, bars: Mapping[str, Bar]) -> dict[str, Bar]:
 
 
 def _replayed(arguments: Mapping[str, Any], steps: Sequence[float], finer: int, order: int | None) -> dict[str, Any]:
-    """The steps of a run once more, every one cut in two, or two made one (``finer = -1``).
+    """The steps of a run once more, every one cut in two (``finer = 1``) or in four (2), or two made one (-1).
 
     What was made is halved, not the setting: saved times and the end cut fixed steps, failures halve them, and those
     of a stiff flow that adapt are those of its stability limit, whatever the tolerance. These are not doubled for the
     same reason: their ``order`` is None.
     """
     if finer > 0:
-        again = [0.5 * h for h in steps for _ in range(2)]
+        again = [h / 2**finer for h in steps for _ in range(2**finer)]
     elif order is None:
         raise InputError("adaptive steps are not doubled")
     else:
@@ -482,7 +514,7 @@ def _doubled(steps: Sequence[float], order: int) -> list[float]:
 
 
 def _scaled(value: Any, step: int, name: str) -> Any:
-    """An integer, or every one of several, doubled (1), halved (-1) or as it is (0); None stays."""
+    """An integer, or every one of several, times ``2 ** step``; None stays."""
     if value is None:
         return None
     if isinstance(value, Mapping):
@@ -492,16 +524,16 @@ def _scaled(value: Any, step: int, name: str) -> Any:
     value = check_integer(name, value)
     if step < 0 and value % 2:
         raise InputError(f"{name} = {value} cannot be halved")
-    return 2 * value if step > 0 else value // 2 if step < 0 else value
+    return value * 2**step if step > 0 else value // 2**-step
 
 
 def _finer(value: Any, x: float) -> Any:
-    """An integer, or every one of several, x times as large."""
+    """An integer, or every one of several, about x times as large."""
     if isinstance(value, Mapping):
         return {key: _finer(entry, x) for key, entry in value.items()}
     if isinstance(value, list):
         return [_finer(entry, x) for entry in value]
-    return math.ceil(value * x * (1 - 1e-9))
+    return math.ceil(value * float(f"{x:.2g}"))
 
 
 def _words(value: Any) -> str:

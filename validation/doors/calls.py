@@ -75,8 +75,12 @@ ROW_COLUMN = fixed(
         spoilt(np.zeros((1, 2, 3), object), 'x')
     """),
 )
-LABELS = array("np.array([1.0, -1.0, 1.0])", whole=True).plus(
-    *either("np.array([[1.0], [-1.0], [1.0]])"), *bad("np.array([[1.0, -1.0, 1.0]]); [1.0, -1.0]; np.ones((3, 2))")
+LABELS = (
+    array("np.array([1.0, -1.0, 1.0])", whole=True)
+    .without("np.array({})[..., None]")
+    .plus(
+        *either("np.array([[1.0], [-1.0], [1.0]])"), *bad("np.array([[1.0, -1.0, 1.0]]); [1.0, -1.0]; np.ones((3, 2))")
+    )
 )
 TOKENS = array("eighths(3, 2, 3)").plus(*bad("eighths(2, 2, 3); eighths(3, 6); eighths(3, 0, 3)"))
 call(
@@ -104,8 +108,12 @@ call(
     ),
     name=fixed("'mine'", *same("np.str_('mine')"), *bad("3; None; b'mine'; ['mine']; object()")),
 )
-PREDICTIONS = array("np.array([0.5, 0.25, -1.0])", finite=False).plus(
-    *either("np.array([[0.5], [0.25], [-1.0]])"), *bad("np.ones(2); np.ones(1); np.ones((3, 3)); np.ones((1, 3))")
+PREDICTIONS = (
+    array("np.array([0.5, 0.25, -1.0])", finite=False)
+    .without("np.array({})[..., None]")
+    .plus(
+        *either("np.array([[0.5], [0.25], [-1.0]])"), *bad("np.ones(2); np.ones(1); np.ones((3, 3)); np.ones((1, 3))")
+    )
 )
 for method in ("risk", "error_rate"):
     call(f"DATA.{method}", "made", predictions=PREDICTIONS)
@@ -203,7 +211,7 @@ call(
         *open_("""
         damaged('data.npz', 1); damaged('data.npz', 2); damaged('data.npz', 3); damaged('data.npz', 4)
     """),
-        *same("written('data.npz', open(file('data.npz'), 'rb').read())"),
+        *same("written('data.npz', __import__('pathlib').Path(file('data.npz')).read_bytes())"),
     ),
 )
 
@@ -413,7 +421,6 @@ WRONG_ENCODERS = (
     "Wrong(mean=lambda T, x, a: None)",
     "Wrong(mean=lambda T, x, a: 'text')",
     "Wrong(mean=lambda T, x, a: T * 1j)",
-    "Wrong(mean=lambda T, x, a: T * np.nan)",
     "Wrong(mean=lambda T, x, a: 0.0)",
     "Wrong(mean=None)",
     "Wrong(vjp=lambda T, x, a, p: T)",
@@ -981,14 +988,14 @@ call(
 call(
     "wflow.SaveAt",
     "course(wflow.solve(V, CLOUD, (0, 1), dtau=0.25, save=made))",
-    every=number(0.5, optional=False).plus(*open_("1e-3; 1e-9; 1e-300; 1e300; 1e17")),
+    every=number(0.5, optional=False).plus(*open_("1e-3; 1e-300; 1e300; 1e17")),
 )
 call(
     "wflow.SaveAt",
     "course(wflow.solve(V, CLOUD, (0, 1), dtau=0.25, save=made))",
-    tau=array("np.array([0.25, 0.5, 0.75])", optional=False).plus(
+    tau=array("np.array([0.25, 0.5, 0.75])", optional=False).without("np.array({})[:0]", "np.zeros(0)", "[]", "()").plus(
         *bad("[0.5, 0.25]; [0.5, 0.5]; [2.0]; [-1.0, 0.5]; [0.25, 1.5]"),
-        *open_("""
+        *open_("[]; np.zeros(0); ""
         [0.0, 0.5]; [0.5, 1.0]; np.linspace(0, 1, 3000)[1:]; [0.5, np.nextafter(0.5, 1)]; [1e-300, 0.5]
     """),
     ),

@@ -231,7 +231,7 @@ DOCUMENTS: list[Document] = [
     {
         "data": {"kind": choice("npz", required=True), "path": of("'line.npz'", required=True)},
         "feedforward": {"activation": choice("tanh")},
-        "objective": {"weight_decay": number(0.5, zero=True), "entropy": number(0.5), "layers": count(1)},
+        "objective": {"weight_decay": number(0.5, zero=True), "entropy": number(0.5, zero=True), "layers": count(1)},
         "initial": {
             "law": choice("gaussian"),
             "std": number(0.5),
@@ -256,7 +256,7 @@ DOCUMENTS: list[Document] = [
             ),
         },
         "solve": {
-            "scheme": choice("finite-volume", required=True),
+            "scheme": choice("finite-volume"),
             "options": of(
                 "{ outer_mass = 0.001 }",
                 *same("{ outer_mass = 1e-3 }"),
@@ -273,7 +273,7 @@ DOCUMENTS: list[Document] = [
         "": {"seed": count(5, zero=True)},
         "data": {"kind": choice("npz", required=True), "path": of("'line.npz'", required=True)},
         "feedforward": {"activation": choice("tanh")},
-        "objective": {"entropy": number(0.5), "layers": count(2)},
+        "objective": {"entropy": number(0.5, zero=True), "layers": count(2)},
         "initial": {"M": count(4)},
         "initial.W_1": {
             "law": choice("gaussian", required=True),
@@ -281,7 +281,7 @@ DOCUMENTS: list[Document] = [
         },
         "initial.W_2": {"law": choice("ball", required=True), "radius": number(0.5, required=True)},
         "solve": {
-            "scheme": choice("langevin", required=True),
+            "scheme": choice("langevin"),
             "dtau": number(0.125, required=True),
             "tau_end": number(0.5, required=True, sign=True),
             "save": SAVE,

@@ -50,7 +50,9 @@ class Hang(BaseException):
     """The time of a call is over. Not an Exception, which code may catch."""
 
 
-def run(seed: int, numbers: Sequence[int], workers: int, say: Callable[[Outcome], None]) -> list[Outcome]:
+def run(
+    seed: int, numbers: Sequence[int], workers: int, say: Callable[[Outcome], None] = lambda outcome: None
+) -> list[Outcome]:
     """The outcomes of the calls of these numbers, in no order."""
     with store(), tempfile.TemporaryDirectory(prefix="doors-") as folder:
         props.warm()
