@@ -13,7 +13,7 @@ from validation.doors.changes import BAD, SAME, Generated
 from validation.doors.generate import generate
 from wflow import check, controllers, datasets, distances, encoders, figures, initial, observers, problems, schemes
 
-NUMBERS = range(200)
+NUMBERS = range(150)
 
 
 def test_generated_calls_have_no_faults() -> None:

@@ -995,7 +995,8 @@ call(
     "course(wflow.solve(V, CLOUD, (0, 1), dtau=0.25, save=made))",
     tau=array("np.array([0.25, 0.5, 0.75])", optional=False).without("np.array({})[:0]", "np.zeros(0)", "[]", "()").plus(
         *bad("[0.5, 0.25]; [0.5, 0.5]; [2.0]; [-1.0, 0.5]; [0.25, 1.5]"),
-        *open_("[]; np.zeros(0); ""
+        *open_("""
+        []; np.zeros(0);
         [0.0, 0.5]; [0.5, 1.0]; np.linspace(0, 1, 3000)[1:]; [0.5, np.nextafter(0.5, 1)]; [1e-300, 0.5]
     """),
     ),
