@@ -359,7 +359,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "future": (trajectory(of_the_future), "has format version 99; this wflow reads up to 2: update wflow"),
     "missing": (trajectory(lambda path: path.unlink()), "does not exist"),
     "figure": (figure("energi"), "got 'energi'; did you mean 'energy'?"),
-    "figure: suffix": (figure("energy", output="f.pfd"), "must end in .pdf or .png"),
+    "figure: suffix": (figure("energy", output="f.pfd"), "must end in .pdf, .svg, .eps or .png"),
     "figure: folder": (figure("energy", output="none/f.pdf"), "none does not exist"),
     "figure: option": (figure("energy", "--frames", "3"), "figure energy has no option --frames"),
     "figure: heldout": (figure("clouds", "--heldout"), "figure clouds has no option --heldout"),

@@ -143,6 +143,23 @@ def density_case(scheme: Any) -> tuple[Any, Any]:
     return flow, flow.evaluate(flow.flat(flow.template.blocks))
 
 
+#: Steps of densities, of which halves and quarters tell the order.
+STEPS = {"kernel": 0.2, "finite-volume": 0.02, "muscl": 0.012, "entropic-jko": 0.4}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_order_of_a_scheme_for_densities(name: str) -> None:
+    assert set(PARTICLES) | set(STEPS) == set(SCHEMES)
+    energy: Any = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x)
+    x = np.linspace(-5.9, 5.9, 60)
+    rho = wflow.Grid(x=np.exp(-((x - 0.8) ** 2)), box={"x": ((-6, 6),)})
+    energy = energy if name == "muscl" else energy + wflow.Entropy(0.5)
+    end, h = 2 * STEPS[name], STEPS[name]
+    ends = [wflow.solve(energy, rho, (0, end), scheme=name, dtau=h / n).measure(-1).x for n in (1, 2, 4)]
+    order = np.log2(np.abs(ends[0] - ends[1]).sum() / np.abs(ends[1] - ends[2]).sum())
+    assert order == pytest.approx(SCHEMES[name].order, abs=0.35)
+
+
 def many_steps(scheme: Any, flow: Any, point: Any, h: float, n: int) -> Array:
     for _ in range(n):
         point = scheme.propose(flow, point, h / n).point

@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import h5py
 import matplotlib
@@ -124,6 +125,27 @@ def test_settings_of_the_user_neither_change_nor_matter(signs: Solution, tmp_pat
         assert figures.save(figure, tmp_path / "other.pdf").read_bytes() == plain
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_for_pages_and_for_papers(
+    kind: str, signs: Solution, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SVG and EPS have the size of the figure and no date, and are the same whenever they are written."""
+    figure = figures.draw(kind, signs)
+    width, height = 72 * figure.get_size_inches()
+    for suffix in (".svg", ".EPS"):
+        first, second = (figures.save(figure, tmp_path / f"{name}{suffix}").read_bytes() for name in "ab")
+        assert first == second and f"wflow {wflow.__version__}".encode() in first
+        assert b"Date" not in first and b"<dc:date>" not in first
+    drawing = ElementTree.parse(tmp_path / "a.svg").getroot()
+    assert_allclose([float(drawing.attrib[name].removesuffix("pt")) for name in ("width", "height")], [width, height])
+    script = (tmp_path / "a.EPS").read_bytes()
+    assert script.startswith(b"%!PS-Adobe-3.0 EPSF-3.0") and b"/FontType 42" in script
+    box = re.search(rb"%%BoundingBox: 0 0 (\d+) (\d+)", script)
+    assert box is not None
+    assert_allclose([float(number) for number in box.groups()], [width, height], atol=1)
+    assert not caplog.records
+
+
 def test_no_display_is_opened() -> None:
     """Only pyplot opens one; a figure without it has a canvas that just writes files."""
     for module in Path(figures.__file__).parent.glob("*.py"):
@@ -135,10 +157,11 @@ def test_unknown_figures_and_places_are_refused(signs: Solution, tmp_path: Path)
     with pytest.raises(InputError, match=r"figure must be one of energy, .*got 'enrgy'; did you mean 'energy'\?"):
         figures.draw("enrgy", signs)
     figure = Figure()
-    with pytest.raises(InputError, match=r"must end in \.pdf or \.png, got 'fig\.pfd'; did you mean 'fig\.pdf'\?"):
+    words = r"must end in \.pdf, \.svg, \.eps or \.png, got "
+    with pytest.raises(InputError, match=words + r"'fig\.pfd'; did you mean 'fig\.pdf'\?"):
         figures.save(figure, "fig.pfd")
-    for name in ("fig", "fig.svg", "fig.h5"):
-        with pytest.raises(InputError, match=r"must end in \.pdf or \.png"):
+    for name in ("fig", "fig.gif", "fig.h5"):
+        with pytest.raises(InputError, match=words):
             figures.save(figure, name)
     with pytest.raises(InputError, match=r"the folder .* does not exist"):
         figures.save(figure, tmp_path / "nowhere" / "fig.pdf")
@@ -333,7 +356,7 @@ def test_large_clouds_are_images(tmp_path: Path) -> None:
 def test_frames_are_chosen_along_the_curve() -> None:
     rho = [make_measure(seed=k) for k in range(11)]
     speed = np.where(np.arange(11) < 4, 1.0, 1e-6)  # everything happens before tau = 4
-    for velocity, expected in ((speed, (0, 2, 10)), (np.zeros(11), (0, 5, 10))):
+    for velocity, expected in ((speed, (0, 2, 10)), (1e-12 * speed, (0, 2, 10)), (np.zeros(11), (0, 5, 10))):
         bar = figures.depth(make_solution(rho, dissipation=velocity**2), frames=3).axes[-1]
         assert [tick.get_text() for tick in bar.get_yticklabels()] == [str(tau) for tau in expected]
     for frames in (0, [], [11], [-12], True, 2.5, [True], [0.5], "01"):

@@ -251,14 +251,14 @@ MUTANTS = (
     Mutant(
         "distance-of-equal-slices",
         "wflow/distances.py",
-        "total += sum(om * squared(a, b, block, l) for l, om in enumerate(a.depth_weights))",
-        "total += sum(squared(a, b, block, l) for l in range(a.n_slices)) / a.n_slices",
+        "parts += [np.sqrt(om) * distance(a, b, block, l) for l, om in enumerate(a.depth_weights)]",
+        "parts += [a.n_slices**-0.5 * distance(a, b, block, l) for l in range(a.n_slices)]",
     ),
     Mutant(
         "distance-without-depth-weights",
         "wflow/distances.py",
-        "total += sum(om * squared(a, b, block, l)",
-        "total += sum(om / om * squared(a, b, block, l)",
+        "np.sqrt(om) * distance(a, b, block, l)",
+        "np.sqrt(om / om) * distance(a, b, block, l)",
     ),
 )
 

@@ -32,8 +32,10 @@ __all__ = [
     "check_result",
     "check_rng",
     "check_seed",
+    "check_text",
     "did_you_mean",
     "is_integer",
+    "shown",
     "unknown_keyword",
 ]
 
@@ -55,6 +57,11 @@ if TYPE_CHECKING:
 
 
 # Scalars
+
+
+def shown(value: Any) -> str:
+    """The beginning of what a value looks like, in one line."""
+    return " ".join(repr(value).split())[:80]
 
 
 def _plain(value: Any) -> Any:
@@ -81,7 +88,7 @@ def check_integer(name: str, value: Any, least: int = 1, most: int | None = None
             kind = f"an integer from {least} to {most}"
             if 0 < most - least < 4:
                 kind = f"{', '.join(map(str, range(least, most)))} or {most}"
-        raise InputError(f"{name} must be {kind}, got {value!r:.80}")
+        raise InputError(f"{name} must be {kind}, got {shown(value)}")
     return int(value)
 
 
@@ -98,7 +105,7 @@ def check_number(name: str, value: Any, words: str = "a finite number", finite: 
     """
     number = _number(value)
     if number is None or (finite and not math.isfinite(number)):
-        raise InputError(f"{name} must be {words}, got {value!r:.80}")
+        raise InputError(f"{name} must be {words}, got {shown(value)}")
     return number
 
 
@@ -115,7 +122,7 @@ def check_positive(name: str, value: Any, remedy: str = "") -> float:
     """
     number = _number(value)
     if number is None or not 0 < number < math.inf:
-        raise InputError(f"{name} must be a positive finite number, got {value!r:.80}{remedy}")
+        raise InputError(f"{name} must be a positive finite number, got {shown(value)}{remedy}")
     return number
 
 
@@ -123,7 +130,7 @@ def check_nonnegative(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it is finite and not negative."""
     number = _number(value)
     if number is None or not 0 <= number < math.inf:
-        raise InputError(f"{name} must be a non-negative finite number, got {value!r:.80}")
+        raise InputError(f"{name} must be a non-negative finite number, got {shown(value)}")
     return number
 
 
@@ -131,7 +138,7 @@ def check_fraction(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it lies between 0 and 1."""
     number = _number(value)
     if number is None or not 0 < number < 1:
-        raise InputError(f"{name} must be a fraction between 0 and 1 (such as 0.2), got {value!r:.80}")
+        raise InputError(f"{name} must be a fraction between 0 and 1 (such as 0.2), got {shown(value)}")
     return number
 
 
@@ -149,7 +156,7 @@ def _number(value: Any) -> float | None:
 def check_boolean(name: str, value: Any) -> bool:
     """Return ``value``, or raise :class:`InputError` unless it is True or False (numpy's count)."""
     if not isinstance(_plain(value), bool):
-        raise InputError(f"{name} must be True or False, got {value!r:.80}")
+        raise InputError(f"{name} must be True or False, got {shown(value)}")
     return bool(value)
 
 
@@ -165,14 +172,21 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     known, value = list(choices), _plain(value)
     if not isinstance(value, str) or value not in known:
         words = ", ".join(known) or "none at all"
-        raise InputError(f"{name} must be one of {words}, got {value!r:.80}{did_you_mean(value, known)}")
+        raise InputError(f"{name} must be one of {words}, got {shown(value)}{did_you_mean(value, known)}")
+    return str(value)
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return ``value``, or raise :class:`InputError` unless it is text."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be text, got {shown(value)}")
     return str(value)
 
 
 def check_path(name: str, value: Any) -> Path:
     """Return ``value`` as a path, or raise :class:`InputError` unless it is text or a path."""
     if not isinstance(value, (str, os.PathLike)) or "\0" in (text := os.fspath(value)) or not isinstance(text, str):
-        raise InputError(f"{name} must be a path such as 'run.h5', got {value!r:.80}")
+        raise InputError(f"{name} must be a path such as 'run.h5', got {shown(value)}")
     return Path(text)
 
 
@@ -183,7 +197,7 @@ def check_seed(value: Any) -> int:
     if not is_integer(value) or not 0 <= value < 2**128:  # as many bits as a key of noise has
         end = "; the largest seed is 2^128 - 1" if is_integer(value) and value > 0 else ""
         raise InputError(
-            f"rng must be a seed >= 0 or a numpy Generator (np.random.default_rng(0)), got {value!r:.80}{end}"
+            f"rng must be a seed >= 0 or a numpy Generator (np.random.default_rng(0)), got {shown(value)}{end}"
         )
     return int(value)
 
@@ -213,7 +227,7 @@ def check_blocks_named(name: str, value: Any, blocks: Collection[str], all_of_th
     wflow.errors.InputError: weights must name the blocks theta, w, got weights for tehta; did you mean 'theta'?
     """
     if not isinstance(value, Mapping):
-        raise InputError(f"{name} must be a dictionary that names the blocks {', '.join(blocks)}, got {value!r:.80}")
+        raise InputError(f"{name} must be a dictionary that names the blocks {', '.join(blocks)}, got {shown(value)}")
     unknown = [key for key in value if key not in blocks]
     if unknown or (all_of_them and len(value) < len(blocks)):
         hint = did_you_mean(unknown[0], blocks) if unknown else ""
@@ -261,18 +275,25 @@ def _real(expected: str, value: Any) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except Exception as error:  # also whatever the conversion of a foreign array raises
-        raise InputError(f"{expected}, got {value!r:.80} ({error!s:.120})") from None
+        raise InputError(f"{expected}, got {shown(value)} ({error!s:.120})") from None
     if array.dtype.kind not in "iuf":
-        raise InputError(f"{expected}, got {OTHER_KINDS.get(array.dtype.kind, f'{value!r:.80}')}")
-    leaves, types = [value], {type(value)}
-    while types & {list, tuple}:  # numpy drops masks and converts booleans that stand in lists
-        leaves = list(chain.from_iterable(x if isinstance(x, (list, tuple)) else (x,) for x in leaves))
-        types = set(map(type, leaves))
-    if types & {bool, np.bool_}:
+        raise InputError(f"{expected}, got {OTHER_KINDS.get(array.dtype.kind, shown(value))}")
+    holds = _inside(value)
+    if holds & {bool, np.bool_}:
         raise InputError(f"{expected}, got {OTHER_KINDS['b']}")
-    if any(issubclass(t, np.ma.MaskedArray) for t in types) and any(np.ma.is_masked(x) for x in leaves):
+    if np.ma.MaskedArray in holds:
         raise InputError(f"{expected}, got masked entries; leave them out or fill them first (numpy.ma.filled)")
     return array
+
+
+def _inside(value: Any) -> set[type]:
+    """The types of what nested lists hold, where numpy converts booleans and drops masks; a mask counts if it hides."""
+    leaves, types = [value], {type(value)}
+    while types & {list, tuple}:
+        leaves = list(chain.from_iterable(x if isinstance(x, (list, tuple)) else (x,) for x in leaves))
+        types = set(map(type, leaves))
+    hidden = any(issubclass(t, np.ma.MaskedArray) for t in types) and any(np.ma.is_masked(x) for x in leaves)
+    return (types - {np.ma.MaskedArray}) | ({np.ma.MaskedArray} if hidden else set())
 
 
 def check_array(name: str, value: Any, ndim: int | tuple[int, ...], layout: str, finite: bool = True) -> NDArray[Any]:
@@ -329,12 +350,13 @@ def check_index(name: str, value: Any, count: int) -> NDArray[np.int64]:
         array = np.asarray(value)
     except ValueError:  # rows of several lengths
         array = np.empty(0)
+    holds = _inside(value)
     if array.dtype == bool and array.shape == (count,):
-        array = np.flatnonzero(array)
-    integers = array.ndim == 1 and array.dtype.kind in "iu" and array.size and not np.ma.is_masked(value)
-    if not integers or array.min() < -count or array.max() >= count:
+        array, holds = np.flatnonzero(array), holds - {bool, np.bool_}
+    integers = array.ndim == 1 and array.dtype.kind in "iu" and array.size
+    if not integers or holds & {bool, np.bool_, np.ma.MaskedArray} or array.min() < -count or array.max() >= count:
         raise InputError(
-            f"{name} must be one or more integers from {-count} to {count - 1}, or {count} booleans, got {value!r:.80}"
+            f"{name} must be one or more integers from {-count} to {count - 1}, or {count} booleans, got {shown(value)}"
         )
     return array.astype(np.int64)
 

@@ -45,6 +45,7 @@ from wflow.checks import (
     check_rng,
     did_you_mean,
     is_integer,
+    shown,
 )
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
@@ -232,7 +233,7 @@ class Law:
         box = check_blocks_named("box", box, list(parts))
         counts = dict(cells) if isinstance(cells, Mapping) else dict.fromkeys(parts, cells)
         if set(counts) != set(parts):
-            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {cells!r:.80}")
+            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {shown(cells)}")
         arrays = {}
         for block, laws in parts.items():
             p = objective.n_parameters[block]
@@ -486,7 +487,7 @@ class product(Law):
     def __init__(self, **laws: Law) -> None:
         for name, law in laws.items():
             if not isinstance(law, Law) or isinstance(law, product):
-                raise InputError(f"{name} must be a law: gaussian(...), ball(...) or atoms(...), got {law!r:.80}")
+                raise InputError(f"{name} must be a law: gaussian(...), ball(...) or atoms(...), got {shown(law)}")
         object.__setattr__(self, "laws", tuple(laws.items()))
 
     def __repr__(self) -> str:
@@ -532,19 +533,19 @@ def _widths(M: Any, blocks: list[str]) -> dict[str, int | None]:
     """The number of particles by block; None for all atoms."""
     widths = dict(M) if isinstance(M, Mapping) else dict.fromkeys(blocks, M)
     if set(widths) != set(blocks):
-        raise InputError(f"M must be an integer or name the blocks {', '.join(blocks)}, got {M!r:.80}")
+        raise InputError(f"M must be an integer or name the blocks {', '.join(blocks)}, got {shown(M)}")
     for width in widths.values():
         if width is not None and (not is_integer(width) or width < 1):
-            raise InputError(f"M must be a positive integer, or None to take all atoms, got {M!r:.80}")
+            raise InputError(f"M must be a positive integer, or None to take all atoms, got {shown(M)}")
     return {block: None if widths[block] is None else int(widths[block]) for block in blocks}
 
 
 def _check_dtype(value: DTypeLike) -> np.dtype[Any]:
     """float32 or float64."""
     with contextlib.suppress(TypeError, ValueError):
-        if value is not None and np.dtype(value) in (np.float32, np.float64):
+        if isinstance(value, (str, type, np.dtype)) and np.dtype(value) in (np.float32, np.float64):
             return np.dtype(value)
-    raise InputError(f"dtype must be float32 or float64, got {value!r:.80}")
+    raise InputError(f"dtype must be float32 or float64, got {shown(value)}")
 
 
 def _layout(objective: TransformerObjective) -> Layout:

@@ -100,6 +100,7 @@ class Virial:
             raise InputError("Virial takes an energy with entropy, and no data set")
 
     def __call__(self, rho: Measure) -> float:
+        rho = self.objective.prepare(rho)
         v = self.objective.velocity(rho)
         total = sum(np.einsum("sm,smp,smp->", rho.mass(name), rho.points(name), v[name]) for name in rho.blocks)
         parameters = sum(rho.points(name).shape[2] for name in rho.blocks)

@@ -36,15 +36,16 @@ __all__ = [
     "two_layer",
 ]
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_integer, check_memory, check_number, check_rng
+from wflow.checks import check_boolean, check_integer, check_memory, check_number, check_rng, shown
 from wflow.datasets.dataset import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies import TransformerObjective
@@ -53,6 +54,7 @@ from wflow.measures import Particles
 from wflow.plain import register
 
 Array = NDArray[Any]
+P = ParamSpec("P")
 Seed = np.random.Generator | int
 
 
@@ -98,6 +100,29 @@ class Problem:
         rho = self.measure(tau)
         squares = sum(float(np.sum(rho.mass(name) * np.sum(x**2, axis=2))) for name, x in rho.blocks.items())
         return self.risk(tau) + 0.5 * self.energy.weight_decay * squares
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The call that made the problem, whose functions cannot be pickled, if a factory of this module did."""
+        return {"call": self.__dict__["call"]} if "call" in self.__dict__ else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "call" in state:
+            name, args, kwargs = state["call"]
+            state = PROBLEMS[name](*args, **kwargs).__dict__
+        self.__dict__.update(state)
+
+
+def _factory(make: Callable[P, Problem]) -> Callable[P, Problem]:
+    """A factory whose problems remember the call that made them."""
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Problem:
+        arguments = copy.deepcopy((args, kwargs))  # a generator as it is before anything is drawn
+        problem = make(*args, **kwargs)
+        object.__setattr__(problem, "call", (problem.name, *arguments))
+        return problem
+
+    return made
 
 
 def _at(function: Callable[[float], Any], tau: float) -> Any:
@@ -223,6 +248,7 @@ register(ConstantEncoder, FrozenRowEncoder, ScalingEncoder, SineEncoder)
 # Problems
 
 
+@_factory
 def pure_decay(
     rho0: Particles | None = None,
     *,
@@ -274,6 +300,7 @@ def pure_decay(
     return Problem("pure-decay", energy, start, measure, lambda tau: np.zeros(data.n_prompts))
 
 
+@_factory
 def constant_encoders(
     rho0: Particles | None = None,
     *,
@@ -341,6 +368,7 @@ def constant_encoders(
     return Problem("constant-encoders", energy, start, measure, predictions)
 
 
+@_factory
 def single_token(
     rho0: Particles | None = None,
     *,
@@ -408,7 +436,8 @@ def single_token(
     a, b = float(np.mean(H**2)), float(np.mean(H * data.labels))
     means = _means(start)
     S_0 = 0.5 * float(np.sum(means @ start.depth_weights))
-    factor = _exponential if check_boolean("limit", limit) else _depth_factor(energy.depth, energy.layers, means)
+    lazily = check_boolean("limit", limit)
+    factor = _exponential if lazily else _depth_factor(energy.depth, energy.layers, means, start.radius)
 
     def slope(tau: float, S: NDArray[np.float64]) -> NDArray[np.float64]:
         P, k = factor(S)
@@ -426,6 +455,7 @@ def single_token(
     return Problem("single-token", energy, start, measure, predictions)
 
 
+@_factory
 def two_layer(
     rho0: Particles | None = None,
     *,
@@ -486,6 +516,7 @@ def two_layer(
     return Problem("two-layer", energy, start, measure, lambda tau: before + 0.5 * psi @ mean(tau))
 
 
+@_factory
 def sine_circle(*, layers: int = 2, width: int = 64, offset: float = 0.3, depth: str = "split-euler") -> Problem:
     """``sin(theta)`` added to the prediction, theta uniform on the circle: a nonlinear, non-Gaussian density.
 
@@ -563,9 +594,9 @@ def _means(rho: Particles) -> NDArray[np.float64]:
 
 def _check_names(blocks: Collection[str]) -> tuple[str, ...]:
     listed = list(blocks) if isinstance(blocks, Collection) and not isinstance(blocks, str) else []
-    names = tuple(name for name in ("theta", "w") if name in listed)
+    names = tuple(name for name in ("theta", "w") if any(isinstance(entry, str) and entry == name for entry in listed))
     if not names or len(names) != len(listed):
-        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {blocks!r:.80}")
+        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {shown(blocks)}")
     return names
 
 
@@ -580,20 +611,22 @@ def _solve_scalar(slope: Callable[[float, Any], Any], start: float, tau: float) 
     """The solution at tau of one autonomous equation."""
     from scipy.integrate import solve_ivp
 
-    if tau == 0:
+    size = max(abs(start), abs(float(np.asarray(slope(0.0, start)))))
+    if tau == 0 or size == 0:
         return start
-    return float(solve_ivp(slope, (0.0, tau), [start], method="DOP853", rtol=1e-13, atol=1e-13).y[0, -1])
+    atol = 1e-13 * min(1.0, size)
+    return float(solve_ivp(slope, (0.0, tau), [start], method="DOP853", rtol=1e-13, atol=atol).y[0, -1])
 
 
 def _exponential(S: Any) -> tuple[Any, Any]:
     return np.exp(S), 1.0
 
 
-def _depth_factor(depth: str, layers: int, means: NDArray[np.float64]) -> Callable[[Any], tuple[Any, Any]]:
-    """``P`` and ``k`` of :func:`single_token` for L layers of equal means (blocks, L)."""
+def _depth_factor(depth: str, layers: int, means: NDArray[np.float64], size: float) -> Callable[[Any], tuple[Any, Any]]:
+    """``P`` and ``k`` of :func:`single_token` for L layers of equal means (blocks, L) of particles of this size."""
     if depth not in ("split-euler", "midpoint"):
         raise InputError(f"limit=False is known for the depth rules split-euler and midpoint, got {depth!r}")
-    if (spread := float(np.ptp(means))) > 1e-12:
+    if (spread := float(np.ptp(means))) > 1e-12 * size:
         raise InputError(f"limit=False needs one mean in all slices and blocks, got a range of {spread:.3g}")
     if depth == "split-euler":
         power = means.size

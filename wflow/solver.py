@@ -22,6 +22,7 @@ from wflow.checks import (
     check_path,
     check_positive,
     check_seed,
+    shown,
     unknown_keyword,
 )
 from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Start, Verdict
@@ -145,7 +146,7 @@ def solve(
             f"dtau must be at least {least:.2g}, to which times up to {end:.9g} are resolved, got {dtau!r}"
         )
     if save is not None and not isinstance(save, SaveAt):
-        raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
+        raise InputError(f"save must be a wflow.SaveAt, got {shown(save)}")
     if save is not None:
         save.check_range(start, end)
     observers = _check_observers({} if observe is None else observe, energy)
@@ -212,9 +213,7 @@ def resume(
     state = load_checkpoint(path)
     start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
     if end < state["tau"]:
-        raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
-    if energy is not None:
-        _check_energy(energy)
+        raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {shown(tau_end)}")
     replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
     settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
     flow = _open(settings, template)
@@ -240,7 +239,7 @@ def _differs(new: Any, description: Any) -> bool:
 def _open(settings: Settings, rho0: Measure) -> Flow:
     """The flow in which a scheme steps, after its checks."""
     if not isinstance(settings.controller, Controller):
-        raise InputError(f"controller must be a wflow.controllers.Controller, got {settings.controller!r:.80}")
+        raise InputError(f"controller must be a wflow.controllers.Controller, got {shown(settings.controller)}")
     flow: Flow = settings.scheme.flow(settings.energy, rho0, settings.seed)
     flow.need_error = settings.controller.need_error
     return flow
@@ -477,12 +476,12 @@ def _check_range(tau_range: Any) -> tuple[float, float]:
     try:
         start, end = (check_number("tau_range", value, finite=False) for value in tau_range)
     except (TypeError, ValueError):
-        raise InputError(f"tau_range must be a pair (tau_start, tau_end), got {tau_range!r}") from None
+        raise InputError(f"tau_range must be a pair (tau_start, tau_end), got {shown(tau_range)}") from None
     if not (np.isfinite(start) and np.isfinite(end)) or end <= start:
         raise InputError(f"tau_range must end after it starts, got ({start:.9g}, {end:.9g})")
     if end - start < (least := resolution(start, end)):
         raise InputError(
-            f"tau_range must be longer than {least:.2g}, to which its times are resolved, got {tau_range!r}"
+            f"tau_range must be longer than {least:.2g}, to which its times are resolved, got {shown(tau_range)}"
         )
     return start, end
 
@@ -494,23 +493,19 @@ def _check_progress(progress: Any) -> bool | None:
 def _check_attributes(attributes: Any) -> dict[str, str]:
     found = {} if attributes is None else attributes
     if not isinstance(found, Mapping) or not all(isinstance(text, str) for pair in found.items() for text in pair):
-        raise InputError(f"attributes must be a dictionary of texts, got {attributes!r:.80}")
-    return {str(name): str(text) for name, text in found.items()}
-
-
-def _check_energy(energy: Any) -> None:
-    if not isinstance(energy, Energy):
-        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {energy!r:.80}")
+        raise InputError(f"attributes must be a dictionary of texts, got {shown(attributes)}")
+    return dict(found)
 
 
 def _check_observers(observe: Any, energy: Energy) -> Observers:
-    _check_energy(energy)
+    if not isinstance(energy, Energy):
+        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
     if not isinstance(observe, Mapping):
-        raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {observe!r:.80}")
+        raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {shown(observe)}")
     for name, function in observe.items():
         if name in SERIES or not isinstance(name, str) or "/" in name or not callable(function):
             raise InputError(
                 f"observe must map a name (other than {', '.join(SERIES)}, without '/') to a function of the measure, "
-                f"got {name!r}: {function!r:.80}"
+                f"got {name!r}: {shown(function)}"
             )
     return dict(observe)

@@ -24,6 +24,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -539,16 +540,18 @@ def load(path: Path_) -> Solution:
         frame_tau = file["frames/tau"][:frames]
         attributes, settings = dict(file.attrs), settings_of(file)
 
-    def read_frame(i: int) -> Any:
-        with reading(path) as file:
-            return measure_of(file, i)
-
     energy = _built(settings.pop("energy"), {})
     observe = {name: _built(entry, parts(energy)) for name, entry in settings.pop("observe").items()}
     observe = {name: function for name, function in observe.items() if function is not None}
     status, message = Status[str(attributes["status"]).upper()], str(attributes["message"])
     more = status, message, json.loads(attributes.get("stats", "{}")), Path(path), energy, observe, settings, attributes
-    return Solution(series, observed, frame_tau, read_frame, *more)
+    return Solution(series, observed, frame_tau, partial(_read_frame, Path(path).absolute()), *more)
+
+
+def _read_frame(path: Path, i: int) -> Any:
+    """The measure of frame i of a file."""
+    with reading(path) as file:
+        return measure_of(file, i)
 
 
 def _built(data: Any, known: Mapping[str, Any]) -> Any:

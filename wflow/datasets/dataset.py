@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_fraction, check_index, check_rng
+from wflow.checks import check_array, check_fraction, check_index, check_rng, check_text, shown
 from wflow.errors import InputError
+from wflow.measures.measure import frozen_again
 from wflow.plain import register
 
 
@@ -71,9 +72,10 @@ class Dataset:
             value = np.ascontiguousarray(value)
             value.setflags(write=False)
             object.__setattr__(self, key, value)
-        if not isinstance(name, str):
-            raise InputError(f"name must be text, got {name!r:.80}")
-        object.__setattr__(self, "name", str(name))
+        object.__setattr__(self, "name", check_text("name", name))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(frozen_again(state))
 
     @property
     def n_prompts(self) -> int:
@@ -154,7 +156,7 @@ class Dataset:
             wrong = self.labels[one.argmin()]
             raise InputError(
                 f"an error rate needs one-hot labels, one entry 1 in every row and the others 0 (or -1), got a row "
-                f"{wrong.tolist()!r:.80}: pass numpy.eye(K)[classes], or watch the risk of labels that are no classes"
+                f"{shown(wrong.tolist())}: pass numpy.eye(K)[classes], or watch the risk of labels that are no classes"
             )
 
     def _predictions(self, predictions: ArrayLike) -> NDArray[np.float64]:
@@ -173,7 +175,7 @@ class Dataset:
             For other indices than integers within the prompts, and for none.
         """
         chosen = check_index("index", index, self.n_prompts)
-        return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, name or self.name)
+        return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, self.name if name is None else name)
 
     def split(self, fraction: float, rng: np.random.Generator | int) -> tuple[Dataset, Dataset]:
         """Hold out a random ``fraction`` of the prompts: (kept, held out); rng is a generator or a seed.
@@ -204,7 +206,8 @@ def _readout_array(readout: Any, dimension: int, n_tokens: int) -> NDArray[np.fl
         return array
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer) or len(pairs) == 0:
         raise InputError(
-            f"readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got {readout!r:.80}"
+            "readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got "
+            f"{shown(readout)}"
         )
     array = np.zeros((len(pairs), dimension, n_tokens))
     for k, (row, column) in enumerate(pairs.tolist()):

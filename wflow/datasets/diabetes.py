@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer, check_memory, check_rng, did_you_mean
+from wflow.checks import check_integer, check_memory, check_rng, did_you_mean, shown
 from wflow.datasets.dataset import Dataset
 from wflow.datasets.in_context import regression_prompts
 from wflow.errors import InputError
@@ -80,7 +80,7 @@ def diabetes(
     x = x[:, _columns(features, names)]
     if not isinstance(rows, str) or rows not in ("all", "train", "heldout"):
         hint = did_you_mean(rows, ("all", "train", "heldout"))
-        raise InputError(f"rows must be 'all', 'train' or 'heldout', got {rows!r:.80}{hint}")
+        raise InputError(f"rows must be 'all', 'train' or 'heldout', got {shown(rows)}{hint}")
     patients = np.arange(len(y))
     if rows != "all":
         patients = patients[(patients % 5 == 4) == (rows == "heldout")]
@@ -110,7 +110,7 @@ def _columns(features: Sequence[str] | None, names: tuple[str, ...]) -> list[int
     if features is None:
         return list(range(len(names)))
     if isinstance(features, str) or not isinstance(features, Sequence) or len(features) == 0:
-        raise InputError(f"features must be a sequence of names such as ['bmi', 'bp'], got {features!r:.80}")
+        raise InputError(f"features must be a sequence of names such as ['bmi', 'bp'], got {shown(features)}")
     if unknown := [name for name in features if name not in names]:
         hint = did_you_mean(unknown[0], names)
         raise InputError(f"features has an unknown name {unknown[0]!r}; the names are {', '.join(names)}{hint}")

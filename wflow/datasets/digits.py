@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_fraction, check_rng, did_you_mean, is_integer
+from wflow.checks import check_fraction, check_rng, did_you_mean, is_integer, shown
 from wflow.datasets.dataset import Dataset
 from wflow.errors import InputError
 
@@ -108,7 +108,7 @@ def digits(
     height, width = _check_patch(patch)
     if not isinstance(positions, str) or positions not in ("coordinates", "onehot"):
         hint = did_you_mean(positions, ("coordinates", "onehot"))
-        raise InputError(f"positions must be 'coordinates' or 'onehot', got {positions!r:.80}{hint}")
+        raise InputError(f"positions must be 'coordinates' or 'onehot', got {shown(positions)}{hint}")
     images, digit = _images()
     index = np.flatnonzero(np.isin(digit, chosen))
     labels: NDArray[np.float64] = (digit[index, None] == chosen).astype(np.float64)
@@ -161,7 +161,7 @@ def _held_out(digit: NDArray[np.uint8], chosen: list[int], fraction: Any, rng: n
         if not 0 < count < len(images):
             raise InputError(
                 "heldout must be a fraction between 0 and 1 that leaves images of every class on both sides, "
-                f"such as 0.2, got {fraction!r:.80}"
+                f"such as 0.2, got {shown(fraction)}"
             )
         held.append(images[:count])
     return np.concatenate(held)
@@ -177,7 +177,7 @@ def _check_classes(classes: Any) -> list[int]:
     if len(chosen) < 2 or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(10)):
         raise InputError(
             "classes must be 'all' or two or more different digits between 0 and 9, such as (4, 9), "
-            f"got {classes!r:.80}"
+            f"got {shown(classes)}"
         )
     return chosen
 
@@ -190,6 +190,6 @@ def _check_patch(patch: Any) -> tuple[int, int]:
         height = width = 0
     if not all(size > 0 and _SIDE % size == 0 for size in (height, width)):
         raise InputError(
-            f"patch must be (height, width) in pixels that divide 8 (1, 2, 4 or 8), such as (2, 2), got {patch!r:.80}"
+            f"patch must be (height, width) in pixels that divide 8 (1, 2, 4 or 8), such as (2, 2), got {shown(patch)}"
         )
     return height, width

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_array, check_integer, check_memory, check_result
+from wflow.checks import check_integer, check_memory, check_result
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -105,19 +105,14 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
-    check_methods(f"the encoder {type(encoder).__name__}", encoder)
-    parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
+    if not callable(getattr(encoder, "mean", None)):
+        raise InputError(f"{_name(encoder)} has no method mean; see wflow.encoders.Encoder")
     known = optional(encoder, "pairing")
     if known is not None:
-        return check_result(_method(encoder, "pairing"), known(tokens, parameters, cotangent), parameters.shape[:1])
+        out = known(tokens, parameters, cotangent)
+        return check_result(f"{_name(encoder)}: pairing must have shape", out, parameters.shape[:1])
     one = np.ones(1, dtype=parameters.dtype)
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
-
-
-def check_methods(name: str, encoder: Any) -> None:
-    """Raise :class:`InputError` for an encoder that lacks a method."""
-    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
-        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
 
 
 def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
@@ -129,36 +124,36 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
         For a missing method, or one that returns another shape than :class:`Encoder` says.
     """
     name = f"the encoder {type(encoder).__name__} of block {name!r}"
-    check_methods(name, encoder)
+    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
+        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
     D = tokens.shape[1]
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
     check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")
     particles, weights = np.full((2, p), 0.1), np.full(2, 0.5)
-    called_mean(encoder, tokens, particles, weights)
-    called_vjp(encoder, tokens, particles, weights, np.ones_like(tokens))
+    called_mean(encoder, tokens, particles, weights, name)
+    called_vjp(encoder, tokens, particles, weights, np.ones_like(tokens), name)
     if optional(encoder, "pairing"):
         pairing(encoder, tokens, particles, np.ones_like(tokens))
 
 
-def called_mean(encoder: Encoder, tokens: Array, parameters: Array, weights: Array) -> Array:
+def called_mean(encoder: Encoder, tokens: Array, parameters: Array, weights: Array, name: str = "") -> Array:
     """What ``mean`` returns, in the precision of the tokens; an :class:`InputError` for another shape."""
     out = encoder.mean(tokens, parameters, weights)
-    return check_result(_method(encoder, "mean"), out, tokens.shape, tokens.dtype)
+    return check_result(f"{name or _name(encoder)}: mean must have shape", out, tokens.shape, tokens.dtype)
 
 
 def called_vjp(
-    encoder: Encoder, tokens: Array, parameters: Array, weights: Array, cotangent: Array
+    encoder: Encoder, tokens: Array, parameters: Array, weights: Array, cotangent: Array, name: str = ""
 ) -> tuple[Array, Array]:
-    """What ``vjp`` returns, in the precision of the tokens; an :class:`InputError` for other shapes."""
-    pair = encoder.vjp(tokens, parameters, weights, cotangent)
+    """What ``vjp`` returns, in the precision of the arguments; an :class:`InputError` for other shapes."""
+    name, pair = name or _name(encoder), encoder.vjp(tokens, parameters, weights, cotangent)
     if not isinstance(pair, tuple) or len(pair) != 2:
-        words = _method(encoder, "vjp", "must return the pair (tokens_bar, parameters_bar)")
-        raise InputError(f"{words}, got {type(pair).__name__}")
-    tokens_bar = check_result(_method(encoder, "vjp: tokens_bar"), pair[0], tokens.shape, tokens.dtype)
-    return tokens_bar, check_result(
-        _method(encoder, "vjp: parameters_bar"), pair[1], parameters.shape, parameters.dtype
+        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pair).__name__}")
+    return (
+        check_result(f"{name}: vjp: tokens_bar must have shape", pair[0], tokens.shape, tokens.dtype),
+        check_result(f"{name}: vjp: parameters_bar must have shape", pair[1], parameters.shape, parameters.dtype),
     )
 
 
-def _method(encoder: Encoder, method: str, words: str = "must have shape") -> str:
-    return f"the encoder {type(encoder).__name__}: {method} {words}"
+def _name(encoder: Encoder) -> str:
+    return f"the encoder {type(encoder).__name__}"

@@ -10,13 +10,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_positive
+from wflow.checks import check_positive, shown
 from wflow.energies.energy import Energy, Evaluation, InternalEnergy, points_of
 from wflow.energies.internal import Entropy, PorousMedium
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.grid import Box, check_box, check_cells
-from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
@@ -76,8 +75,9 @@ class BlobEnergy(Energy):
         cells: Mapping[str, Sequence[int] | int] | None = None,
     ) -> None:
         if not isinstance(internal, (Entropy, PorousMedium)):
-            raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {internal!r}")
-        if not all(isinstance(x, Mapping) for x in (box or {}, cells or {})) or set(box or {}) != set(cells or {}):
+            raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {shown(internal)}")
+        both = [{} if x is None else x for x in (box, cells)]
+        if not all(isinstance(x, Mapping) for x in both) or set(both[0]) != set(both[1]):
             raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
         self.regularised, self.box, self.cells = internal, box, cells
         #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.
@@ -96,7 +96,7 @@ class BlobEnergy(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at its blocks (see :meth:`Energy.prepare`)."""
-        check_measure(rho)
+        rho = super().prepare(rho)
         for names in (self.epsilon, self.nodes or None):
             if isinstance(names, dict) and set(names) != set(rho.blocks):
                 raise InputError(
@@ -139,6 +139,7 @@ class BlobEnergy(Energy):
 
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
         """``rho_eps`` at ``points[block]`` (S, K, p): arrays (S, K)."""
+        rho = self.prepare(rho)
         out = {}
         for name, at in points_of(rho, points).items():
             e, slices = self._epsilon(name), zip(at, rho.points(name), rho.weights(name))
@@ -178,9 +179,9 @@ def _smooth(x: Array, y: Array, b: Array, e: float) -> tuple[Array, Array]:
     """``sum_k b_k K_e(x_j - y_k)``, shape (J,), and its gradient, shape (J, p), in float64."""
     from scipy.spatial.distance import cdist
 
-    columns = np.column_stack([b, b[:, None] * y]) / (2 * np.pi * e * e) ** (x.shape[1] / 2)
+    columns = np.column_stack([b, b[:, None] * y]) / (2 * np.pi * e**2) ** (x.shape[1] / 2)
     batch = max(1, PAIRS // len(y))
     batches = (x[start : start + batch] for start in range(0, len(x), batch))
-    sums = np.concatenate([np.exp(cdist(some, y, "sqeuclidean") / (-2 * e * e)) @ columns for some in batches])
+    sums = np.concatenate([np.exp(cdist(some, y, "sqeuclidean") / (-2 * e**2)) @ columns for some in batches])
     value, first_moment = sums[:, 0], sums[:, 1:]
-    return value, np.asarray((first_moment - x * value[:, None]) / (e * e))
+    return value, np.asarray((first_moment - x * value[:, None]) / e**2)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_result
+from wflow.checks import check_array, check_blocks_named, check_result, shown
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.measure import check_measure
@@ -68,7 +68,8 @@ class Energy:
 
     ``d rho/d tau = div(rho grad dQ/drho)``: particles move with the velocity ``-grad dQ/drho``. A subclass gives
     :meth:`evaluate` and :meth:`first_variation`; whatever is cheaper alone (:meth:`value`, :meth:`linearise`) it
-    overrides. ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
+    overrides. All of them :meth:`prepare` the measure: as a user made it and as a solver placed it, it gives the same.
+    ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
     themselves: velocity and first variation are those of the smooth part. Q includes the internal energy on grids;
     on particles, which have no density, it is the smooth part. Energies add:
     ``PotentialEnergy(V, grad) + Entropy(0.5)``.
@@ -83,10 +84,12 @@ class Energy:
     def prepare(self, rho: M) -> M:
         """Check that the energy is defined at this measure and place it at the energy's depth nodes.
 
+        A measure that is placed there is returned as it is, after checks that cost next to nothing.
+
         Raises
         ------
         InputError
-            When blocks, slices or dimensions do not fit.
+            For anything but a measure, and when blocks, slices or dimensions do not fit.
         """
         check_measure(rho)
         return rho
@@ -104,6 +107,7 @@ class Energy:
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, its parts and the first variation."""
+        rho = self.prepare(rho)
         result = self.evaluate(rho)
         return Linearisation(result.value, self.first_variation(rho), result.parts, result.terms)
 
@@ -113,14 +117,16 @@ class Energy:
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``."""
-        return self.evaluate(rho).value
+        return self.evaluate(self.prepare(rho)).value
 
     def velocity(self, rho: Measure) -> Blocks:
         """Minus the Wasserstein gradient, ``v = -grad dQ/drho``: arrays (S, M, p) at the points of the measure."""
+        rho = self.prepare(rho)
         return self.evaluate(rho).velocity_at(rho)
 
     def dissipation(self, rho: Measure) -> float:
         """``|v|^2 = int_0^1 int |v|^2 d rho dt``, of the smooth part: ``-dQ/d tau`` along a flow without noise."""
+        rho = self.prepare(rho)
         return squared_norm(rho, self.velocity(rho))
 
 
@@ -165,7 +171,6 @@ class InternalEnergy(Energy):
         return self._integral(rho, lambda r: np.abs(self.density(r)))
 
     def _integral(self, rho: Measure, function: Callable[[Array], Array]) -> float:
-        check_measure(rho)
         if not isinstance(rho, Grid):
             return 0.0
         return float(
@@ -177,16 +182,18 @@ class InternalEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
+        rho = self.prepare(rho)
         still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
         return Evaluation(self.of(rho), still, terms=self.terms(rho))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
+        rho = self.prepare(rho)
         return Linearisation(self.of(rho), self.first_variation(rho), terms=self.terms(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
-        return {name: np.zeros(x.shape[:2]) for name, x in points_of(rho, points).items()}
+        return {name: np.zeros(x.shape[:2]) for name, x in points_of(self.prepare(rho), points).items()}
 
 
 class SumEnergy(Energy):
@@ -210,7 +217,7 @@ class SumEnergy(Energy):
     def __init__(self, *terms: Energy) -> None:
         for term in terms:
             if not isinstance(term, Energy):
-                raise InputError(f"the terms of a sum must be energies, got {term!r:.80}")
+                raise InputError(f"the terms of a sum must be energies, got {shown(term)}")
         if not terms:
             raise InputError("a sum needs at least one energy")
         self.terms: tuple[Energy, ...] = tuple(
@@ -227,6 +234,7 @@ class SumEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.evaluate(rho) for term in self.terms]
         velocities = [result.velocity_at(rho) for result in results]
         velocity = {name: np.sum([v[name] for v in velocities], axis=0) for name in rho.blocks}
@@ -234,6 +242,7 @@ class SumEnergy(Energy):
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.linearise(rho) for term in self.terms]
         terms = [result.first_variation_at(rho) for result in results]
         phi = {name: np.sum([term[name] for term in terms], axis=0) for name in rho.blocks}
@@ -241,10 +250,12 @@ class SumEnergy(Energy):
 
     def value(self, rho: Measure) -> float:
         """The sum of the values."""
+        rho = self.prepare(rho)
         return sum(term.value(rho) for term in self.terms)
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """The sum of the first variations."""
+        rho = self.prepare(rho)
         results = [term.first_variation(rho, points) for term in self.terms]
         return {name: np.sum([result[name] for result in results], axis=0) for name in rho.blocks}
 
@@ -258,7 +269,7 @@ def _by_block(
 ) -> dict[str, Array]:
     """What an energy says of every block, in the order of the measure."""
     if not isinstance(arrays, Mapping) or arrays.keys() != rho.blocks.keys():
-        got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{arrays!r:.80}"
+        got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{shown(arrays)}"
         raise InputError(f"the {what} of an energy must have the blocks {', '.join(rho.blocks)}, got {got}")
     return {
         name: check_result(f"the {what} of {name} must be an array", arrays[name], shape(rho.points(name)), dtype)
@@ -281,8 +292,9 @@ def squared_norm(rho: Measure, v: Mapping[str, Array]) -> float:
 
 def points_of(rho: Measure, points: Mapping[str, Array] | None) -> dict[str, Array]:
     """Points (S, K, p) by block: those of the measure, or others in their place."""
+    check_measure(rho)
     at = {name: rho.points(name) for name in rho.blocks}
-    for name, x in check_blocks_named("points", {} if points is None else points, list(at), all_of_them=False).items():
+    for name, x in check_blocks_named("points", {} if points is None else points, list(at), False).items():
         array = check_array(f"points of {name}", x, 3, "(S, M, p)")
         if array.shape[::2] != at[name].shape[::2]:
             raise InputError(f"points of {name} must have shape (S, M, p) like {at[name].shape}, got {array.shape}")

@@ -90,7 +90,7 @@ class Entropy(InternalEnergy):
                     f"the entropy of {name} cannot be observed from particles: it has p = {p} parameters, and no "
                     "estimate is honest beyond p = 3"
                 )
-            if isinstance(rho, Grid) or np.ptp(rho.weights(name)) > 1e-12:
+            if isinstance(rho, Grid) or np.ptp(a := rho.weights(name)) > 1e-12 * a.max():
                 raise InputError(f"the entropy of {name} is estimated from particles of equal weights only")
             for om, cloud in zip(rho.depth_weights, x):
                 nearest = cKDTree(cloud).query(cloud, k=2)[0][:, 1]

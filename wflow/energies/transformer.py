@@ -118,7 +118,7 @@ class TransformerObjective(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure at the nodes of the depth rule, after checks (see :meth:`Energy.prepare`)."""
-        check_measure(rho)
+        rho = super().prepare(rho)
         check_blocks(rho, self.n_parameters, self.rule.n_slices)
         return rho.at(self.rule.nodes, self.rule.weights)
 

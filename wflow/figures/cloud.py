@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from wflow.checks import is_integer
+from wflow.checks import is_integer, shown
 from wflow.errors import InputError
 from wflow.figures import style
 from wflow.figures.style import Array
@@ -86,7 +86,7 @@ class View:
             return cls(name, mean, directions, (x, y))
         pair = (0, 1) if coordinates is None else coordinates
         if not (np.iterable(pair) and len(pair) == 2 and all(is_integer(k) and 0 <= k < p for k in pair)):
-            raise InputError(f"coordinates must be two of the {p} parameters of {name}, from 0, got {pair!r:.80}")
+            raise InputError(f"coordinates must be two of the {p} parameters of {name}, from 0, got {shown(pair)}")
         i, j = map(int, pair)
         return cls(name, np.zeros(p), np.eye(p)[:, [i, j]], (f"${symbol}_{{{i}}}$", f"${symbol}_{{{j}}}$"))
 

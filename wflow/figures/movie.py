@@ -120,7 +120,7 @@ def _clouds(measures: list[Particles], block: str | None) -> tuple[Figure, Panel
         view = View.of(name, measures)
         seen = np.concatenate([view.project(rho) for rho in measures])
         lo, hi = seen.min(axis=0), seen.max(axis=0)
-        margin = 0.03 * (hi - lo) + 1e-9 * (1 + np.abs(hi))
+        margin = 0.03 * (hi - lo) + np.where(hi > lo, 0, 1e-9 * (np.abs(hi) + (hi == 0)))
         limits = list(zip(lo - margin, hi + margin))
         y = limits[1] if len(limits) > 1 else (0, 1.02)
         axes.set(xlim=limits[0], ylim=y, xlabel=view.labels[0], ylabel=view.labels[1])

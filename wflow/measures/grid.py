@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_integer, check_memory, check_number, is_integer
+from wflow.checks import check_array, check_blocks_named, check_integer, check_memory, check_number, is_integer, shown
 from wflow.errors import InputError
 from wflow.measures.measure import Measure
 from wflow.measures.particles import Particles
@@ -79,6 +79,9 @@ class Grid(Measure):
             arrays[name] = array / total.reshape(-1, *[1] * p)
         self._place(arrays, t, depth_weights)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_points": {}}  # quicker made again than moved: once for every slice
+
     @property
     def box(self) -> dict[str, tuple[tuple[float, float], ...]]:
         """The intervals of every block."""
@@ -103,7 +106,7 @@ class Grid(Measure):
 
     def points(self, block: str) -> Array:
         """The cell centres, shape (S, M, p) with M = n_1 ... n_p in row-major order, read only."""
-        if not isinstance(block, str) or block not in self._points:
+        if block not in self._points:
             mesh = np.stack(np.meshgrid(*self.axes(block), indexing="ij"), axis=-1)
             flat = mesh.reshape(-1, mesh.shape[-1])
             self._points[block] = np.broadcast_to(flat, (self.n_slices, *flat.shape))
@@ -115,7 +118,7 @@ class Grid(Measure):
 
     def has_equal_weights(self, block: str) -> bool:
         """Never: the mass is in the weights."""
-        return self._blocks[block] is None  # an unknown block raises
+        return False
 
     @property
     def radius(self) -> float:
@@ -199,7 +202,9 @@ def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[f
             (check_number("lo", lo, finite=False), check_number("hi", hi, finite=False)) for lo, hi in intervals
         )
     except (TypeError, ValueError):
-        raise InputError(f"box of {block} must be a list of intervals ((lo, hi), ...), got {intervals!r:.80}") from None
+        raise InputError(
+            f"box of {block} must be a list of intervals ((lo, hi), ...), got {shown(intervals)}"
+        ) from None
     if not 1 <= len(pairs) <= 3:
         raise InputError(
             f"grids have 1, 2 or 3 parameters, but the box of {block} has {len(pairs)}; use particles beyond 3"
@@ -214,10 +219,9 @@ def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[f
 
 def check_cells(block: str, cells: Any, p: int, slices: int = 1) -> tuple[int, ...]:
     """The numbers of cells along the p axes of a block, or an :class:`InputError`: also where memory is too small."""
-    listed = isinstance(cells, Sequence | np.ndarray) and np.ndim(cells) > 0
-    counts = list(cells) if listed else [cells] * p
+    counts = list(cells) if np.iterable(cells) and not isinstance(cells, bytes) else [cells] * p
     if len(counts) != p or any(not is_integer(n) or n < 3 for n in counts):
-        raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {cells!r:.80}")
+        raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {shown(cells)}")
     shape = tuple(int(n) for n in counts)
     check_memory(f"densities of {block} on {math.prod(shape)} cells", 8 * (slices + p) * math.prod(shape), "take fewer")
     return shape

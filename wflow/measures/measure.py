@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_integer, check_masses, check_number, did_you_mean
+from wflow.checks import check_array, check_blocks_named, check_integer, check_masses, did_you_mean, shown
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -60,7 +60,7 @@ class Blocks(Mapping[str, Array]):
 
     def _words(self, block: object) -> str:
         arrays = self.__dict__.get("_arrays", {})
-        return f"no block {block!r:.80}; the blocks are {', '.join(arrays)}{did_you_mean(block, arrays)}"
+        return f"no block {shown(block)}; the blocks are {', '.join(arrays)}{did_you_mean(block, arrays)}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -143,14 +143,17 @@ class Measure:
 
     def moment(self, order: int) -> Blocks:
         """``int beta^order d rho(beta | t_l)`` per coordinate and slice: arrays (S, p); order 0, 1, 2, ..."""
-        power = check_number("order", check_integer("order", order, least=0))
-        powers = {name: self.points(name).astype(float) ** power for name in self.blocks}
+        order = check_integer("order", order, least=0, most=2**31)
+        powers = {name: self.points(name).astype(float) ** order for name in self.blocks}
         return Blocks(**{name: np.einsum("sm,smp->sp", self.weights(name), x) for name, x in powers.items()})
 
     @property
     def radius(self) -> float:
         """The largest ``|beta|`` where there is mass."""
         raise NotImplementedError
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(frozen_again(state))
 
     def replace(self, **blocks: ArrayLike) -> Self:
         """The same measure with other arrays, which are taken over: neither copied, nor checked but for their shapes.
@@ -162,7 +165,7 @@ class Measure:
         """
         if blocks.keys() != self._blocks.keys():
             check_blocks_named("replace", blocks, list(self._blocks))
-        arrays = {name: np.asarray(blocks[name]) for name in self._blocks}
+        arrays = {name: _floats(name, blocks[name]) for name in self._blocks}
         for name, array in arrays.items():
             if array.shape != self._blocks[name].shape:
                 raise InputError(f"{name} must have the shape {self._blocks[name].shape}, got shape {array.shape}")
@@ -170,6 +173,13 @@ class Measure:
         new.__dict__.update(self.__dict__)
         new._blocks = Blocks(**{name: frozen(array) for name, array in arrays.items()})
         return new
+
+    def sits_at(self, t: ArrayLike, depth_weights: ArrayLike, tol: float = 1e-9) -> bool:
+        """Whether these are the depth nodes and their weights, up to a share of the depth and of each weight."""
+        t, om = np.asarray(t), np.asarray(depth_weights)
+        if t.shape != self._t.shape or om.shape != self._depth_weights.shape:
+            return False
+        return bool((np.abs(self._t - t) <= tol).all() and (np.abs(self._depth_weights - om) <= tol * om).all())
 
     def at(self, t: ArrayLike, depth_weights: ArrayLike) -> Self:
         """The same measure at other depth nodes.
@@ -179,16 +189,17 @@ class Measure:
         InputError
             When it was placed at other nodes on purpose, or their number is another.
         """
+        if self.is_placed and np.array_equal(self._t, t) and np.array_equal(self._depth_weights, depth_weights):
+            return self
         t = _check_depth(t, self.n_slices)
         om = check_masses("depth_weights", depth_weights, (self.n_slices,), "(S,)", positive=True)
         if self.is_placed:
-            error = max(np.abs(self._t - t).max(), np.abs(self._depth_weights - om).max())
-            if error > NODES:
+            if not self.sits_at(t, om, NODES):
                 raise InputError(
                     "the measure sits at other depth nodes than the energy's depth rule; leave t and depth_weights "
                     "out, or pass those of the rule"
                 )
-            if error <= 1e-9:
+            if self.sits_at(t, om):
                 return self
         new = self.replace(**self._blocks)
         new.is_placed, new._t, new._depth_weights = True, frozen(t), frozen(om)
@@ -208,10 +219,26 @@ def frozen(array: Array) -> Array:
     return view
 
 
+def _floats(name: str, array: Any) -> Array:
+    """An array of floats, which steps make of floats, without a look at its entries."""
+    if type(array) is np.ndarray and array.dtype in (np.float32, np.float64):
+        return array
+    return check_array(name, array, (2, 3, 4), "of the measure", finite=False)
+
+
+def frozen_again(state: Any) -> Any:
+    """The state of an immutable object, whose arrays come out of a pickle or a deep copy writable."""
+    if isinstance(state, np.ndarray):
+        return frozen(state)
+    if isinstance(state, Blocks):
+        return Blocks(**frozen_again(dict(state)))
+    return {name: frozen_again(value) for name, value in state.items()} if isinstance(state, dict) else state
+
+
 def _check_depth(t: ArrayLike, slices: int) -> NDArray[np.float64]:
     array = check_array("t", t, 1, "(S,)").astype(np.float64)
     if array.shape != (slices,):
         raise InputError(f"t must have shape ({slices},), one entry a depth slice, got shape {array.shape}")
     if array.min() < 0 or array.max() > 1 or (np.diff(array) <= 0).any():
-        raise InputError(f"t must increase from slice to slice, within [0, 1], got {array.tolist()!r:.80}")
+        raise InputError(f"t must increase from slice to slice, within [0, 1], got {shown(array.tolist())}")
     return array

@@ -93,7 +93,7 @@ class Particles(Measure):
 
     def has_equal_weights(self, block: str) -> bool:
         """Whether the block was made without weights."""
-        return self._blocks[block] is not None and block not in self._given_weights  # an unknown block raises
+        return self._blocks[block] is not None and block not in self._given_weights
 
     @property
     def radius(self) -> float:

@@ -159,22 +159,20 @@ def rebuild(config: dict[str, Any], path: str | PathLike[str], stream: int = 0) 
 
 def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        if path.exists() and not path.is_file():
-            raise RunFileError([f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}, not a run file"])
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunFileError([f"{path}: cannot be read: it is {'a folder' * path.is_dir() or 'no regular file'}"])
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise RunFileError([f"{path}: the file has more than {MAX_BYTES} bytes; keep arrays in an .npz file"])
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise RunFileError([f"{path}: is text in UTF-16; save it as UTF-8"])
         text = content.decode("utf-8-sig")  # editors of Windows mark UTF-8
-        if not text.strip():
-            raise RunFileError([f"{path}: the file is empty; docs/runfiles.md shows what a run file holds"])
         return text, tomllib.loads(text)
     except OSError as error:
         raise RunFileError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
-        raise RunFileError([f"{path}: is not a text file: no UTF-8 at byte {error.start}"]) from None
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = "; it looks like UTF-16: save it as UTF-8" if utf16 else ""
+        raise RunFileError([f"{path}: is not a text file: no UTF-8 at byte {error.start}{hint}"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RunFileError([f"{path}: is not valid TOML: {error}"]) from None
 

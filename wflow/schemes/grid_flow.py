@@ -22,7 +22,7 @@ from wflow.schemes.particle_flow import Flow
 
 Array = NDArray[Any]
 
-#: Extrapolation may leave this share of the largest density negative.
+#: Steps may leave this share of the largest density negative.
 NEGATIVE = 1e-8
 
 
@@ -175,11 +175,14 @@ class GridScheme(Scheme):
         return self.flow_type(energy, rho0, noise, self.outer_mass)
 
 
+def is_negative(x: Array) -> bool:
+    """Whether a density is negative somewhere, by more than what counts as 0."""
+    return bool(x.min() < -NEGATIVE * x.max())
+
+
 def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
     """An extrapolated density, or the plain one where extrapolation made it negative; and a note of that."""
-    if x.min() < -NEGATIVE * x.max():
-        return plain, {"not_extrapolated": 1}
-    return x, {}
+    return (plain, {"not_extrapolated": 1}) if is_negative(x) else (x, {})
 
 
 def along(axis: int, *arrays: Array) -> list[Array]:

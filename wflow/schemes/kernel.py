@@ -19,7 +19,7 @@ from wflow.energies import Energy, Entropy
 from wflow.errors import InputError
 from wflow.measures import Grid
 from wflow.schemes.base import Trial
-from wflow.schemes.grid_flow import NEGATIVE, GridFlow, GridScheme, along, unless_negative
+from wflow.schemes.grid_flow import GridFlow, GridScheme, along, is_negative, unless_negative
 
 Array = NDArray[np.float64]
 
@@ -27,9 +27,9 @@ Array = NDArray[np.float64]
 SUBSTEPS = (1, 2, 4, 8)
 #: Smaller entries of a Gaussian are left out: processors are slow with products that underflow.
 NO_WEIGHT = 1e-150
-#: The stencil that replaces a narrow Gaussian reaches so many cells to either side; where it makes a density negative
-#: that is as narrow as a cell, the second, which cannot.
-HALF_STENCILS = (4, 1)
+#: The stencil that replaces a narrow Gaussian reaches so many cells to either side: fewer in steps in which it would
+#: make a density negative. The second keeps normal laws positive that are wider than a cell, the last one every law.
+HALF_STENCILS = (4, 3, 1)
 #: The largest cell Peclet number ``|Phi_{j+1} - Phi_j|/(2 sigma)``: beyond it, no jumps between cells with positive
 #: probabilities have both the mean and the variance of a short step.
 PECLET = 1.0
@@ -42,7 +42,7 @@ UNRESOLVED = 1e-2
 class KernelFlow(GridFlow):
     """The flow that convolutions by stencils discretise: ``rho' = sigma (a D(rho/a) - rho D(a)/a)``.
 
-    D is the second difference quotient of order 8, along every axis, and ``a = exp(-e)`` with the exponents
+    D is the second difference quotient over so many cells, along every axis, and ``a = exp(-e)`` with the exponents
     ``e = Phi_0/(2 sigma)`` as :func:`resolved` leaves them.
 
     Raises
@@ -54,8 +54,9 @@ class KernelFlow(GridFlow):
     def __init__(self, energy: Energy, rho0: Grid, noise: int | None = None, outer_mass: float = 1e-10) -> None:
         super().__init__(energy, rho0, noise, outer_mass)
         self._factors: WeakKeyDictionary[Any, list[Array]] = WeakKeyDictionary()
-        point = self.evaluate(self.flat(self.template.blocks))
-        if point.is_finite and (reason := self.coarseness(point)):
+        self._rates: WeakKeyDictionary[Any, dict[int, float]] = WeakKeyDictionary()
+        start = self.evaluate(self.flat(self.template.blocks))
+        if start.is_finite and (reason := self.coarseness(start)):
             raise InputError(f"the initial density {reason}")
 
     def factors(self, point: Any) -> list[Array]:
@@ -70,8 +71,14 @@ class KernelFlow(GridFlow):
         for name, (_, _, (r, phi)) in zip(self.template.blocks, self.blocks(point.x, point.potential)):
             yield name, r, phi / (2 * sigma)
 
-    def _dissipation_of(self, point: Any) -> float:
-        """``-dQ/d tau`` of the flow above."""
+    def dissipation(self, point: Any, half: int = HALF_STENCILS[0]) -> float:
+        """``-dQ/d tau`` of the flow above, for D over ``half`` cells to either side."""
+        rates = self._rates.setdefault(point, {})
+        if half not in rates:
+            rates[half] = self._rate(point, half)
+        return rates[half]
+
+    def _rate(self, point: Any, half: int) -> float:
         from wflow.kernels.jumps import stencil_dissipation
 
         internal, total = self.energy.internal, 0.0
@@ -79,7 +86,7 @@ class KernelFlow(GridFlow):
         for (widths, om, (r, phi)), a in zip(self.blocks(point.x, point.potential), self.factors(point)):
             psi = phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
-                weights = second_difference(min(HALF_STENCILS[0], r.shape[axis] - 1))
+                weights = second_difference(min(half, r.shape[axis] - 1))
                 rate = stencil_dissipation(*along(axis, r, a, psi), weights).reshape(len(om), -1).sum(axis=1)
                 total += float(om @ rate) * internal.sigma * math.prod(widths) / dx**2
         return max(total, 0.0)
@@ -93,13 +100,16 @@ class KernelFlow(GridFlow):
             jumps = largest_jumps(steep)
             at = np.unravel_index(int(np.argmax(r * jumps * unresolved(steep, e))), r.shape)
             place = ", ".join(f"{axis[i]:.3g}" for axis, i in zip(self.template.axes(name), at[1:]))
-            finer = np.geomspace(PECLET, max(jumps.max(), PECLET), 32)
-            enough = next((f for f in finer if lost_share(r, steep, resolved(steep, r, f)) <= UNRESOLVED), finer[-1])
-            cells = ", ".join(str(math.ceil(enough * n)) for n in r.shape[1:])
+            remedy = "scheme='finite-volume', which is of first order on such a grid"
+            for finer in np.geomspace(PECLET, max(jumps.max(), PECLET), 32):
+                if lost_share(r, steep, resolved(steep, r, finer)) <= UNRESOLVED:
+                    cells = ", ".join(str(math.ceil(finer * n)) for n in r.shape[1:])
+                    remedy = f"({cells}) cells in this box, or {remedy}"
+                    break
             return (
-                f"has {100 * share:.3g} % of the mass of {name} where the grid is too coarse for the drift: at ({place}) "
-                f"dQ/drho changes by {jumps[at]:.3g} times 2 sigma from cell to cell, more than {PECLET:g}; take "
-                f"({cells}) cells in this box, or scheme='finite-volume', which is of first order on such a grid"
+                f"has {100 * share:.3g} % of the mass of {name} where the grid is too coarse for the drift: at "
+                f"({place}) dQ/drho changes by {jumps[at]:.3g} times 2 sigma from cell to cell, more than {PECLET:g}; "
+                f"take {remedy}"
             )
         return ""
 
@@ -156,24 +166,27 @@ class Kernel(GridScheme):
 
     def step(self, flow: KernelFlow, point: Any, h: float) -> Trial:
         """One step of size h; see the class."""
-        ends, inner = zip(*(self._substeps(flow, point, h, n) for n in SUBSTEPS[: self.levels]))
+        for half in HALF_STENCILS:
+            ends, inner = zip(*(self._substeps(flow, point, h, n, half) for n in SUBSTEPS[: self.levels]))
+            if not is_negative(ends[-1]):
+                break
         table = extrapolated(ends)
         error = flow.norm(table[-1] - table[-2]) if self.levels > 1 else None
         x, notes = unless_negative(table[-1], table[0])
         new = flow.evaluate(x)
         if new.is_finite and (reason := flow.coarseness(new)):
             return Trial(h, point, failure=f"leads to a density that {reason}")
-        outer = 0.5 * (flow.dissipation(point) + flow.dissipation(new))
+        outer = 0.5 * (flow.dissipation(point, half) + flow.dissipation(new, half))
         dissipated = extrapolated([h / n * (outer + sum_) for n, sum_ in zip(SUBSTEPS, inner)])[-1]
         return Trial(h, new, error, dissipated, notes=notes)
 
-    def _substeps(self, flow: KernelFlow, point: Any, h: float, n: int) -> tuple[Array, float]:
+    def _substeps(self, flow: KernelFlow, point: Any, h: float, n: int, half: int) -> tuple[Array, float]:
         """The density after n steps of size h/n, and the sum of the dissipations in between."""
-        x, dissipated = kernel_step(flow, point.x, point, h / n), 0.0
+        x, dissipated = kernel_step(flow, point.x, point, h / n, half), 0.0
         for _ in range(n - 1):
             point = flow.evaluate(x)
-            dissipated += flow.dissipation(point)
-            x = kernel_step(flow, x, point, h / n)
+            dissipated += flow.dissipation(point, half)
+            x = kernel_step(flow, x, point, h / n, half)
         return x, dissipated
 
 
@@ -191,17 +204,13 @@ def extrapolated(values: Sequence[Any], base: int = 2) -> list[Any]:
     return table
 
 
-def kernel_step(flow: KernelFlow, x: Array, point: Any, h: float) -> Array:
+def kernel_step(flow: KernelFlow, x: Array, point: Any, h: float, half: int) -> Array:
     """``a G(rho/G(a))`` in every slice of every block, with Phi_0 of a point."""
     sigma: float = flow.energy.internal.sigma  # type: ignore[union-attr]
     out = []
     for (widths, _, (r,)), a in zip(flow.blocks(x), flow.factors(point)):
-        for half in HALF_STENCILS:
-            rows = [gaussian_row(n, dx, 2 * sigma * h, half) for n, dx in zip(r.shape[1:], widths)]
-            new = a * convolve(r / convolve(a, rows), rows)
-            if new.min() >= -NEGATIVE * new.max():
-                break
-        out.append(new.ravel())
+        rows = [gaussian_row(n, dx, 2 * sigma * h, half) for n, dx in zip(r.shape[1:], widths)]
+        out.append((a * convolve(r / convolve(a, rows), rows)).ravel())
     return np.concatenate(out)
 
 
@@ -214,7 +223,7 @@ def resolved(e: Array, r: Array, steepest: float = PECLET) -> Array:
                 e = np.flip(np.minimum.accumulate(e - ramp, axis=axis) + ramp, axis=axis)
     axes = tuple(range(1, e.ndim))
     mean = (r * e).sum(axis=axes, keepdims=True) / r.sum(axis=axes, keepdims=True)
-    return np.clip(e - mean, -EXPONENT, EXPONENT)
+    return np.asarray(np.clip(e - mean, -EXPONENT, EXPONENT))
 
 
 def unresolved(steep: Array, e: Array) -> NDArray[np.bool_]:
@@ -258,7 +267,7 @@ def gaussian_row(n: int, dx: float, variance: float, half: int = HALF_STENCILS[0
     """``dx N(j dx; variance)`` for the cells j = 0, ..., n - 1 of width dx, or a stencil with its moments."""
     v = variance / dx**2
     if v > 1 - 1e-6:  # rounding of the step must not change the method
-        row = np.exp(-(np.arange(n) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
+        row: Array = np.exp(-(np.arange(n) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)
         row[row < NO_WEIGHT] = 0.0
     else:
         half = min(half, n - 1)
