@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow import runfile
-from wflow.checks import check_array, check_boolean, check_fields, check_integer, check_nonnegative, check_number
+from wflow.checks import check_array, check_boolean, check_fields, check_integer, check_nonnegative, check_number, shown
 from wflow.controllers import Fixed, Replay
 from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure, Particles
@@ -90,12 +90,12 @@ class Source:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise InputError(f"name must be text, got {self.name!r:.80}")
+            raise InputError(f"name must be text, got {shown(self.name)}")
         check_fields(self, check_nonnegative, "order", "cost")
         check_fields(self, check_number, "ratio", finite=False)
-        if not self.ratio > 1:
-            raise InputError(f"ratio must be greater than 1, got {self.ratio!r}")
         check_fields(self, check_boolean, "random")
+        if not self.ratio > 1 or (self.order == 0 and not self.random):
+            raise InputError(f"ratio must be greater than 1, and order than 0, got {self.ratio!r} and {self.order!r}")
 
 
 @dataclass(frozen=True)
@@ -195,14 +195,14 @@ def error_bars(
         Arrays are measured by their root mean square.
     """
     if not callable(solve):
-        raise InputError(f"solve must be a function of what to refine, got {solve!r:.80}")
+        raise InputError(f"solve must be a function of what to refine, got {shown(solve)}")
     if not isinstance(sources, Sequence) or not all(isinstance(source, Source) for source in sources):
-        raise InputError(f"sources must be a list of wflow.check.Source, got {sources!r:.80}")
+        raise InputError(f"sources must be a list of wflow.check.Source, got {shown(sources)}")
 
     def outcome(refined: Mapping[str, int]) -> Outcome:
         found = solve(refined)
         if not isinstance(found, Mapping):
-            raise InputError(f"solve must return numbers and arrays by name, got {found!r:.80}")
+            raise InputError(f"solve must return numbers and arrays by name, got {shown(found)}")
         for quantity, y in found.items():
             check_array(f"{quantity!s:.80} of solve", y, tuple(range(9)), "(...)", finite=False)
         return found

@@ -184,9 +184,16 @@ def check_text(name: str, value: Any) -> str:
 
 
 def check_path(name: str, value: Any) -> Path:
-    """Return ``value`` as a path, or raise :class:`InputError` unless it is text or a path."""
+    """Return ``value`` as a path, or raise :class:`InputError` unless it is text or a path.
+
+    So does a path that the system does not look up, such as one with too long a name.
+    """
     if not isinstance(value, (str, os.PathLike)) or "\0" in (text := os.fspath(value)) or not isinstance(text, str):
         raise InputError(f"{name} must be a path such as 'run.h5', got {shown(value)}")
+    try:
+        Path(text).exists()
+    except OSError as error:
+        raise InputError(f"{name} cannot be used: {error.strerror}: {shown(text)}") from None
     return Path(text)
 
 

@@ -309,6 +309,13 @@ def check_target(path: Path_, overwrite: bool) -> Path:
     return target
 
 
+#: The attributes that every file has; those of a user have other names.
+ATTRIBUTES = (
+    *("format", "format_version", "run", "status", "message", "created", "versions", "commit", "argv"),
+    *("config", "stats"),
+)
+
+
 def _write_header(file: Any, attributes: Mapping[str, str]) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["run"] = uuid.uuid4().hex

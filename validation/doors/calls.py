@@ -229,8 +229,10 @@ call(
     bias=boolean(True),
 )
 TOKENS_OF_HEADS = array("eighths(2, 2, 3)", finite=False).plus(*bad("eighths(2, 6); eighths(2, 3, 3)"))
-PARAMETERS = array("eighths(3, 8)", precise=False, finite=False).plus(
-    *bad("eighths(3, 7); eighths(24); eighths(1, 3, 8)")
+PARAMETERS = (
+    array("eighths(3, 8)", precise=False, finite=False)
+    .without("np.array({})[:0]")
+    .plus(*bad("eighths(3, 7); eighths(24); eighths(1, 3, 8)"))
 )
 WEIGHTS = array("np.array([0.5, 0.25, 0.25])", finite=False).plus(*bad("np.ones(2); np.ones(1); np.ones((3, 1)); 0.5"))
 COTANGENT = array("eighths(2, 2, 3) + 1", finite=False).plus(*bad("eighths(2, 3, 2); eighths(1, 2, 3)"))
@@ -581,11 +583,18 @@ GRADIENT = (
 ON_CLOUD = "answers(made, CLOUD), course(wflow.solve(made, CLOUD, (0, 0.25), dtau=0.125))"
 call("wflow.PotentialEnergy", ON_CLOUD, function=FUNCTION, grad=GRADIENT)
 call("wflow.InteractionEnergy", ON_CLOUD, function=FUNCTION, grad=GRADIENT, precision=1e-12)
-call("wflow.PotentialEnergy", "answers(made, HILL)", function=FUNCTION, grad=GRADIENT, precision=1e-12)
+NAN = ("lambda x: bowl(x) * np.nan", "lambda x: x * np.nan")
+call(
+    "wflow.PotentialEnergy",
+    "answers(made, HILL)",
+    function=FUNCTION.without(*NAN),
+    grad=GRADIENT.without(*NAN),
+    precision=1e-12,
+)
 call(
     "wflow.InteractionEnergy",
     "made.value(HILL), made.first_variation(HILL)",
-    function=FUNCTION,
+    function=FUNCTION.without(*NAN),
     grad=GRADIENT.without(*GRADIENTS),
     precision=1e-12,
 )
@@ -598,7 +607,7 @@ call(
     epsilon=number(0.5).plus(
         *same("{'x': 0.5}; {'x': np.float32(0.5)}; {'x': np.array(0.5)}"),
         *bad("""
-        {'y': 0.5}; dict(); {'x': -0.5}; {'x': '0.5'}; {'x': None}; {'x': np.nan}; {'x': True}; {'x': {}}
+        {'y': 0.5}; dict(); {'x': -0.5}; {'x': '0.5'}; {'x': None}; {'x': np.nan}; {'x': True}; {'x': dict()}
     """),
     ),
 )
@@ -878,9 +887,7 @@ for method in ("value", "risk", "measure", "predictions"):
 # ---- controllers, schemes
 
 SOLVED = "course(wflow.solve(V, CLOUD, (0, 0.5), controller=made))"
-call(
-    "controllers.Fixed", SOLVED, dtau=number(0.125).plus(*open_("1e-12; 1e-300; 5e-324; 1e300")), monotone=boolean(True)
-)
+call("controllers.Fixed", SOLVED, dtau=number(0.125).plus(*open_("1e-300; 5e-324; 1e300")), monotone=boolean(True))
 call(
     "controllers.Adaptive",
     SOLVED,
@@ -892,7 +899,7 @@ call(
     "controllers.Replay",
     SOLVED,
     steps=array("np.array([0.125, 0.25])").plus(
-        *open_("[1e-12]; [1e-300]; [0.125]"), *bad("[0.125, 0.0]; [-1.0, 1.0]; [0.125, -0.125]")
+        *open_("[1e-300]; [0.125]"), *bad("[0.125, 0.0]; [-1.0, 1.0]; [0.125, -0.125]")
     ),
 )
 
@@ -993,7 +1000,9 @@ call(
 call(
     "wflow.SaveAt",
     "course(wflow.solve(V, CLOUD, (0, 1), dtau=0.25, save=made))",
-    tau=array("np.array([0.25, 0.5, 0.75])", optional=False).without("np.array({})[:0]", "np.zeros(0)", "[]", "()").plus(
+    tau=array("np.array([0.25, 0.5, 0.75])", optional=False)
+    .without("np.array({})[:0]", "np.zeros(0)", "[]", "()")
+    .plus(
         *bad("[0.5, 0.25]; [0.5, 0.5]; [2.0]; [-1.0, 0.5]; [0.25, 1.5]"),
         *open_("""
         []; np.zeros(0);
@@ -1026,7 +1035,7 @@ SAVE = (
         *same("wflow.SaveAt(tau=[0.25]); wflow.SaveAt(every=np.float32(0.25))"),
         *bad("wflow.SaveAt(tau=[3.0]); wflow.SaveAt(tau=[-1.0, 0.25])"),
         *open_("""
-        wflow.SaveAt(every=1e-3); wflow.SaveAt(every=1e-7); wflow.SaveAt(every=1e-300); wflow.SaveAt(steps=1);
+        wflow.SaveAt(every=1e-2); wflow.SaveAt(every=1e-300); wflow.SaveAt(steps=1);
         wflow.SaveAt(every=1e9)
     """),
     )
@@ -1102,7 +1111,7 @@ call(
     rho0=START,
     tau_range=RANGE,
     scheme=SCHEME,
-    dtau=number(0.125, optional=True).plus(*open_("1e-3; 1e-12; 1e-300; 5e-324; 1e300; 0.3; 1e-17; 1e-5; None")),
+    dtau=number(0.125, optional=True).plus(*open_("1e-3; 1e-300; 5e-324; 1e300; 0.3; 1e-17; None")),
     save=SAVE,
     observe=OBSERVE,
     tol=number(0.0009765625, zero=True),
@@ -1127,7 +1136,7 @@ call(
     rho0=thing("CLOUD", "measure", "RHO; HILL"),
     tau_range=RANGE,
     scheme=choice("langevin").plus(*bad("'heun'; 'kernel'")),
-    dtau=number(0.125, optional=True).plus(*open_("None; 1e-3; 1e-12; 1e-300; 1e300")),
+    dtau=number(0.125, optional=True).plus(*open_("None; 1e-3; 1e-300; 1e300")),
     rng=seed(6, draws=False),
     save=SAVE.without("wflow.SaveAt(tau=[0.25])"),
     observe=OBSERVE,
@@ -1139,7 +1148,7 @@ call(
     rho0=thing("HILL", "measure", "RHO; CLOUD"),
     tau_range=RANGE,
     scheme=choice("finite-volume").plus(*bad("'heun'; 'muscl'; 'langevin'; 'dopri5'")),
-    dtau=number(0.125, optional=True).plus(*open_("None; 1e-3; 1e-12; 1e-300; 1e300")),
+    dtau=number(0.125, optional=True).plus(*open_("None; 1e-3; 1e-300; 1e300")),
     save=SAVE,
     observe=OBSERVE,
     precision=1e-9,

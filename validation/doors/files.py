@@ -23,6 +23,10 @@ class Value:
         """The value with further changes."""
         return replace(self, changes=self.changes + changes)
 
+    def without(self, *templates: str) -> Value:
+        """The value without some changes."""
+        return replace(self, changes=tuple(change for change in self.changes if change.template not in templates))
+
 
 OTHER = bad("{ value = {} }; 1979-05-27; 07:32:00; 1979-05-27T07:32:00Z; [[{}]]; []")
 
@@ -165,10 +169,11 @@ QUANTITIES = of(
     *bad("'risk'; ['risc']; [3]; true; [['risk']]; ['virial']; nan; { a = 'risk' }"),
 )
 
+SEED = count(3, zero=True).without("10000000000000")
 Document = dict[str, dict[str, Value]]
 DOCUMENTS: list[Document] = [
     {
-        "": {"seed": count(3, zero=True)},
+        "": {"seed": SEED},
         "data": IN_CONTEXT,
         "attention": {"kind": choice("attention"), "factored": boolean("true"), "rank": count(1)},
         "feedforward": {"activation": choice("tanh"), "hidden": count(2), "bias": boolean("false")},
@@ -270,7 +275,7 @@ DOCUMENTS: list[Document] = [
         },
     },
     {
-        "": {"seed": count(5, zero=True)},
+        "": {"seed": SEED},
         "data": {"kind": choice("npz", required=True), "path": of("'line.npz'", required=True)},
         "feedforward": {"activation": choice("tanh")},
         "objective": {"entropy": number(0.5, zero=True), "layers": count(2)},

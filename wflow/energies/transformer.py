@@ -24,7 +24,6 @@ from wflow.energies.energy import (
 from wflow.energies.internal import Entropy
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
-from wflow.measures.measure import check_measure
 from wflow.measures.particles import with_massless
 from wflow.network import DepthRule, Network, depth_rule
 
