@@ -65,9 +65,12 @@ def shown(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of numpy, or an array without axes, as the Python object that it holds; anything else as it is."""
+    """A scalar of numpy, or an array without axes, as the Python object that it holds; anything else as it is.
+
+    Masked ones and differences of times stay: numpy makes numbers of these.
+    """
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return value if isinstance(value, np.ma.MaskedArray) else value.item()
+        return value if isinstance(value, np.ma.MaskedArray) or value.dtype.kind in "mM" else value.item()
     return value
 
 
@@ -181,9 +184,16 @@ def check_text(name: str, value: Any) -> str:
 
 
 def check_path(name: str, value: Any) -> Path:
-    """Return ``value`` as a path, or raise :class:`InputError` unless it is text or a path."""
+    """Return ``value`` as a path, or raise :class:`InputError` unless it is text or a path.
+
+    So does a path that the system does not look up, such as one with too long a name.
+    """
     if not isinstance(value, (str, os.PathLike)) or "\0" in (text := os.fspath(value)) or not isinstance(text, str):
         raise InputError(f"{name} must be a path such as 'run.h5', got {shown(value)}")
+    try:
+        Path(text).exists()
+    except OSError as error:
+        raise InputError(f"{name} cannot be used: {error.strerror}: {shown(text)}") from None
     return Path(text)
 
 

@@ -155,8 +155,10 @@ def solve(
     overwrite, progress = check_boolean("overwrite", overwrite), _check_progress(progress)
     extra = _check_attributes(attributes)
     flow = _open(settings, rho0)
-    from wflow.trajectory import MemoryRecorder, TrajectoryFile, check_target
+    from wflow.trajectory import ATTRIBUTES, MemoryRecorder, TrajectoryFile, check_target
 
+    if taken := [name for name in extra if name in ATTRIBUTES]:
+        raise InputError(f"attributes must have other names than {', '.join(ATTRIBUTES)}, got {taken[0]!r}")
     if path is not None:
         check_target(check_path("path", path), overwrite)
     run = _Run(flow, settings)

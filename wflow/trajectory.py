@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -306,6 +308,13 @@ def check_target(path: Path_, overwrite: bool) -> Path:
     except OSError as error:
         raise InputError(f"cannot write {target}: {error.strerror}") from None
     return target
+
+
+#: The attributes that every file has; those of a user have other names.
+ATTRIBUTES = (
+    *("format", "format_version", "run", "status", "message", "created", "versions", "commit", "argv"),
+    *("config", "stats"),
+)
 
 
 def _write_header(file: Any, attributes: Mapping[str, str]) -> None:
@@ -608,7 +617,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
             state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"], "carry": carry}
     except FileNotFoundError:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is damaged: {error}") from None
     if state["run"] != run:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")

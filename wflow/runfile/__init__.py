@@ -391,6 +391,8 @@ def _save(options: Mapping[str, Any] | None) -> SaveAt | None:
 
 def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int) -> dict[str, Any]:
     arguments = {"tau_range": (options["tau_start"], options["tau_end"]), "save": save, "rng": seed}
+    if save is not None:
+        save.check_range(*arguments["tau_range"])
     steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
     scheme = scheme_of(options["scheme"], **options["options"] or {})
     return arguments | {"scheme": scheme} | {name: options[name] for name in ("tol", *steps)}
