@@ -65,7 +65,18 @@ def test_the_first_argument_is_the_first_option(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_what_belongs_to_the_class_is_no_option(name: str) -> None:
-    members = {"name", "order", "error_order", "stability", "restart", "internals", "measure", "monotone", "noisy"}
+    members = {
+        "name",
+        "order",
+        "error_order",
+        "stability",
+        "restart",
+        "internals",
+        "measure",
+        "monotone",
+        "noisy",
+        "dense",
+    }
     assert members == set(Scheme.__annotations__)
     assert not members & {f.name for f in fields(CLASSES[name])}
     for member in members:

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow import runfile
-from wflow.checks import check_integer
+from wflow.checks import check_array, check_boolean, check_fields, check_integer, check_nonnegative, check_number, shown
 from wflow.controllers import Fixed, Replay
 from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure, Particles
@@ -87,6 +87,15 @@ class Source:
     words: str = ""
     finer: Callable[[float], str] | None = None
     cost: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"name must be text, got {shown(self.name)}")
+        check_fields(self, check_nonnegative, "order", "cost")
+        check_fields(self, check_number, "ratio", finite=False)
+        check_fields(self, check_boolean, "random")
+        if not self.ratio > 1 or (self.order == 0 and not self.random):
+            raise InputError(f"ratio must be greater than 1, and order than 0, got {self.ratio!r} and {self.order!r}")
 
 
 @dataclass(frozen=True)
@@ -187,11 +196,24 @@ def error_bars(
     Report
         Arrays are measured by their root mean square.
     """
-    base = solve({})
+    if not callable(solve):
+        raise InputError(f"solve must be a function of what to refine, got {shown(solve)}")
+    if not isinstance(sources, Sequence) or not all(isinstance(source, Source) for source in sources):
+        raise InputError(f"sources must be a list of wflow.check.Source, got {shown(sources)}")
+
+    def outcome(refined: Mapping[str, int]) -> Outcome:
+        found = solve(refined)
+        if not isinstance(found, Mapping):
+            raise InputError(f"solve must return numbers and arrays by name, got {shown(found)}")
+        for quantity, y in found.items():
+            check_array(f"{quantity!s:.80} of solve", y, tuple(range(9)), "(...)", finite=False)
+        return found
+
+    base = outcome({})
     bars: dict[str, dict[str, Bar]] = {quantity: {} for quantity in base}
     told = []
     for source in sources:
-        outcomes, words = _outcomes(solve, source)
+        outcomes, words = _outcomes(outcome, source)
         outcomes[0] = base
         told.append(replace(source, words="; ".join(filter(None, [source.words, *words]))))
         for quantity, y in base.items():

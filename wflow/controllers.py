@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wflow.checks import check_array, check_boolean, check_fields, check_nonnegative, check_positive
+from wflow.checks import check_array, check_boolean, check_fields, check_nonnegative, check_positive, shown
 from wflow.errors import InputError
 from wflow.plain import register
 
@@ -137,7 +137,7 @@ class Replay(Controller):
     def __post_init__(self) -> None:
         steps = check_array("steps", self.steps, 1, "(steps,)").tolist()
         if not steps or min(steps) <= 0:
-            raise InputError(f"steps must be one or more positive numbers, got {self.steps!r:.80}")
+            raise InputError(f"steps must be one or more positive numbers, got {shown(self.steps)}")
         object.__setattr__(self, "steps", tuple(steps))
         check_fields(self, check_boolean, "monotone")
 

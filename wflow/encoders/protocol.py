@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer
+from wflow.checks import check_integer, check_memory, check_result
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -105,10 +105,12 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
+    if not callable(getattr(encoder, "mean", None)):
+        raise InputError(f"{_name(encoder)} has no method mean; see wflow.encoders.Encoder")
     known = optional(encoder, "pairing")
     if known is not None:
-        out: Array = known(tokens, parameters, cotangent)
-        return out
+        out = known(tokens, parameters, cotangent)
+        return check_result(f"{_name(encoder)}: pairing must have shape", out, parameters.shape[:1])
     one = np.ones(1, dtype=parameters.dtype)
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
 
@@ -126,14 +128,32 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
         raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
     D = tokens.shape[1]
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
+    check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")
     particles, weights = np.full((2, p), 0.1), np.full(2, 0.5)
-    results = [("mean", encoder.mean(tokens, particles, weights), tokens.shape)]
-    pulled = encoder.vjp(tokens, particles, weights, np.ones_like(tokens))
-    if not isinstance(pulled, tuple) or len(pulled) != 2:
-        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pulled).__name__}")
-    results += [("vjp: tokens_bar", pulled[0], tokens.shape), ("vjp: parameters_bar", pulled[1], particles.shape)]
+    called_mean(encoder, tokens, particles, weights, name)
+    called_vjp(encoder, tokens, particles, weights, np.ones_like(tokens), name)
     if optional(encoder, "pairing"):
-        results.append(("pairing", encoder.pairing(tokens, particles, np.ones_like(tokens)), (2,)))
-    for method, array, shape in results:
-        if np.shape(array) != shape:
-            raise InputError(f"{name}: {method} must have shape {shape}, got {np.shape(array)}")
+        pairing(encoder, tokens, particles, np.ones_like(tokens))
+
+
+def called_mean(encoder: Encoder, tokens: Array, parameters: Array, weights: Array, name: str = "") -> Array:
+    """What ``mean`` returns, in the precision of the tokens; an :class:`InputError` for another shape."""
+    out = encoder.mean(tokens, parameters, weights)
+    return check_result(f"{name or _name(encoder)}: mean must have shape", out, tokens.shape, tokens.dtype)
+
+
+def called_vjp(
+    encoder: Encoder, tokens: Array, parameters: Array, weights: Array, cotangent: Array, name: str = ""
+) -> tuple[Array, Array]:
+    """What ``vjp`` returns, in the precision of the arguments; an :class:`InputError` for other shapes."""
+    name, pair = name or _name(encoder), encoder.vjp(tokens, parameters, weights, cotangent)
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pair).__name__}")
+    return (
+        check_result(f"{name}: vjp: tokens_bar must have shape", pair[0], tokens.shape, tokens.dtype),
+        check_result(f"{name}: vjp: parameters_bar must have shape", pair[1], parameters.shape, parameters.dtype),
+    )
+
+
+def _name(encoder: Encoder) -> str:
+    return f"the encoder {type(encoder).__name__}"

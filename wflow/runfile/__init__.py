@@ -46,6 +46,7 @@ from __future__ import annotations
 
 __all__ = ["Run", "RunFileError", "read"]
 
+import codecs
 import json
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -58,7 +59,7 @@ from typing import Any
 import numpy as np
 
 from wflow import initial
-from wflow.checks import did_you_mean
+from wflow.checks import check_path, did_you_mean
 from wflow.datasets import Dataset, diabetes, digits, from_npz, in_context_regression
 from wflow.energies import TransformerObjective
 from wflow.errors import InputError
@@ -120,7 +121,7 @@ def read(path: str | PathLike[str]) -> Run:
     RunFileError
         With all problems of the file, one line each.
     """
-    path = Path(path)
+    path = check_path("path", path)
     text, content = _parse(path)
     check = _Check(str(path))
     config = check.file(content)
@@ -158,14 +159,20 @@ def rebuild(config: dict[str, Any], path: str | PathLike[str], stream: int = 0) 
 
 def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = path.read_bytes().decode()
-        if len(text.encode()) > MAX_BYTES:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunFileError([f"{path}: cannot be read: it is {'a folder' * path.is_dir() or 'no regular file'}"])
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise RunFileError([f"{path}: the file has more than {MAX_BYTES} bytes; keep arrays in an .npz file"])
+        text = content.decode("utf-8-sig")  # editors of Windows mark UTF-8
         return text, tomllib.loads(text)
     except OSError as error:
         raise RunFileError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
-        raise RunFileError([f"{path}: is not a text file: no UTF-8 at byte {error.start}"]) from None
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = "; it looks like UTF-16: save it as UTF-8" if utf16 else ""
+        raise RunFileError([f"{path}: is not a text file: no UTF-8 at byte {error.start}{hint}"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RunFileError([f"{path}: is not valid TOML: {error}"]) from None
 
@@ -244,7 +251,7 @@ class _Check:
             elif key.accepts(content[name]):
                 values[name] = _floats(content[name]) if "number" in key.words else content[name]
             else:
-                hint = did_you_mean(content[name], key.type if isinstance(key.type, tuple) else ())
+                hint = key.hint(content[name])
                 self.say(f"{name} must be {key.words}, got {content[name]!r:.80}", section, hint)
         return values
 
@@ -384,6 +391,8 @@ def _save(options: Mapping[str, Any] | None) -> SaveAt | None:
 
 def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int) -> dict[str, Any]:
     arguments = {"tau_range": (options["tau_start"], options["tau_end"]), "save": save, "rng": seed}
+    if save is not None:
+        save.check_range(*arguments["tau_range"])
     steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
     scheme = scheme_of(options["scheme"], **options["options"] or {})
     return arguments | {"scheme": scheme} | {name: options[name] for name in ("tol", *steps)}
@@ -393,6 +402,9 @@ def _observers(options: Mapping[str, Any], objective: TransformerObjective, held
     """What to observe: "training error rate", "held-out risk" and the like."""
     if options["heldout"] and heldout is None:
         raise InputError("heldout observes held-out data, but [data] has no key heldout, such as heldout = 0.2,")
+    for key, data in (("training", objective.dataset), ("heldout", heldout)):
+        if "error-rate" in options[key] and data is not None:
+            data.check_classes()
     return {
         f"{name} {quantity.replace('-', ' ')}": OBSERVERS[quantity](objective, data)
         for key, name, data in (("training", "training", None), ("heldout", "held-out", heldout))

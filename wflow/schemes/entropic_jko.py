@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_fields, check_integer, check_positive
+from wflow.checks import check_boolean, check_fields, check_integer, check_positive, check_result, shown
 from wflow.energies import Energy
 from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
-from wflow.schemes.kernel import convolve, extrapolated, gaussian_matrix
+from wflow.schemes.kernel import HALF_STENCILS, convolve, extrapolated, gaussian_row, second_difference
 from wflow.schemes.minimise import NoMinimum
 
 Array = NDArray[np.float64]
@@ -42,6 +42,26 @@ def entropy_prox(s: Array, potential: Array, weight: float, eps: float) -> Array
     array([1., 2.])
     """
     return np.asarray(np.exp((eps * np.log(s) - potential) / (eps + weight)))
+
+
+class SmoothFlow(GridFlow):
+    """The flow of densities that cells resolve: its dissipation has order 8 in dx, since convolutions are exact."""
+
+    def _dissipation_of(self, point: Any) -> float:
+        """``int rho |grad psi|^2``, from ``div(rho grad psi) = (D(rho psi) + rho D psi - psi D rho)/2`` for every axis.
+
+        D is the second difference quotient. In sums over pairs: ``w_k (rho_i + rho_{i+k})/2 (psi_i - psi_{i+k})^2``.
+        """
+        internal: Any = self.energy.internal
+        total = 0.0
+        for widths, om, (r, phi) in self.blocks(point.x, point.potential):
+            psi = phi + internal.slope(np.maximum(r, 0))
+            for axis, dx in enumerate(widths, start=1):
+                rho, level = np.moveaxis(r, axis, -1), np.moveaxis(psi, axis, -1)
+                for k, w in enumerate(second_difference(min(HALF_STENCILS[0], r.shape[axis] - 1)), start=1):
+                    pairs = (rho[..., k:] + rho[..., :-k]) * (level[..., k:] - level[..., :-k]) ** 2
+                    total += 0.5 * w * float(om @ pairs.reshape(len(om), -1).sum(axis=1)) * math.prod(widths) / dx**2
+        return max(total, 0.0)
 
 
 @dataclass(frozen=True)
@@ -109,6 +129,7 @@ class EntropicJKO(GridScheme):
 
     name = "entropic-jko"
     order = 1
+    flow_type = SmoothFlow
     monotone = False  # the steady state of a step of size h is off Gibbs'
     max_dimension = 2
 
@@ -118,7 +139,7 @@ class EntropicJKO(GridScheme):
         check_fields(self, check_boolean, "debias")
         check_fields(self, check_integer, "richardson", most=3)
         if self.prox is not None and not callable(self.prox):
-            raise InputError(f"prox must be a function prox(s, potential, weight, eps), got {self.prox!r:.80}")
+            raise InputError(f"prox must be a function prox(s, potential, weight, eps), got {shown(self.prox)}")
         if self.richardson > 1 and not self.debias:
             raise InputError("richardson extrapolates debiased steps: leave debias=True, or richardson=1")
 
@@ -171,7 +192,7 @@ class _Step:
                     f"{widest:.3g}; take dtau of at least {widest**2 / gamma:.3g}, a gamma above {gamma:.3g}, more "
                     "cells, or scheme='finite-volume'"
                 )
-            self.kernels.append([gaussian_matrix(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
+            self.kernels.append([gaussian_row(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
         self.scalings = [np.ones_like(r) for _, _, (r,) in flow.blocks(x)]
 
     def __call__(self, potential: Array) -> Array:
@@ -185,7 +206,7 @@ class _Step:
             for _ in range(SCALINGS):
                 b = q / convolve(a, self.kernels[k])
                 s = np.maximum(convolve(b, self.kernels[k]), LEAST)
-                r = self.prox(s, phi, self.weight, self.gamma)
+                r = check_result("prox must return an array", self.prox(s, phi, self.weight, self.gamma), s.shape)
                 if volume * np.abs(r - a * s).sum() <= MISMATCH:
                     break
                 a = np.maximum(r / s, LEAST)

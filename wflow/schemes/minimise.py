@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.schemes.anderson import Anderson
-from wflow.schemes.particle_flow import ROUNDING, Flow, Point
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 Accuracy = Callable[[Point], float]
@@ -71,17 +71,16 @@ def prox(
         return (value if point.is_finite and np.isfinite(value) else np.inf), gradient
 
     point, (value, gradient) = start, look(start)
-    highest = value + ROUNDING * eps * abs(value)
-    pairs: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
+    pairs: deque[tuple[Array, Array, float]] = deque(maxlen=min(memory, max_iter))
     history: list[tuple[float, float]] = []
     for _ in range(max_iter):
         size, noise = flow.norm(gradient), 2 * eps * (flow.norm(point.x) / h + flow.norm(point.velocity))
         history.append((value, size))
         if size <= max(accuracy(point) * flow.norm(point.x - base) / h, noise) or _is_flat(history):
-            if value > highest:
+            if value > look(start)[0] + max(flow.rounding(start), flow.hidden_rounding(start, point)):
                 raise NoMinimum("did not lower its objective")
             return _move_massless(flow, point, base, h, massless, eps) if massless.any() else point
-        found = _line_search(flow, look, point, value, gradient, -_inverse_hessian(flow, gradient, pairs, h), eps)
+        found = _line_search(flow, look, point, value, gradient, -_inverse_hessian(flow, gradient, pairs, h))
         if found is None:
             if not pairs:
                 raise NoMinimum("found no descent in its line search")
@@ -116,7 +115,7 @@ def _inverse_hessian(flow: Flow, gradient: Array, pairs: deque[tuple[Array, Arra
 
 
 def _line_search(
-    flow: Flow, look: Look, point: Point, value: float, gradient: Array, direction: Array, eps: float
+    flow: Flow, look: Look, point: Point, value: float, gradient: Array, direction: Array
 ) -> tuple[Point, float, Array] | None:
     """A point, its value and gradient, that meets the weak Wolfe conditions; None without one.
 
@@ -130,7 +129,9 @@ def _line_search(
         new_value, new_gradient = look(new)
         new_slope = flow.inner(new_gradient, direction) if new_value < np.inf else np.nan
         falls = new_value <= value + 1e-4 * t * slope
-        level = new_value <= value + ROUNDING * eps * abs(value) and new_slope <= -0.8 * slope
+        level = new_slope <= -0.8 * slope and new_value <= value + max(
+            flow.rounding(point), flow.hidden_rounding(point, new)
+        )
         if not (falls or level):
             high = (t, new_slope)
         elif new_slope < 0.9 * slope:

@@ -67,7 +67,8 @@ class QuantileFlow(Flow):
         point = super().evaluate(x)
         value, gradient, _ = self.internal(x)
         parts = {**point.parts, "internal": value}
-        return Point(x, point.value + value, point.velocity - gradient, parts)
+        terms = max(abs(point.value), point.terms) + abs(value)
+        return Point(x, point.value + value, point.velocity - gradient, parts, terms=terms)
 
     def internal(self, x: Array) -> tuple[float, Array, Array]:
         """The internal energy, its gradient, and the Hessian ``sum_i H_i (e_{i+1} - e_i)^2`` as H."""
@@ -133,7 +134,7 @@ class QuantileJKO(Scheme):
         for name, x in rho0.blocks.items():
             if x.shape[2] > 1:
                 raise InputError(f"scheme {self.name!r} treats one parameter a block, but {name} has p = {x.shape[2]}")
-            if np.ptp(rho0.weights(name)) > 1e-12:
+            if np.ptp(a := rho0.weights(name)) > 1e-12 * a.max():
                 raise InputError(f"scheme {self.name!r} needs particles of equal weights, but those of {name} differ")
         return QuantileFlow(energy, rho0, noise)
 
@@ -146,7 +147,7 @@ class QuantileJKO(Scheme):
             first, d = newton.solve(new.x, gradient)
             if flow.norm(first) <= TOLERANCE * flow.norm(moved) + 4 * EPS * flow.norm(new.x):
                 error = 0.5 * flow.norm(newton.tridiagonal(new.x, new.velocity - point.velocity))
-                new = new if new.value < point.value else point  # a rise is rounding
+                new = point if flow.rises(point, new) else new
                 return Trial(h, new, error, flow.norm2(moved) / h, notes={"inner_iterations": inner})
             further = self._descend(flow, point, new, -d, -flow.inner(gradient, d), h)
             if further is None:
@@ -163,8 +164,7 @@ class QuantileJKO(Scheme):
             return at.value + flow.norm2(at.x - point.x) / (2 * h)
 
         now, t = objective(here), 1.0
-        internal = here.parts["internal"]
-        rounding = 64 * EPS * (abs(here.value - internal) + abs(internal))
+        rounding = flow.rounding(here)
         if not free:
             closing = -np.where(flow.k > 0, np.diff(d), 0.0) / flow.gaps(here.x)
             t = min(1.0, (1 - SHARE) / max(float(closing.max(initial=0.0)), 1e-300))
@@ -172,6 +172,8 @@ class QuantileJKO(Scheme):
             x = here.x + t * d
             # Sorting lowers the distance from sorted values and leaves Q as it is.
             new = flow.evaluate(flow.sort(x) if free else x)
+            if free:
+                rounding = max(rounding, flow.hidden_rounding(here, new))
             if objective(new) <= now + 1e-4 * t * slope + rounding:
                 return new
             t *= 0.5
