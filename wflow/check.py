@@ -441,8 +441,12 @@ class _Check:
             sources.append(Source("width", 0.5, random=True, words=words, finer=more))
         sources.append(self._steps())
         if self.scheme.noisy:  # all differences hold noise, which more particles reduce
-            again = [s if s.random else replace(s, order=0.0, words=f"{s.words}, with other noise") for s in sources]
-            sources = [replace(s, random=True, finer=more) for s in again]
+            sources = [
+                replace(s, finer=more)
+                if s.random
+                else replace(s, order=0.0, random=True, words=f"{s.words}, with other noise", finer=more)
+                for s in sources
+            ]
         if base.status is Status.STEADY:
             words = f"|v| <= tol from tau = {base.tau[-1]:.6g} on; again to the end without tol"
             sources.append(Source("tol", 1.0, math.inf, words=words, finer=lambda x: "a smaller tol"))
