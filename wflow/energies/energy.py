@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_result, shown
+from wflow.checks import check_array, check_blocks_named, check_result, fits, shown
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.measure import check_measure
@@ -268,6 +268,9 @@ def _by_block(
     rho: Measure, arrays: Any, what: str, shape: Callable[[Array], tuple[int, ...]], dtype: DTypeLike
 ) -> dict[str, Array]:
     """What an energy says of every block, in the order of the measure."""
+    known = isinstance(arrays, Blocks | dict) and [*arrays] == [*rho.blocks]
+    if known and all(fits(arrays[name], shape(rho.points(name)), dtype) for name in arrays):
+        return {name: arrays[name] for name in arrays}
     if not isinstance(arrays, Mapping) or arrays.keys() != rho.blocks.keys():
         got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{shown(arrays)}"
         raise InputError(f"the {what} of an energy must have the blocks {', '.join(rho.blocks)}, got {got}")
