@@ -149,7 +149,7 @@ def solve(
         raise InputError(f"save must be a wflow.SaveAt, got {shown(save)}")
     if save is not None:
         save.check_range(start, end)
-    observers = _check_observers({} if observe is None else observe, energy)
+    observers = _check_observers({} if observe is None else observe)
     seed = None if rng is None else check_seed(rng)
     settings = Settings(energy, observers, (start, end), chosen, controller, save, check_nonnegative("tol", tol), seed)
     overwrite, progress = check_boolean("overwrite", overwrite), _check_progress(progress)
@@ -496,12 +496,10 @@ def _check_attributes(attributes: Any) -> dict[str, str]:
     found = {} if attributes is None else attributes
     if not isinstance(found, Mapping) or not all(isinstance(text, str) for pair in found.items() for text in pair):
         raise InputError(f"attributes must be a dictionary of texts, got {shown(attributes)}")
-    return dict(found)
+    return {str(name): str(text) for name, text in found.items()}  # not numpy's
 
 
-def _check_observers(observe: Any, energy: Energy) -> Observers:
-    if not isinstance(energy, Energy):
-        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
+def _check_observers(observe: Any) -> Observers:
     if not isinstance(observe, Mapping):
         raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {shown(observe)}")
     for name, function in observe.items():
@@ -510,4 +508,4 @@ def _check_observers(observe: Any, energy: Energy) -> Observers:
                 f"observe must map a name (other than {', '.join(SERIES)}, without '/') to a function of the measure, "
                 f"got {name!r}: {shown(function)}"
             )
-    return dict(observe)
+    return {str(name): function for name, function in observe.items()}

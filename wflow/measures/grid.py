@@ -118,7 +118,7 @@ class Grid(Measure):
 
     def has_equal_weights(self, block: str) -> bool:
         """Never: the mass is in the weights."""
-        return False
+        return self._blocks[block] is None  # looked up, since it may not exist
 
     @property
     def radius(self) -> float:
