@@ -516,4 +516,4 @@ def _check_observers(observe: Any) -> Observers:
                 f"observe must map a name (other than {', '.join(SERIES)}, without '/') to a function of the measure, "
                 f"got {name!r}: {shown(function)}"
             )
-    return dict(observe)
+    return {str(name): function for name, function in observe.items()}

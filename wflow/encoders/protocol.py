@@ -107,6 +107,9 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     """
     if isinstance(encoder, type) or not callable(getattr(encoder, "mean", None)):
         raise InputError(f"{_name(encoder)} has no method mean; see wflow.encoders.Encoder")
+    tokens, cotangent = (
+        check_array(name, x, 3, "(B, D, n)", finite=False) for name, x in (("tokens", tokens), ("cotangent", cotangent))
+    )
     parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
     known = optional(encoder, "pairing")
     if known is not None:

@@ -166,7 +166,7 @@ class InternalEnergy(Energy):
         """The value on a grid, 0 on particles."""
         return self._integral(rho, self.density)
 
-    def terms(self, rho: Measure) -> float:
+    def magnitude(self, rho: Measure) -> float:
         """``int |U(rho)|`` on a grid, 0 on particles: the size of the terms of the value."""
         return self._integral(rho, lambda r: np.abs(self.density(r)))
 
@@ -184,12 +184,12 @@ class InternalEnergy(Energy):
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
         rho = self.prepare(rho)
         still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
-        return Evaluation(self.of(rho), still, terms=self.terms(rho))
+        return Evaluation(self.of(rho), still, terms=self.magnitude(rho))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
         rho = self.prepare(rho)
-        return Linearisation(self.of(rho), self.first_variation(rho), terms=self.terms(rho))
+        return Linearisation(self.of(rho), self.first_variation(rho), terms=self.magnitude(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
