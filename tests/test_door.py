@@ -872,3 +872,21 @@ def test_names_that_a_file_cannot_hold(name: str, tmp_path: Path) -> None:
     for attribute in ("format", "format_version", "run", "status", "config", "stats"):
         refused(lambda name: solve(attributes={name: "mine"}, path=path), attribute)
     assert not list(tmp_path.iterdir())
+
+
+def test_text_of_numpy_is_text(tmp_path: Path) -> None:
+    text, path = np.str_("note"), tmp_path / "run.h5"
+    answer = solve(
+        observe={text: lambda rho: 1.0}, attributes={text: text}, scheme=np.str_("euler"), path=np.str_(path)
+    )
+    assert answer.attributes["note"] == "note" and [type(name) for name in answer.observed] == [str]
+    assert numbers(FeedForward(np.str_("tanh"))) == numbers(FeedForward("tanh"))
+    assert type(FeedForward(np.str_("tanh")).activation) is str and type(Dataset(TOKENS, LABELS, name=text).name) is str
+
+
+def test_energies_are_passed_again_to_resume(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    solve(path=path)
+    for wrong in (len, "x", 1.0, POINT):
+        refused(lambda energy: wflow.resume(path, 1.0, energy=energy), wrong)
+    assert wflow.resume(path, 1.0, energy=V, progress=np.False_).tau[-1] == 1

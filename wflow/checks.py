@@ -34,6 +34,7 @@ __all__ = [
     "check_seed",
     "check_text",
     "did_you_mean",
+    "fits",
     "is_integer",
     "shown",
     "unknown_keyword",
@@ -401,6 +402,11 @@ def check_masses(name: str, value: Any, shape: tuple[int, ...], layout: str, pos
     return np.where(error > 1e-12, array / totals, array)
 
 
+def fits(value: Any, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> bool:
+    """Whether a value is an array of this shape and precision already."""
+    return type(value) is np.ndarray and value.shape == shape and value.dtype == dtype
+
+
 def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
     """Return what a function of the user returned, in this precision, or raise :class:`InputError`.
 
@@ -415,6 +421,8 @@ def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DType
     Traceback (most recent call last):
     wflow.errors.InputError: V must return an array (3,) of real numbers, got None
     """
+    if fits(value, shape, dtype):
+        return np.asarray(value)
     array = _real(f"{expected} {shape} of real numbers", value)
     if array.shape != shape:
         raise InputError(f"{expected} {shape}, got {array.shape}")

@@ -327,8 +327,6 @@ def _write_header(file: Any, attributes: Mapping[str, str]) -> None:
     file.attrs["commit"] = _commit()
     file.attrs["argv"] = json.dumps(sys.argv)
     for name, text in attributes.items():
-        if name in file.attrs or name in ("config", "format_version", "stats"):
-            raise InputError(f"attributes must not be named {name!r}, which trajectories have already")
         file.attrs[name] = text
 
 

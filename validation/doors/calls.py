@@ -120,7 +120,7 @@ for method in ("risk", "error_rate"):
 call(
     "DATA.read",
     "made",
-    tokens=array("eighths(3, 2, 3)").plus(*bad("eighths(3, 3, 2); eighths(2, 3); eighths(3, 1, 6)")),
+    tokens=array("eighths(3, 2, 3)", finite=False).plus(*bad("eighths(3, 3, 2); eighths(2, 3); eighths(3, 1, 6)")),
 )
 call(
     "DATA.subset",

@@ -112,6 +112,8 @@ class Scheme:
 
     def check_problem(self, energy: Energy, rho0: Any) -> None:
         """Raise :class:`InputError` unless the scheme treats this kind of measure and internal energy."""
+        if not isinstance(energy, Energy):
+            raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
         kind, internal, words = self.measure.__name__, energy.internal, ""
         if not isinstance(rho0, self.measure):
             words = f"moves a measure of type wflow.{kind}, got {type(rho0).__name__}"
