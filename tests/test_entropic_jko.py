@@ -184,6 +184,14 @@ def test_far_from_the_mass(gamma: float) -> None:
     assert rho.moment(1).x[0, 0] == pytest.approx(5 / 1.2**3, abs=1e-6)
 
 
+@pytest.mark.parametrize(("mean", "sigma"), [(3.0, 0.009), (2.0, 0.004)])
+def test_mass_out_of_the_range_of_the_scalings(mean: float, sigma: float) -> None:
+    """Potentials of more than 300 (sigma_m + gamma) would not drive it."""
+    Q = wflow.PotentialEnergy(lambda x: 0.5 * np.sum(x**2, axis=1), lambda x: x) + wflow.Entropy(sigma)
+    with pytest.raises(wflow.SolveError, match=r"% of the mass is where dQ/drho is more than .* take a larger gamma"):
+        wflow.solve(Q, gaussian_grid(600, mean=mean, variance=0.05), (0, 1), scheme="entropic-jko", dtau=0.2)
+
+
 @given(st.floats(0.2, 2.0), st.floats(0.1, 1.0), st.floats(0.2, 1.0), st.integers(1, 2))
 @settings(deadline=None, max_examples=30)
 def test_mass_positivity_and_decay(h: float, gamma: float, spread: float, richardson: int) -> None:

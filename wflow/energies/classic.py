@@ -21,7 +21,7 @@ M = TypeVar("M", bound=Measure)
 #: Pairs of points are treated in batches of at most this many numbers.
 PAIRS = 2**21
 #: Transforms round off in units of the largest W; where that is so many times the largest sum, pairs are added up.
-LARGEST = 500.0
+LARGEST = 100.0
 
 
 class _OneBlock(Energy):
