@@ -860,3 +860,33 @@ def test_run_files_of_other_editors(encoding: str, newline: str, tmp_path: Path)
     else:
         with pytest.raises(InputError, match=r"UTF-16|not valid TOML"):
             runfile.read(path)
+
+
+@pytest.mark.parametrize("name", ["tau", "count", "a/b"])
+def test_names_that_a_file_cannot_hold(name: str, tmp_path: Path) -> None:
+    rho, path = Particles(**{name: [[1.0, 2.0]]}), tmp_path / "run.h5"
+    assert wflow.solve(V, rho, (0, 0.5), dtau=0.25).status.name == "FINISHED"
+    refused(lambda rho: wflow.solve(V, rho, (0, 0.5), dtau=0.25, path=path), rho)
+    for watch in ("", ".", ".."):
+        refused(lambda name: solve(observe={name: lambda rho: 1.0}, path=path), watch)
+    for attribute in ("format", "format_version", "run", "status", "config", "stats"):
+        refused(lambda name: solve(attributes={name: "mine"}, path=path), attribute)
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_of_numpy_is_text(tmp_path: Path) -> None:
+    text, path = np.str_("note"), tmp_path / "run.h5"
+    answer = solve(
+        observe={text: lambda rho: 1.0}, attributes={text: text}, scheme=np.str_("euler"), path=np.str_(path)
+    )
+    assert answer.attributes["note"] == "note" and [type(name) for name in answer.observed] == [str]
+    assert numbers(FeedForward(np.str_("tanh"))) == numbers(FeedForward("tanh"))
+    assert type(FeedForward(np.str_("tanh")).activation) is str and type(Dataset(TOKENS, LABELS, name=text).name) is str
+
+
+def test_energies_are_passed_again_to_resume(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    solve(path=path)
+    for wrong in (len, "x", 1.0, POINT):
+        refused(lambda energy: wflow.resume(path, 1.0, energy=energy), wrong)
+    assert wflow.resume(path, 1.0, energy=V, progress=np.False_).tau[-1] == 1

@@ -111,12 +111,12 @@ def bars_and_truth(name: str, layers: int, scheme: str, steps: str) -> tuple[Rep
     return report, truth | {"squares": squares(exact.measure(tau))}
 
 
-def shares(report: Report, truth: Mapping[str, Any]) -> dict[str, float]:
-    """The true errors as shares of their bars; what is below rounding counts as that."""
+def shares(report: Report, truth: Mapping[str, Any], rounding: float = 1e-12) -> dict[str, float]:
+    """The true errors as shares of their bars, where the truth is known up to rounding."""
     shares = {}
     for quantity, value in truth.items():
-        error, rounding = rms(report.values[quantity] - value), 1e-12 * max(1.0, rms(value))
-        shares[quantity] = error / (report.error(quantity) + rounding)
+        error, known = rms(report.values[quantity] - value), rounding * max(1.0, rms(value))
+        shares[quantity] = error / (report.error(quantity) + known)
     return shares
 
 
@@ -144,9 +144,10 @@ def classic_flow(name: str, scheme: str, steps: str) -> tuple[Report, Truth]:
 GRIDS: tuple[tuple[Any, float, tuple[str, ...], Sequence[int]], ...] = (
     (Kernel(2, outer_mass=1e-4), 0.1, ("Ornstein-Uhlenbeck", "heat kernel"), (48, 64, 75)),
     (Kernel(outer_mass=1e-4), 0.1, ("Ornstein-Uhlenbeck", "constant encoders, noise"), (48, 64, 75)),
-    (FiniteVolume(outer_mass=1e-4), 0.1, ("Ornstein-Uhlenbeck", "heat kernel", "Barenblatt"), (48, 64, 75)),
-    (Muscl(outer_mass=1e-4), 0.01, ("constant encoders", "double well"), (64, 96)),
-    (EntropicJKO(outer_mass=1e-4), 0.1, ("Ornstein-Uhlenbeck",), (64, 96)),
+    (FiniteVolume(outer_mass=1e-4), 0.1, ("Ornstein-Uhlenbeck", "heat kernel"), (48, 64, 75)),
+    (Muscl(outer_mass=1e-4), 0.01, ("constant encoders",), (48, 64, 96)),
+    (Muscl(outer_mass=1e-4), 0.0015, ("double well",), (64,)),
+    (EntropicJKO(outer_mass=1e-4), 0.2, ("Ornstein-Uhlenbeck",), (64, 96)),
 )
 
 
@@ -201,7 +202,8 @@ class Counts:
 
     def add(self, row: str, report: Report, truth: Truth, words: str) -> None:
         """Count the bars of a report, and tell those that miss."""
-        for quantity, share in shares(report, truth).items():
+        rounding = 1e-10 if row.startswith("densities") else 1e-12  # the exact ones have tails outside of the box
+        for quantity, share in shares(report, truth, rounding).items():
             self.shares[row].append(share)
             if share > 1:
                 print(f"  {row}, {words}: the error of {quantity} is {share:.3g} times its bar", flush=True)

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow import runfile
-from wflow.checks import check_integer
+from wflow.checks import check_array, check_boolean, check_fields, check_integer, check_nonnegative, check_number, shown
 from wflow.controllers import Fixed, Replay
 from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure, Particles
@@ -88,6 +88,15 @@ class Source:
     finer: Callable[[float], str] | None = None
     cost: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"name must be text, got {shown(self.name)}")
+        check_fields(self, check_nonnegative, "order", "cost")
+        check_fields(self, check_number, "ratio", finite=False)
+        check_fields(self, check_boolean, "random")
+        if not self.ratio > 1 or (self.order == 0 and not self.random):
+            raise InputError(f"ratio must be greater than 1, and order than 0, got {self.ratio!r} and {self.order!r}")
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -122,7 +131,9 @@ class Report:
         """
         quantity = next(iter(self.bars)) if quantity is None else quantity
         total, bars = self.error(quantity), self.bars[quantity]
-        if not total > ROUNDING * _size(self.values[quantity]):
+        if not math.isfinite(total):
+            return f"the error of {quantity} is not known"
+        if total <= ROUNDING * _size(self.values[quantity]):
             return f"the error of {quantity} is that of rounding"
         groups: dict[Any, list[Source]] = {}
         for source in self.sources:  # several sources of noise may have one remedy
@@ -167,13 +178,13 @@ def error_bars(
     Parameters
     ----------
     solve
-        Called with ``{source: k}``, which refines k times by the source's ratio: k = 1, and -1 to coarsen. Where that
-        is impossible it raises :class:`InputError` or :class:`SolveError`, and k = 2 is tried instead.
+        Called with ``{source: k}``, which refines k times by the source's ratio: k = 1, and -1 to coarsen, or 2 where
+        that is impossible. What is impossible raises :class:`InputError` or :class:`SolveError`.
     sources
         Deterministic ones are extrapolated: with ``d_- = |y_{-1} - y_0|``, ``d_+ = |y_0 - y_1|`` and the order p (the
         observed one ``log(d_-/d_+)/log(ratio)``, at most the expected one), the error of ``y_0`` is
         ``d_+ / (1 - ratio^-p)``; without ``y_{-1}`` it is ``d_+`` and the error of ``y_1``, likewise. The safety factor
-        is 1.25, but 3 where outcomes go to and fro, and where ``y_2`` cannot be had either and p is the expected order.
+        is 1.25, but 3 where outcomes go to and fro, and where there is one of them only and p is the expected order.
         Random ones are 95 % intervals: independent samples of the variances ``s^2``, ``s^2/r`` and ``r s^2``,
         ``r = ratio^(2 order)``, make ``E d_+^2 = (1 + 1/r) s^2`` and ``E d_-^2 = (1 + r) s^2``; the bar is 4.3 s, or
         12.7 s from ``d_+`` alone.
@@ -185,25 +196,48 @@ def error_bars(
     Report
         Arrays are measured by their root mean square.
     """
-    base = solve({})
+    if not callable(solve):
+        raise InputError(f"solve must be a function of what to refine, got {shown(solve)}")
+    if not isinstance(sources, Sequence) or not all(isinstance(source, Source) for source in sources):
+        raise InputError(f"sources must be a list of wflow.check.Source, got {shown(sources)}")
+
+    def outcome(refined: Mapping[str, int]) -> Outcome:
+        found = solve(refined)
+        if not isinstance(found, Mapping):
+            raise InputError(f"solve must return numbers and arrays by name, got {shown(found)}")
+        for quantity, y in found.items():
+            check_array(f"{quantity!s:.80} of solve", y, tuple(range(9)), "(...)", finite=False)
+        return found
+
+    base = outcome({})
     bars: dict[str, dict[str, Bar]] = {quantity: {} for quantity in base}
     told = []
     for source in sources:
-        outcomes, words = {0: base, 1: solve({source.name: 1})}, source.words
-        try:
-            if math.isfinite(source.ratio):
-                outcomes[-1] = solve({source.name: -1})
-        except (InputError, SolveError) as error:
-            words = "; ".join(filter(None, (words, f"not coarsened: {str(error).splitlines()[0]}")))
-            with contextlib.suppress(InputError, SolveError):
-                if not source.random:
-                    outcomes[2] = solve({source.name: 2})
-        told.append(replace(source, words=words))
+        outcomes, words = _outcomes(outcome, source)
+        outcomes[0] = base
+        told.append(replace(source, words="; ".join(filter(None, [source.words, *words]))))
         for quantity, y in base.items():
             steps = itertools.pairwise(sorted(outcomes))
             changes = {a: np.subtract(outcomes[a][quantity], outcomes[b][quantity]) for a, b in steps}
             bars[quantity][source.name] = _bar(source, changes, resolution * _size(y))
     return Report(base, bars, tuple(told))
+
+
+def _outcomes(solve: Callable[[Mapping[str, int]], Outcome], source: Source) -> tuple[dict[int, Outcome], list[str]]:
+    """The outcomes beside the first one that a source allows, by how often it is refined, and why others fail."""
+    outcomes: dict[int, Outcome] = {}
+    errors: dict[str, Exception] = {}
+    for k, what in [(1, "refined"), (-1, "coarsened")][: 2 if math.isfinite(source.ratio) else 1]:
+        try:
+            outcomes[k] = solve({source.name: k})
+        except (InputError, SolveError) as error:
+            errors[what] = error
+    if not outcomes:
+        raise errors["refined"]
+    if "coarsened" in errors and not source.random:
+        with contextlib.suppress(InputError, SolveError):
+            outcomes[2] = solve({source.name: 2})
+    return outcomes, [f"not {what}: {str(error).splitlines()[0]}" for what, error in errors.items()]
 
 
 def _size(y: Any) -> float:
@@ -216,11 +250,13 @@ def _bar(source: Source, changes: Mapping[int, Any], smallest: float) -> Bar:
     sizes = {k: _size(change) for k, change in changes.items()}
     if source.random:
         r = source.ratio ** (2 * source.order)
-        squares = [sizes[0] ** 2 / (1 + 1 / r)] + ([sizes[-1] ** 2 / (1 + r)] if -1 in sizes else [])
+        squares = [size**2 / (1 + (r if k < 0 else 1 / r)) for k, size in sizes.items()]
         return Bar(STUDENT[len(squares)] * float(np.sqrt(np.mean(squares))), None, 0.5)
     if len(changes) == 1:
+        ((k, size),) = sizes.items()
         safety = SAFETY_UNSEEN if math.isfinite(source.ratio) else SAFETY
-        return Bar(safety * sizes[0] / (1 - source.ratio**-source.order), None, source.order)
+        share = abs(1 - source.ratio ** (source.order if k < 0 else -source.order))  # of the error in the change
+        return Bar(safety * size / share, None, source.order)
     (coarse, fine), smallest = sizes.values(), max(smallest, float(np.finfo(float).tiny))
     order = float(np.log(max(coarse, smallest) / max(fine, smallest)) / np.log(source.ratio))
     p = float(np.clip(order, LEAST_ORDER, source.order))
@@ -248,7 +284,7 @@ def check(path: str | PathLike[str], say: Say = lambda line: None, progress: boo
     InputError
         For a run file that cannot be used.
     SolveError
-        When the run, or one that refines it, fails.
+        When the run fails, or both a finer and a coarser one do.
     """
     run = runfile.read(path)
     config, key = run.resolved, "cells" if isinstance(run.rho0, Grid) else "M"
@@ -297,7 +333,7 @@ def check_problem(
     InputError
         For arguments that do not fit.
     SolveError
-        When the run, or one that refines it, fails.
+        When the run fails, or both a finer and a coarser one do.
 
     Examples
     --------
@@ -405,9 +441,12 @@ class _Check:
             sources.append(Source("width", 0.5, random=True, words=words, finer=more))
         sources.append(self._steps())
         if self.scheme.noisy:  # all differences hold noise, which more particles reduce
-            drawn = {s.name: s.words if s.random else f"{s.words}, with other noise" for s in sources}
-            orders = {s.name: s.order if s.random else 0.0 for s in sources}
-            sources = [Source(name, orders[name], random=True, words=drawn[name], finer=more) for name in orders]
+            sources = [
+                replace(s, finer=more)
+                if s.random
+                else replace(s, order=0.0, random=True, words=f"{s.words}, with other noise", finer=more)
+                for s in sources
+            ]
         if base.status is Status.STEADY:
             words = f"|v| <= tol from tau = {base.tau[-1]:.6g} on; again to the end without tol"
             sources.append(Source("tol", 1.0, math.inf, words=words, finer=lambda x: "a smaller tol"))

@@ -34,6 +34,7 @@ __all__ = [
     "check_seed",
     "check_text",
     "did_you_mean",
+    "fits",
     "is_integer",
     "shown",
     "unknown_keyword",
@@ -65,9 +66,12 @@ def shown(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of numpy, or an array without axes, as the Python object that it holds; anything else as it is."""
+    """A scalar of numpy, or an array without axes, as the Python object that it holds; anything else as it is.
+
+    Masked ones and differences of times stay: numpy makes numbers of these.
+    """
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return value if isinstance(value, np.ma.MaskedArray) else value.item()
+        return value if isinstance(value, np.ma.MaskedArray) or value.dtype.kind in "mM" else value.item()
     return value
 
 
@@ -181,9 +185,16 @@ def check_text(name: str, value: Any) -> str:
 
 
 def check_path(name: str, value: Any) -> Path:
-    """Return ``value`` as a path, or raise :class:`InputError` unless it is text or a path."""
+    """Return ``value`` as a path, or raise :class:`InputError` unless it is text or a path.
+
+    So does a path that the system does not look up, such as one with too long a name.
+    """
     if not isinstance(value, (str, os.PathLike)) or "\0" in (text := os.fspath(value)) or not isinstance(text, str):
         raise InputError(f"{name} must be a path such as 'run.h5', got {shown(value)}")
+    try:
+        Path(text).exists()
+    except OSError as error:
+        raise InputError(f"{name} cannot be used: {error.strerror}: {shown(text)}") from None
     return Path(text)
 
 
@@ -391,6 +402,11 @@ def check_masses(name: str, value: Any, shape: tuple[int, ...], layout: str, pos
     return np.where(error > 1e-12, array / totals, array)
 
 
+def fits(value: Any, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> bool:
+    """Whether a value is an array of this shape and precision already."""
+    return type(value) is np.ndarray and value.shape == shape and value.dtype == dtype
+
+
 def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
     """Return what a function of the user returned, in this precision, or raise :class:`InputError`.
 
@@ -405,6 +421,8 @@ def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DType
     Traceback (most recent call last):
     wflow.errors.InputError: V must return an array (3,) of real numbers, got None
     """
+    if fits(value, shape, dtype):
+        return np.asarray(value)
     array = _real(f"{expected} {shape} of real numbers", value)
     if array.shape != shape:
         raise InputError(f"{expected} {shape}, got {array.shape}")

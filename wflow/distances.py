@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array
+from wflow.checks import check_array, check_memory
 from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure
 from wflow.measures.measure import check_measure
@@ -148,6 +148,7 @@ def _w2(a: Measure, b: Measure, block: str, l: int) -> float:
 
     (x, mass_x), (y, mass_y) = _carried(a, block, l), _carried(b, block, l)
     e = _exponent(x, y)
+    check_memory(f"the distances of {len(x)} particles to {len(y)}", 16 * len(x) * len(y), "compare samples of them")
     cost = cdist(np.ldexp(x, -e), np.ldexp(y, -e), "sqeuclidean")
     squared = None
     if len(x) == len(y) and np.ptp(mass_x) == np.ptp(mass_y) == 0:

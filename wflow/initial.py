@@ -269,7 +269,8 @@ class Law:
                 for law, group in laws:
                     _check_width(law, block, widths, shape, t, group)
                     place = group.place
-                    array[l] *= law.cell_density(points[:, place], widths[place], t, group)
+                    density = law.cell_density(points[:, place], widths[place], t, group)
+                    array[l] *= check_result(f"the density of {law!r:.60} must have shape", density, array.shape[1:])
                 if not LEAST_MASS <= (mass := float(array[l].sum() * widths.prod())) <= MOST_MASS:
                     raise InputError(
                         f"the cells of {block} carry {mass:.3g} times the mass of the law at t={t:.3g}, which lies "

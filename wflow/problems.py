@@ -117,7 +117,8 @@ def _factory(make: Callable[P, Problem]) -> Callable[P, Problem]:
 
     @wraps(make)
     def made(*args: P.args, **kwargs: P.kwargs) -> Problem:
-        arguments = copy.deepcopy((args, kwargs))  # a generator as it is before anything is drawn
+        drawn = {id(x): copy.deepcopy(x) for x in (*args, *kwargs.values()) if isinstance(x, np.random.Generator)}
+        arguments = [drawn.get(id(x), x) for x in args], {name: drawn.get(id(x), x) for name, x in kwargs.items()}
         problem = make(*args, **kwargs)
         object.__setattr__(problem, "call", (problem.name, *arguments))
         return problem

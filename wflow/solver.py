@@ -25,7 +25,7 @@ from wflow.checks import (
     shown,
     unknown_keyword,
 )
-from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Start, Verdict
+from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Replay, Start, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError
 from wflow.measures import Measure
@@ -141,22 +141,20 @@ def solve(
     if controller is None:
         tolerances = check_nonnegative("rtol", rtol), check_nonnegative("atol", atol)
         controller = Adaptive(*tolerances) if dtau is None else Fixed(check_positive("dtau", dtau))
-    if dtau is not None and check_positive("dtau", dtau) < (least := resolution(start, end)):
-        raise InputError(
-            f"dtau must be at least {least:.2g}, to which times up to {end:.9g} are resolved, got {dtau!r}"
-        )
     if save is not None and not isinstance(save, SaveAt):
         raise InputError(f"save must be a wflow.SaveAt, got {shown(save)}")
     if save is not None:
         save.check_range(start, end)
-    observers = _check_observers({} if observe is None else observe, energy)
+    observers = _check_observers({} if observe is None else observe)
     seed = None if rng is None else check_seed(rng)
     settings = Settings(energy, observers, (start, end), chosen, controller, save, check_nonnegative("tol", tol), seed)
     overwrite, progress = check_boolean("overwrite", overwrite), _check_progress(progress)
     extra = _check_attributes(attributes)
     flow = _open(settings, rho0)
-    from wflow.trajectory import MemoryRecorder, TrajectoryFile, check_target
+    from wflow.trajectory import ATTRIBUTES, MemoryRecorder, TrajectoryFile, check_target
 
+    if taken := [name for name in extra if name in ATTRIBUTES]:
+        raise InputError(f"attributes must have other names than {', '.join(ATTRIBUTES)}, got {taken[0]!r}")
     if path is not None:
         check_target(check_path("path", path), overwrite)
     run = _Run(flow, settings)
@@ -240,6 +238,10 @@ def _open(settings: Settings, rho0: Measure) -> Flow:
     """The flow in which a scheme steps, after its checks."""
     if not isinstance(settings.controller, Controller):
         raise InputError(f"controller must be a wflow.controllers.Controller, got {shown(settings.controller)}")
+    if not isinstance(settings.energy, Energy):
+        kind = type(settings.energy).__name__
+        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {kind}")
+    _check_steps(settings.controller, *settings.tau_range)
     flow: Flow = settings.scheme.flow(settings.energy, rho0, settings.seed)
     flow.need_error = settings.controller.need_error
     return flow
@@ -494,12 +496,18 @@ def _check_attributes(attributes: Any) -> dict[str, str]:
     found = {} if attributes is None else attributes
     if not isinstance(found, Mapping) or not all(isinstance(text, str) for pair in found.items() for text in pair):
         raise InputError(f"attributes must be a dictionary of texts, got {shown(attributes)}")
-    return dict(found)
+    return {str(name): str(text) for name, text in found.items()}
 
 
-def _check_observers(observe: Any, energy: Energy) -> Observers:
-    if not isinstance(energy, Energy):
-        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
+def _check_steps(controller: Any, start: float, end: float) -> None:
+    """Raise :class:`InputError` for steps that do not get anywhere."""
+    h = controller.dtau if isinstance(controller, Fixed) else np.inf
+    h = controller.steps[-1] if isinstance(controller, Replay) else h
+    if h < (least := resolution(start, end)):
+        raise InputError(f"dtau must be at least {least:.2g}, to which times up to {end:.9g} are resolved, got {h!r}")
+
+
+def _check_observers(observe: Any) -> Observers:
     if not isinstance(observe, Mapping):
         raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {shown(observe)}")
     for name, function in observe.items():
@@ -508,4 +516,4 @@ def _check_observers(observe: Any, energy: Energy) -> Observers:
                 f"observe must map a name (other than {', '.join(SERIES)}, without '/') to a function of the measure, "
                 f"got {name!r}: {shown(function)}"
             )
-    return dict(observe)
+    return {str(name): function for name, function in observe.items()}

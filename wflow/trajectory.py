@@ -19,6 +19,8 @@ import subprocess
 import sys
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -108,6 +110,7 @@ class TrajectoryFile:
     ) -> TrajectoryFile:
         """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole."""
         target = check_target(path, overwrite)
+        _check_names(rho0, settings.observe)
         scratch = beside(target)
         try:
             with h5py.File(scratch, "w") as file:
@@ -307,6 +310,13 @@ def check_target(path: Path_, overwrite: bool) -> Path:
     return target
 
 
+#: The attributes that every file has; those of a user have other names.
+ATTRIBUTES = (
+    *("format", "format_version", "run", "status", "message", "created", "versions", "commit", "argv"),
+    *("config", "stats"),
+)
+
+
 def _write_header(file: Any, attributes: Mapping[str, str]) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["run"] = uuid.uuid4().hex
@@ -406,6 +416,19 @@ def _version_1(problem: Any, config: dict[str, Any]) -> dict[str, Any]:
     if config["save"]:
         config["save"]["kind"] = "SaveAt"
     return {"energy": energy, "observe": observe, **config}
+
+
+def _check_names(rho0: Measure, observed: Iterable[str]) -> None:
+    """Raise :class:`InputError` for names of blocks and of observed quantities that a file cannot hold."""
+    taken = {"tau", "count", "t", "depth_weights"}
+    for name in rho0.blocks:
+        more = {f"{name}_{what}" for what in ("particle", "parameter", "weights", *range(3))}
+        for block in rho0.blocks:
+            if block in taken | more:
+                raise InputError(f"block {block!r} cannot be stored: a file has something else of this name; rename it")
+    for what, name in [("block", block) for block in rho0.blocks] + [("the quantity", name) for name in observed]:
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise InputError(f"{what} {name!r} cannot be stored: no path within a file; rename it")
 
 
 def _write_layout(file: Any, rho0: Measure, observed: Iterable[str], rooms: Pair, compress: bool = False) -> None:
@@ -592,7 +615,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
             state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"], "carry": carry}
     except FileNotFoundError:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is damaged: {error}") from None
     if state["run"] != run:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")

@@ -269,8 +269,9 @@ class CompiledEncoder:
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <f(T_b, beta_j), cotangent_b>``, shape (M,)."""
+        parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
         _, bar = self.vjp(tokens, parameters, np.zeros(len(parameters)), cotangent)
-        return self.compiled(np.shape(tokens)[1]).pairing(np.asarray(parameters), bar)
+        return self.compiled(np.shape(tokens)[1]).pairing(parameters, bar)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:

@@ -57,7 +57,7 @@ class FeedForward(CompiledEncoder):
     bias: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("activation", self.activation, ACTIVATIONS)
+        object.__setattr__(self, "activation", check_choice("activation", self.activation, ACTIVATIONS))
         object.__setattr__(self, "hidden", check_integer("hidden", self.hidden))
         object.__setattr__(self, "bias", check_boolean("bias", self.bias))
 

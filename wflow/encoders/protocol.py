@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer, check_memory, check_result
+from wflow.checks import check_array, check_index, check_integer, check_memory, check_result
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -90,7 +90,9 @@ def optional(encoder: object, name: str) -> Any:
 def reads(encoder: Encoder, columns: Array, n_tokens: int) -> Array:
     """The tokens on which an encoder's outputs at some tokens depend; all where the encoder does not know."""
     known = optional(encoder, "reads")
-    return np.arange(n_tokens) if known is None else np.asarray(known(columns, n_tokens))
+    if known is None:
+        return np.arange(n_tokens)
+    return check_index(f"{_name(encoder)}: what reads returns", known(columns, n_tokens), n_tokens)
 
 
 def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:
@@ -105,8 +107,12 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
-    if not callable(getattr(encoder, "mean", None)):
+    if isinstance(encoder, type) or not callable(getattr(encoder, "mean", None)):
         raise InputError(f"{_name(encoder)} has no method mean; see wflow.encoders.Encoder")
+    tokens, cotangent = (
+        check_array(name, x, 3, "(B, D, n)", finite=False) for name, x in (("tokens", tokens), ("cotangent", cotangent))
+    )
+    parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
     known = optional(encoder, "pairing")
     if known is not None:
         out = known(tokens, parameters, cotangent)

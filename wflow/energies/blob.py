@@ -179,9 +179,9 @@ def _smooth(x: Array, y: Array, b: Array, e: float) -> tuple[Array, Array]:
     """``sum_k b_k K_e(x_j - y_k)``, shape (J,), and its gradient, shape (J, p), in float64."""
     from scipy.spatial.distance import cdist
 
-    columns = np.column_stack([b, b[:, None] * y]) / (2 * np.pi * e**2) ** (x.shape[1] / 2)
+    columns = np.column_stack([b, b[:, None] * y]) / (2 * np.pi * e * e) ** (x.shape[1] / 2)
     batch = max(1, PAIRS // len(y))
     batches = (x[start : start + batch] for start in range(0, len(x), batch))
-    sums = np.concatenate([np.exp(cdist(some, y, "sqeuclidean") / (-2 * e**2)) @ columns for some in batches])
+    sums = np.concatenate([np.exp(cdist(some, y, "sqeuclidean") / (-2 * e * e)) @ columns for some in batches])
     value, first_moment = sums[:, 0], sums[:, 1:]
-    return value, np.asarray((first_moment - x * value[:, None]) / e**2)
+    return value, np.asarray((first_moment - x * value[:, None]) / (e * e))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_result, shown
+from wflow.checks import check_result, fits, shown
 from wflow.energies.energy import Energy, Evaluation, Linearisation, points_of
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
@@ -52,11 +52,13 @@ class _OneBlock(Energy):
 
     def _values(self, x: Array) -> Array:
         """The function at points (K, p), in float64."""
-        return check_result(self._expected("function", x), self.function(x), x.shape[:1])
+        values = self.function(x)
+        return values if fits(values, x.shape[:1]) else check_result(self._expected("function", x), values, x.shape[:1])
 
     def _gradients(self, x: Array) -> Array:
         """The gradient at points (K, p), in their precision."""
-        return check_result(self._expected("gradient", x), self.grad(x), x.shape, x.dtype)
+        g = self.grad(x)
+        return g if fits(g, x.shape, x.dtype) else check_result(self._expected("gradient", x), g, x.shape, x.dtype)
 
     def _expected(self, name: str, x: Array) -> str:
         return f"the {name} of {type(self).__name__} must turn points {x.shape} into an array"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from wflow.checks import check_array, check_blocks_named, check_result, shown
+from wflow.checks import check_array, check_blocks_named, check_result, fits, shown
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.measure import check_measure
@@ -166,7 +166,7 @@ class InternalEnergy(Energy):
         """The value on a grid, 0 on particles."""
         return self._integral(rho, self.density)
 
-    def terms(self, rho: Measure) -> float:
+    def magnitude(self, rho: Measure) -> float:
         """``int |U(rho)|`` on a grid, 0 on particles: the size of the terms of the value."""
         return self._integral(rho, lambda r: np.abs(self.density(r)))
 
@@ -184,12 +184,12 @@ class InternalEnergy(Energy):
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
         rho = self.prepare(rho)
         still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
-        return Evaluation(self.of(rho), still, terms=self.terms(rho))
+        return Evaluation(self.of(rho), still, terms=self.magnitude(rho))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
         rho = self.prepare(rho)
-        return Linearisation(self.of(rho), self.first_variation(rho), terms=self.terms(rho))
+        return Linearisation(self.of(rho), self.first_variation(rho), terms=self.magnitude(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
@@ -268,6 +268,9 @@ def _by_block(
     rho: Measure, arrays: Any, what: str, shape: Callable[[Array], tuple[int, ...]], dtype: DTypeLike
 ) -> dict[str, Array]:
     """What an energy says of every block, in the order of the measure."""
+    known = isinstance(arrays, Blocks | dict) and [*arrays] == [*rho.blocks]
+    if known and all(fits(arrays[name], shape(rho.points(name)), dtype) for name in arrays):
+        return {name: arrays[name] for name in arrays}
     if not isinstance(arrays, Mapping) or arrays.keys() != rho.blocks.keys():
         got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{shown(arrays)}"
         raise InputError(f"the {what} of an energy must have the blocks {', '.join(rho.blocks)}, got {got}")

@@ -135,7 +135,7 @@ class TransformerObjective(Energy):
             decay = 0.5 * self.weight_decay * norm2
             value, terms = value + decay, terms + decay
         if self.internal is not None:
-            value, terms = value + self.internal.of(rho), terms + self.internal.terms(rho)
+            value, terms = value + self.internal.of(rho), terms + self.internal.magnitude(rho)
         return value, terms
 
     def evaluate(self, rho: Measure) -> Evaluation:

@@ -106,7 +106,7 @@ class Grid(Measure):
 
     def points(self, block: str) -> Array:
         """The cell centres, shape (S, M, p) with M = n_1 ... n_p in row-major order, read only."""
-        if block not in self._points:
+        if not isinstance(block, str) or block not in self._points:
             mesh = np.stack(np.meshgrid(*self.axes(block), indexing="ij"), axis=-1)
             flat = mesh.reshape(-1, mesh.shape[-1])
             self._points[block] = np.broadcast_to(flat, (self.n_slices, *flat.shape))
@@ -118,7 +118,7 @@ class Grid(Measure):
 
     def has_equal_weights(self, block: str) -> bool:
         """Never: the mass is in the weights."""
-        return False
+        return self._blocks[block] is None  # an unknown block raises
 
     @property
     def radius(self) -> float:

@@ -169,6 +169,10 @@ class Measure:
         for name, array in arrays.items():
             if array.shape != self._blocks[name].shape:
                 raise InputError(f"{name} must have the shape {self._blocks[name].shape}, got shape {array.shape}")
+        return self.taking(arrays)
+
+    def taking(self, arrays: Mapping[str, Array]) -> Self:
+        """The same without any check, for flows, which make a measure at every evaluation."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new._blocks = Blocks(**{name: frozen(array) for name, array in arrays.items()})

@@ -93,7 +93,7 @@ class Particles(Measure):
 
     def has_equal_weights(self, block: str) -> bool:
         """Whether the block was made without weights."""
-        return self._blocks[block] is not None and block not in self._given_weights
+        return self._blocks[block] is not None and block not in self._given_weights  # looked up: it may not exist
 
     @property
     def radius(self) -> float:

@@ -390,10 +390,13 @@ def _save(options: Mapping[str, Any] | None) -> SaveAt | None:
 
 
 def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int) -> dict[str, Any]:
-    arguments = {"tau_range": (options["tau_start"], options["tau_end"]), "save": save, "rng": seed}
+    start, end = options["tau_start"], options["tau_end"]
+    if save is not None:
+        save.check_range(start, end)
     steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
     scheme = scheme_of(options["scheme"], **options["options"] or {})
-    return arguments | {"scheme": scheme} | {name: options[name] for name in ("tol", *steps)}
+    arguments = {"tau_range": (start, end), "save": save, "rng": seed, "scheme": scheme}
+    return arguments | {name: options[name] for name in ("tol", *steps)}
 
 
 def _observers(options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None) -> Observers:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any, ClassVar
 
+from wflow.checks import shown
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Particles
@@ -111,6 +112,8 @@ class Scheme:
 
     def check_problem(self, energy: Energy, rho0: Any) -> None:
         """Raise :class:`InputError` unless the scheme treats this kind of measure and internal energy."""
+        if not isinstance(energy, Energy):
+            raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
         kind, internal, words = self.measure.__name__, energy.internal, ""
         if not isinstance(rho0, self.measure):
             words = f"moves a measure of type wflow.{kind}, got {type(rho0).__name__}"
@@ -125,5 +128,7 @@ class Scheme:
     def propose(self, flow: Any, point: Any, h: float) -> Trial:
         """The trial of :meth:`step`, with the scheme's values in place of those that it leaves out."""
         trial = self.step(flow, point, h)
+        if not isinstance(trial, Trial):
+            raise InputError(f"step of scheme {self.name!r} must return a wflow.schemes.Trial, got {shown(trial)}")
         names = ("order", "error_order", "stability", "restart")
         return replace(trial, **{n: getattr(self, n) for n in names if getattr(trial, n) is OF_THE_SCHEME})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_fields, check_integer, check_positive, shown
+from wflow.checks import check_boolean, check_fields, check_integer, check_positive, check_result, shown
 from wflow.energies import Energy
 from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
@@ -228,7 +228,7 @@ class _Step:
             for _ in range(SCALINGS):
                 b = q / convolve(a, self.kernels[k])
                 s = np.maximum(convolve(b, self.kernels[k]), LEAST)
-                r = self.prox(s, phi, self.weight, self.gamma)
+                r = check_result("prox must return an array", self.prox(s, phi, self.weight, self.gamma), s.shape)
                 if volume * np.abs(r - a * s).sum() <= MISMATCH:
                     break
                 a = np.maximum(r / s, LEAST)

@@ -71,7 +71,7 @@ def prox(
         return (value if point.is_finite and np.isfinite(value) else np.inf), gradient
 
     point, (value, gradient) = start, look(start)
-    pairs: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
+    pairs: deque[tuple[Array, Array, float]] = deque(maxlen=min(memory, max_iter))
     history: list[tuple[float, float]] = []
     for _ in range(max_iter):
         size, noise = flow.norm(gradient), 2 * eps * (flow.norm(point.x) / h + flow.norm(point.velocity))

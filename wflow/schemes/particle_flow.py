@@ -88,7 +88,7 @@ class Flow:
 
     def measure(self, x: Array) -> Particles:
         """The measure whose particles are the entries of x."""
-        return self.template.replace(**self.unflat(x))
+        return self.template.taking(self.unflat(x))
 
     def evaluate(self, x: Array) -> Point:
         """Q, its parts and the velocity at x."""

@@ -147,7 +147,7 @@ class QuantileJKO(Scheme):
             first, d = newton.solve(new.x, gradient)
             if flow.norm(first) <= TOLERANCE * flow.norm(moved) + 4 * EPS * flow.norm(new.x):
                 error = 0.5 * flow.norm(newton.tridiagonal(new.x, new.velocity - point.velocity))
-                new = point if flow.rises(point, new) else new
+                new = new if new.value <= point.value else point  # a rise is rounding
                 return Trial(h, new, error, flow.norm2(moved) / h, notes={"inner_iterations": inner})
             further = self._descend(flow, point, new, -d, -flow.inner(gradient, d), h)
             if further is None:
