@@ -178,7 +178,7 @@ def test_resumed_equals_uninterrupted(scheme: EntropicJKO, tmp_path: Path) -> No
 def test_far_from_the_mass(gamma: float) -> None:
     """Cells that no mass can reach in floating-point numbers, in a box of 90 standard deviations of K."""
     x = (np.arange(200) + 0.5) / 5 - 20
-    rho0 = wflow.Grid(x=np.abs(x - 5) < 0.5, box={"x": ((-20, 20),)})
+    rho0 = wflow.Grid(x=1.0 * (np.abs(x - 5) < 0.5), box={"x": ((-20, 20),)})
     rho = wflow.solve(ornstein_uhlenbeck(), rho0, (0, 0.6), scheme=EntropicJKO(gamma), dtau=0.2).measure(-1)
     assert rho.weights("x").sum() == pytest.approx(1, abs=1e-13)
     assert rho.moment(1).x[0, 0] == pytest.approx(5 / 1.2**3, abs=1e-6)
