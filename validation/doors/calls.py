@@ -120,7 +120,9 @@ for method in ("risk", "error_rate"):
 call(
     "DATA.read",
     "made",
-    tokens=array("eighths(3, 2, 3)", finite=False).without("np.array({})[:0]").plus(*bad("eighths(3, 3, 2); eighths(2, 3); eighths(3, 1, 6)")),
+    tokens=array("eighths(3, 2, 3)", finite=False)
+    .without("np.array({})[:0]")
+    .plus(*bad("eighths(3, 3, 2); eighths(2, 3); eighths(3, 1, 6)")),
 )
 call(
     "DATA.subset",
