@@ -1,11 +1,8 @@
-"""Convolutions of densities along one axis, without the threads of a BLAS: matrices of grids are too small for those.
-
-Arrays are (outer, n, inner), the axis in the middle.
-"""
+"""Convolutions of densities, without the threads of a BLAS: matrices of grids are too small for those."""
 
 from __future__ import annotations
 
-__all__ = ["convolve_along"]
+__all__ = ["convolve_along", "convolve_pairs"]
 
 import numpy as np
 
@@ -21,7 +18,7 @@ REGISTERS = 16
 
 @kernel
 def convolve_along(u, row):
-    """``sum_j row[|i - j|] u[o, j, k]`` for row (n,), whose zeros at the end are left out of the sums."""
+    """``sum_j row[|i - j|] u[o, j, k]`` for u (outer, n, inner) and row (n,), whose zeros at the end are left out."""
     outer, n, inner = u.shape
     width, reach = outer * inner, n - 1
     while reach > 0 and row[reach] == 0.0:
@@ -78,3 +75,20 @@ def _unpack(matrix, first, u):
                 for q in range(run):
                     u[o, j, k + q] = matrix[j, c + q]
         c += run
+
+
+@kernel
+def convolve_pairs(a, W):
+    """``sum_k a[k] W[j - k + n - 1]`` for indices j, k of three axes: a (n_1, n_2, n_3) and W (2 n_1 - 1, ...)."""
+    n, m, q = a.shape
+    out = np.zeros_like(a)
+    for j in range(n):
+        for i in range(m):
+            for k in range(n):
+                for l in range(m):
+                    row = W[j - k + n - 1, i - l + m - 1]
+                    for s in range(q):
+                        if a[k, l, s] != 0.0:
+                            for r in range(q):
+                                out[j, i, r] += a[k, l, s] * row[r - s + q - 1]
+    return out

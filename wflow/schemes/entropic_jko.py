@@ -18,7 +18,15 @@ from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
-from wflow.schemes.kernel import HALF_STENCILS, convolve, extrapolated, gaussian_row, second_difference
+from wflow.schemes.kernel import (
+    HALF_STENCILS,
+    MISSED,
+    convolve,
+    extrapolated,
+    gaussian_row,
+    second_difference,
+    worst_mean,
+)
 from wflow.schemes.minimise import NoMinimum
 
 Array = NDArray[np.float64]
@@ -97,7 +105,7 @@ class EntropicJKO(GridScheme):
     InputError
         For a gamma that leaves no entropy, extrapolation without debiasing, and blocks of more than two parameters.
     SolveError
-        For steps with ``sqrt(h gamma) < dx``.
+        For steps with ``sqrt(h gamma) < dx``, and where mass lies at potentials out of range.
 
     References
     ----------
@@ -164,6 +172,7 @@ class EntropicJKO(GridScheme):
         sigma: float = flow.energy.internal.sigma  # type: ignore[union-attr]
         gammas = [(self.gamma or sigma) / 2**k for k in range(self.richardson)]
         weights = [max(sigma - 0.5 * gamma, 0.0) if self.debias else sigma for gamma in gammas]
+        _check_range(flow, point, HIGHEST * min(map(sum, zip(gammas, weights))))
         steps = [_Step(flow, point.x, h, *pair, self.prox) for pair in zip(gammas, weights)]
         potential, accelerate = point.potential, Anderson()
         for _ in range(EVALUATIONS):
@@ -177,6 +186,19 @@ class EntropicJKO(GridScheme):
                 return new, notes
             potential = accelerate(potential, residual, mass)
         raise NoMinimum(f"did not converge in {EVALUATIONS} evaluations of dQ/drho")
+
+
+def _check_range(flow: GridFlow, point: Any, highest: float) -> None:
+    """Raise :class:`SolveError` where mass lies at potentials that count as less than they are."""
+    for _, _, (r, phi) in flow.blocks(point.x, point.potential):
+        axes = tuple(range(1, r.ndim))
+        beyond = phi - phi.min(axis=axes, keepdims=True) > highest
+        if (share := worst_mean(beyond, r)) > MISSED:
+            raise SolveError(
+                f"{100 * share:.3g} % of the mass is where dQ/drho is more than {highest:.3g} above its minimum, which "
+                "is out of the range of the scaling iterations; take a larger gamma, a smaller box, or "
+                "scheme='finite-volume'"
+            )
 
 
 class _Step:
