@@ -107,8 +107,7 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
-    if isinstance(encoder, type) or not callable(getattr(encoder, "mean", None)):
-        raise InputError(f"{_name(encoder)} has no method mean; see wflow.encoders.Encoder")
+    check_methods(_name(encoder), encoder)
     tokens, cotangent = (
         check_array(name, x, 3, "(B, D, n)", finite=False) for name, x in (("tokens", tokens), ("cotangent", cotangent))
     )
@@ -121,6 +120,14 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
 
 
+def check_methods(name: str, encoder: Any) -> None:
+    """Raise :class:`InputError` for what lacks a method of an encoder, and for a class in the place of an object."""
+    if isinstance(encoder, type):
+        raise InputError(f"{name} must be an object, got the class {encoder.__name__}: call it")
+    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
+        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
+
+
 def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
     """Try an encoder on one prompt (1, D, n) and two particles, so that a wrong shape is found before any work is done.
 
@@ -130,8 +137,7 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
         For a missing method, or one that returns another shape than :class:`Encoder` says.
     """
     name = f"the encoder {type(encoder).__name__} of block {name!r}"
-    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
-        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
+    check_methods(name, encoder)
     D = tokens.shape[1]
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
     check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")
