@@ -280,7 +280,7 @@ def test_schemes_resume_with_a_stored_energy(name: str, tmp_path: Path) -> None:
     Q: Any = wflow.TransformerObjective(DATA, feedforward=wflow.FeedForward("tanh"), layers=2, entropy=entropy)
     rho0: Any = initial.gaussian(1.0).sample(Q, 6, 0)
     if hasattr(scheme, "outer_mass"):
-        rho0 = initial.gaussian(0.7).on_grid(Q, {"w": ((-8, 8), (-8, 8))}, 32)
+        rho0 = initial.gaussian(0.7).on_grid(Q, {"w": ((-6, 6), (-6, 6))}, 30)
     if name == "quantile-jko":
         Q, rho0 = wflow.Entropy(0.5), wflow.Particles(x=np.linspace(-1, 2, 8)[:, None])
     elif name == "entropic-jko":
