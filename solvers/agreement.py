@@ -114,7 +114,7 @@ def bars(name: str, method: Mapping[str, Any], solve: Callable[..., Any]) -> Rep
     """The error bars of a method: from cells or particles, and from steps."""
     spectral = name == "kernel"  # on a density of a few cells a standard deviation, grids hardly matter
     space = Source("grid", 4.0 if spectral else 2.0) if "cells" in method else Source("width", 0.5, random=True)
-    order = {"kernel": 4.0, "particles": 4.0, "Langevin": 1.0, "JKO": 1.0}.get(name, 2.0)
+    order = {"kernel": 4.0, "particles": 4.0, "Langevin": 0.0, "JKO": 1.0}.get(name, 2.0)  # 0: noise drawn again
     return error_bars(solve, [space, Source("tau", order, random=name == "Langevin")])
 
 

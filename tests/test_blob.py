@@ -14,6 +14,7 @@ from scipy.stats import qmc
 import wflow
 from wflow.energies import BlobEnergy
 from wflow.schemes import scheme_of
+from wflow.schemes.blob import bandwidth
 
 ENTROPY, POROUS = wflow.Entropy(0.7), wflow.PorousMedium(3.0)
 OU = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x) + wflow.Entropy(0.5)
@@ -108,6 +109,24 @@ def test_the_scheme_solves_ornstein_uhlenbeck() -> None:
         assert x.mean() == pytest.approx(np.exp(-1), rel=1e-4)
         errors.append(abs(x.var() - 0.5 - (0.09 - 0.5) * np.exp(-2)))
     assert errors[0] < 0.012 and errors[1] < 0.3 * errors[0] + 1e-3
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_the_bandwidth_is_silvermans(p: int) -> None:
+    """``s (4/((p + 2) M))^{1/(p + 4)}``: s over the slices' own means, and M of as many equal weights."""
+    rng, om = np.random.default_rng(p), np.array([0.3, 0.7])
+    x = rng.standard_normal((2, 12, p)) * [[[0.5]], [[2.0]]] + [[[3.0]], [[-1.0]]]
+    s = np.sqrt(om @ x.var(axis=1).mean(axis=1))
+    found = {k: bandwidth(wflow.Particles(x=np.tile(x, (1, k, 1)), depth_weights=om))["x"] for k in (1, 5)}
+    assert found[1] == pytest.approx(s * (4 / ((p + 2) * 12)) ** (1 / (p + 4)), rel=1e-12)
+    assert found[5] / found[1] == pytest.approx({1: 5**-0.2, 2: 5 ** (-1 / 6), 3: 5 ** (-1 / 7)}[p], rel=1e-12)
+    # The mass in the second half of the particles: M is halved in that slice, s is that of this half.
+    a = np.array([[1 / 12] * 12, [0] * 6 + [1 / 6] * 6])
+    s = np.sqrt(om @ [x[0].var(axis=0).mean(), x[1, 6:].var(axis=0).mean()])
+    M = 1 / (0.3 / 12 + 0.7 / 6)
+    half = bandwidth(wflow.Particles(x=x, weights={"x": a}, depth_weights=om))["x"]
+    assert half == pytest.approx(s * (4 / ((p + 2) * M)) ** (1 / (p + 4)), rel=1e-12)
+    assert bandwidth(wflow.Particles(x=10 * x, depth_weights=om))["x"] == pytest.approx(10 * found[1], rel=1e-12)
 
 
 def test_two_parameters() -> None:

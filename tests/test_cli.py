@@ -210,6 +210,45 @@ def test_figures(finished: Path, tmp_path: Path, options: list[str]) -> None:
     assert target.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("options", "arguments"),
+    [
+        (["energy", "--defect", "--tau-scale", "log"], {"defect": True, "tau_scale": "log"}),
+        (["clouds", "--coordinates", "3,1", "--frames=-1,"], {"coordinates": (3, 1), "frames": [-1]}),
+        (["depth", "--frames", "1"], {"frames": 1}),
+        (["predictions"], {}),
+        (["predictions", "--heldout"], {"dataset": None}),
+    ],
+)
+def test_options_reach_the_figure(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], arguments: dict[str, Any]
+) -> None:
+    told: list[Any] = []
+    draw = wflow.figures.draw
+    monkeypatch.setattr(wflow.figures, "draw", lambda *a, **k: told.append((a, k)) or draw(*a, **k))
+    assert main(["figure", options[0], str(finished), "-o", str(tmp_path / "f.png"), *options[1:]]) == 0
+    (((kind, solution), found),) = told
+    heldout = wflow.load(finished).heldout
+    if "dataset" in arguments:
+        assert heldout is not None and found.keys() == {"dataset"}
+        assert np.array_equal(found["dataset"].tokens, heldout.tokens)
+        assert not np.array_equal(heldout.labels, solution.objective.dataset.labels)
+    else:
+        assert (kind, found) == (options[0], arguments)
+
+
+def test_the_numbers_of_info_are_those_of_the_series(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(finished)]) == 0
+    rows = dict(re.findall(r"^  (\S+(?: \S+)*)  +(.*)$", capsys.readouterr().out, re.MULTILINE))
+    answer = wflow.load(finished)
+    for name, values in {"Q": answer.energy, "R": answer.risk, **answer.observed}.items():
+        assert [float(x) for x in rows[name].split(" -> ")] == pytest.approx([values[0], values[-1]], rel=1e-5), name
+    share = abs(answer.series["defect"][-1]) / abs(answer.energy[0])
+    assert answer.energy[0] > 1.1 * answer.energy[-1]
+    assert float(rows["defect"].split(" of ")[0]) == pytest.approx(share, rel=0.05)
+    assert rows["steps"].startswith(f"{len(answer.tau) - 1} steps, {answer.stats['rejected']} rejected")
+
+
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in ((["--version"], f"wflow {wflow.__version__}\n"), (["--help"], "usage: wflow")):
         with pytest.raises(SystemExit) as caught:
@@ -320,7 +359,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "future": (trajectory(of_the_future), "has format version 99; this wflow reads up to 2: update wflow"),
     "missing": (trajectory(lambda path: path.unlink()), "does not exist"),
     "figure": (figure("energi"), "got 'energi'; did you mean 'energy'?"),
-    "figure: suffix": (figure("energy", output="f.pfd"), "must end in .pdf or .png"),
+    "figure: suffix": (figure("energy", output="f.pfd"), "must end in .pdf, .svg, .eps or .png"),
     "figure: folder": (figure("energy", output="none/f.pdf"), "none does not exist"),
     "figure: option": (figure("energy", "--frames", "3"), "figure energy has no option --frames"),
     "figure: heldout": (figure("clouds", "--heldout"), "figure clouds has no option --heldout"),

@@ -69,7 +69,7 @@ def test_arguments_have_their_names(call: Any) -> None:
 
 
 def test_objects_have_their_members(tmp_path: Path) -> None:
-    data = wflow.Dataset(np.ones((2, 2, 3)), [1.0, 2.0])
+    data = wflow.Dataset(np.ones((2, 2, 3)), [1.0, -1.0])
     Q = wflow.TransformerObjective(data, wflow.SoftmaxAttention(), wflow.FeedForward("tanh"), 0.1, layers=2)
     rho = wflow.initial.gaussian(0.1).sample(Q, 3, 0)
     watch = {"watched risk": wflow.observers.Risk(Q), "errors": wflow.observers.ErrorRate(Q)}

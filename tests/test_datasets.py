@@ -375,3 +375,41 @@ def test_npz_bad_files(tmp_path):
     np.save(tmp_path / "one.npy", np.ones(3))
     with pytest.raises(InputError, match=r"one\.npy: not an \.npz file"):
         from_npz(tmp_path / "one.npy")
+
+
+# Error rates and splits
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_the_error_rate_of_signs_is_a_count(column):
+    """Also of a single column of labels; a prediction of zero is on no side, and so on the wrong one."""
+    labels, predictions = [1, -1, 1, -1, 1, -1, -1], [0.1, -3.0, -0.2, 5.0, 0.0, 0.0, -1e-9]
+    shape = (7, 1) if column else (7,)
+    data = Dataset(np.zeros((7, 1, 1)), np.reshape(labels, shape))
+    assert data.error_rate(np.reshape(predictions, shape)) == pytest.approx(4 / 7)
+    assert data.error_rate(data.labels) == 0 and data.error_rate(-data.labels) == 1
+
+
+def test_the_error_rate_of_classes_is_a_count():
+    rng = np.random.default_rng(0)
+    truth, scores = rng.integers(5, size=60), rng.standard_normal((60, 5))
+    data = Dataset(np.zeros((60, 5, 1)), np.eye(5)[truth], readout=[(k, 0) for k in range(5)])
+    right = sum(all(row[k] >= other for other in row) for row, k in zip(scores, truth))
+    assert 0 < right < 60
+    assert data.error_rate(scores) == pytest.approx(1 - right / 60)
+    assert data.error_rate(data.labels) == 0 and data.error_rate(-data.labels) == 1
+
+
+@pytest.mark.parametrize("n_labels", [1, 3])
+def test_a_split_shares_out_the_prompts_with_their_labels(n_labels):
+    rng = np.random.default_rng(1)
+    tokens = rng.standard_normal((20, 3, 2))
+    labels = tokens[:, :, 0].sum(axis=1) if n_labels == 1 else tokens[:, :, 0] ** 2
+    data = Dataset(tokens, labels, (0, 0) if n_labels == 1 else [(k, 1) for k in range(3)])
+    kept, out = data.split(0.3, np.random.default_rng(2))
+    assert (kept.n_prompts, out.n_prompts, out.name) == (14, 6, "data (held out)")
+    parts = [prompt.tobytes() for part in (kept, out) for prompt in part.tokens]
+    assert sorted(parts) == sorted(prompt.tobytes() for prompt in tokens) and len(set(parts)) == 20
+    for part in (kept, out):
+        value = part.tokens[:, :, 0].sum(axis=1) if n_labels == 1 else part.tokens[:, :, 0] ** 2
+        assert np.array_equal(part.labels, value) and np.array_equal(part.readout, data.readout)

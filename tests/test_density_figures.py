@@ -194,6 +194,9 @@ def test_particles_are_those_of_the_same_training_time() -> None:
     other = make_solution(clouds, tau=[0, 0.1, 0.2, 0.3, 1])
     with pytest.raises(InputError, match=r"no frame at tau = 0\.5, the nearest is at 0\.3"):
         figures.density(evolving(2, 2), frames=[1], particles=other)
+    fast = make_solution([make_grid(2, 2)] * 3, tau=[0, 5e-9, 1e-8])
+    with pytest.raises(InputError, match="no frame at tau = 5e-09, the nearest is at 3e-09"):
+        figures.density(fast, frames=[1], particles=make_solution(clouds, tau=[0, 1e-9, 2e-9, 3e-9, 1e-8]))
 
 
 def test_particles_of_one_parameter_are_histograms_or_dots_over_depth() -> None:
@@ -243,6 +246,19 @@ def test_animations_of_particles(p: int, tmp_path: Path) -> None:
         assert (image.n_frames, image.info["duration"]) == (3, 50)
 
 
+@pytest.mark.parametrize("size", [1e-15, 1.0, 1e15])
+def test_animations_of_particles_show_clouds_of_any_size(
+    size: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[float, float]] = []
+    monkeypatch.setattr(
+        "wflow.figures.movie.laid_out", lambda figure: (limits.append(figure.axes[0].get_xlim()), figure)[1]
+    )
+    x = size * np.random.default_rng(0).normal(0, 1, (1, 30, 2))
+    figures.animate(make_solution([Particles(x=x)] * 2), tmp_path / "x.gif")
+    assert np.ptp(limits[0]) == pytest.approx(1.06 * np.ptp(x[..., 0]))
+
+
 def test_pictures_are_at_equal_distances_of_training_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[str] = []
     monkeypatch.setattr("matplotlib.figure.Figure.suptitle", lambda self, text, **options: titles.append(text))
@@ -283,7 +299,7 @@ def test_command(run: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureF
         assert image.n_frames == 2
     for arguments, message in (
         (["clouds", grid, "-o", pdf], "draw 'density'"),
-        (["density", grid, "-o", gif], "must end in .pdf or .png"),
+        (["density", grid, "-o", gif], "must end in .pdf, .svg, .eps or .png"),
         (["animation", grid, "-o", pdf], "must end in .gif or .mp4"),
         (["animation", grid, "-o", gif, "--defect"], "figure animation has no option --defect"),
         (["depth", grid, "-o", pdf, "--particles", particles], "figure depth has no option --particles"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import ot
@@ -10,7 +11,7 @@ import ot.gaussian
 import pytest
 from scipy.stats import norm
 
-from wflow import Grid, InputError, Particles
+from wflow import Grid, InputError, Particles, SolveError, distances
 from wflow.distances import conditional_w2, gaussian_w2
 
 
@@ -128,3 +129,128 @@ def test_densities_with_hardly_any_mass_at_the_ends() -> None:
     fine = Grid(x=np.exp(-0.5 * x**2 / 0.0042), box={"x": ((-6, 6),)})
     shifted = Grid(x=np.exp(-0.5 * (x - 0.3) ** 2 / 0.0042), box={"x": ((-6, 6),)})
     assert conditional_w2(fine, shifted) == pytest.approx(0.3, rel=1e-6)
+
+
+def pair(kind: str, scale: float, shift: float, dtype: type = np.float64) -> tuple[Particles, Particles]:
+    """Two clouds of one kind, scaled and shifted."""
+    rng = np.random.default_rng(6)
+    p, widths, weighted = {
+        "line": (1, (9, 9), False),
+        "weights on the line": (1, (9, 7), True),
+        "assignment": (2, (9, 9), False),
+        "widths": (3, (9, 7), False),
+        "weights": (2, (9, 9), True),
+    }[kind]
+    clouds = []
+    for M in widths:
+        x = (scale * (cloud(rng, 2, M, p) + shift)).astype(dtype)
+        weights = {"x": rng.dirichlet(np.ones(M), 2)} if weighted else None
+        clouds.append(Particles(x=x, weights=weights, t=[0.2, 0.7], depth_weights=[0.4, 0.6]))
+    return clouds[0], clouds[1]
+
+
+KINDS = ["line", "weights on the line", "assignment", "widths", "weights"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_distances_scale_and_move_with_the_data(kind: str) -> None:
+    unit = conditional_w2(*pair(kind, 1.0, 0.0))
+    for scale in (1e-150, 1e-40, 1e-11, 3e-8, 1e-4, 1e7, 1e60, 1e150):
+        a, b = pair(kind, scale, 0.0)
+        assert conditional_w2(a, b) / scale == pytest.approx(unit, rel=1e-9)
+        assert conditional_w2(b, a) == pytest.approx(conditional_w2(a, b), rel=1e-9)
+        order = np.random.default_rng(7).permutation(a.x.shape[1])
+        depth = {"t": a.t, "depth_weights": a.depth_weights}
+        same = Particles(x=a.x[:, order], weights={"x": a.weights("x")[:, order]}, **depth)
+        assert conditional_w2(a, same) < 1e-14 * scale
+    for scale, shift in ((1e-3, 1e5), (1e9, -1e4), (1e-20, 300.0)):
+        assert conditional_w2(*pair(kind, scale, shift)) / scale == pytest.approx(unit, rel=1e-8)
+    for scale in (1e-30, 1e-9, 1e30):
+        assert conditional_w2(*pair(kind, scale, 0.0, np.float32)) / scale == pytest.approx(unit, rel=1e-6)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_what_both_have_far_away_costs_nothing(p: int, weighted: bool) -> None:
+    """A cluster of the same mass on both sides, however many particles make it, does not spoil what is near."""
+    rng = np.random.default_rng(8)
+    x, y, z = cloud(rng, 3, p), cloud(rng, 3 + weighted, p), cloud(rng, 2, p)
+    # Unequal masses, in near and in far, that agree in sum up to their rounding.
+    a = np.array([0.2, 0.3, 0.2, 0.1, 0.2]) if weighted else np.full(5, 0.2)
+    b = np.array([0.1, 0.4, 0.1, 0.1, 0.3]) if weighted else a
+    found = []
+    for far in (0.0, 1e4, 1e7, 3e8, -1e10):
+        common = far + (np.repeat(z[:1], 2, axis=0) if weighted else z)
+        second = Particles(x=np.vstack([y, common[weighted:]]), weights={"x": [b]})
+        found.append(conditional_w2(Particles(x=np.vstack([x, common]), weights={"x": [a]}), second))
+    assert found[1:] == pytest.approx([found[1]] * 4, rel=1e-8)
+
+
+def exact(x: np.ndarray, y: np.ndarray, copies: tuple[list[int], list[int]]) -> float:
+    """W_2^2 of particles that are so many copies each, by rational arithmetic over all permutations."""
+    first, second = (
+        [[Fraction(float(number)) for number in row] for row, k in zip(z, ks) for _ in range(k)]
+        for z, ks in zip((x, y), copies)
+    )
+    cost = [[sum((s - t) ** 2 for s, t in zip(p, q)) for q in second] for p in first]
+    n = len(cost)
+    return float(min(sum(cost[i][s[i]] for i in range(n)) for s in itertools.permutations(range(n))) / n)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_clouds_of_several_scales_against_rational_arithmetic(seed: int) -> None:
+    """Sizes from 1e-8 to 1e8 in one cloud: a relative error of the answer, not of its largest number."""
+    rng = np.random.default_rng(seed)
+    x = cloud(rng, 4, 2) * 10.0 ** rng.integers(-8, 9, (4, 1))
+    y = x[:3] + cloud(rng, 3, 2) * 10.0 ** rng.integers(-8, 2, (3, 1))
+    copies = [1, 2, 1, 2], [2, 1, 3]
+    weights = [np.array(k)[None] / 6 for k in copies]
+    a, b = Particles(x=x, weights={"x": weights[0]}), Particles(x=y, weights={"x": weights[1]})
+    assert conditional_w2(a, b) ** 2 == pytest.approx(exact(x, y, copies), rel=1e-9)
+    y = x + 10.0 ** rng.integers(-12, 0) * cloud(rng, 4, 2)
+    assert conditional_w2(Particles(x=x), Particles(x=y)) ** 2 == pytest.approx(exact(x, y, ([1] * 4,) * 2), rel=1e-9)
+
+
+def test_hardly_any_mass() -> None:
+    """Masses far below the rounding of their sum count where they are far away."""
+    a = Particles(x=[[0.0, 0.0], [1.0, 0.0]], weights={"x": [[1.0, 1e-20]]})
+    b = Particles(x=[[0.0, 0.0], [1e12, 0.0]], weights={"x": [[1.0, 1e-20]]})
+    assert conditional_w2(a, b) == pytest.approx(100.0, rel=1e-9)
+
+
+def test_a_transport_that_is_not_solved_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, y, far = cloud(rng, 3, 2), cloud(rng, 3, 2), [[1e9, 1e9]]
+    a = Particles(x=np.vstack([x, far]), weights={"x": [[0.3, 0.3, 0.3, 0.1]]})
+    b = Particles(x=np.vstack([y, far]), weights={"x": [[0.4, 0.3, 0.2, 0.1]]})
+    monkeypatch.setattr(distances, "ROUNDS", 1)
+    with pytest.raises(SolveError, match=r"of W_2\^2 only: leave out"):
+        conditional_w2(a, b)
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-9, 1.0, 1e8, 1e140])
+def test_normal_laws_of_any_size(scale: float) -> None:
+    rng = np.random.default_rng(9)
+    (m, n), roots = cloud(rng, 2, 3), cloud(rng, 2, 3, 3)
+    A, B = (root @ root.T for root in roots)
+    unit = gaussian_w2(m, A, n, B)
+    assert gaussian_w2(scale * m, scale**2 * A, scale * n, scale**2 * B) / scale == pytest.approx(unit, rel=1e-10)
+    for cov, message in (
+        ([[1.0, 3.0], [3.0, 2.0]], "without negative"),
+        ([[1.0, 0.0], [0.0, -1e-7]], "without negative"),
+        ([[2.0, 1.0], [1.001, 2.0]], "symmetric"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gaussian_w2([0, 0], scale**2 * np.array(cov), [0, 0], scale**2 * np.eye(2))
+
+
+def test_a_measure_sits_where_the_other_one_was_placed() -> None:
+    rng = np.random.default_rng(10)
+    x, y = cloud(rng, 2, 3, 2), cloud(rng, 2, 4, 2)
+    placed = Particles(x=x, t=[0.0, 1.0], depth_weights=[0.2, 0.8])
+    there = Particles(x=y, t=[0.0, 1.0], depth_weights=[0.2, 0.8])
+    assert conditional_w2(placed, Particles(x=y)) == conditional_w2(Particles(x=y), placed)
+    assert conditional_w2(placed, Particles(x=y)) == conditional_w2(placed, there)
+    elsewhere = Particles(x=y, t=[0.0, 1.0], depth_weights=[0.3, 0.7])
+    with pytest.raises(InputError, match="same depth nodes"):
+        conditional_w2(placed, elsewhere)

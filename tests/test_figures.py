@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import h5py
 import matplotlib
@@ -124,6 +125,27 @@ def test_settings_of_the_user_neither_change_nor_matter(signs: Solution, tmp_pat
         assert figures.save(figure, tmp_path / "other.pdf").read_bytes() == plain
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_for_pages_and_for_papers(
+    kind: str, signs: Solution, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SVG and EPS have the size of the figure and no date, and are the same whenever they are written."""
+    figure = figures.draw(kind, signs)
+    width, height = 72 * figure.get_size_inches()
+    for suffix in (".svg", ".EPS"):
+        first, second = (figures.save(figure, tmp_path / f"{name}{suffix}").read_bytes() for name in "ab")
+        assert first == second and f"wflow {wflow.__version__}".encode() in first
+        assert b"Date" not in first and b"<dc:date>" not in first
+    drawing = ElementTree.parse(tmp_path / "a.svg").getroot()
+    assert_allclose([float(drawing.attrib[name].removesuffix("pt")) for name in ("width", "height")], [width, height])
+    script = (tmp_path / "a.EPS").read_bytes()
+    assert script.startswith(b"%!PS-Adobe-3.0 EPSF-3.0") and b"/FontType 42" in script
+    box = re.search(rb"%%BoundingBox: 0 0 (\d+) (\d+)", script)
+    assert box is not None
+    assert_allclose([float(number) for number in box.groups()], [width, height], atol=1)
+    assert not caplog.records
+
+
 def test_no_display_is_opened() -> None:
     """Only pyplot opens one; a figure without it has a canvas that just writes files."""
     for module in Path(figures.__file__).parent.glob("*.py"):
@@ -135,10 +157,11 @@ def test_unknown_figures_and_places_are_refused(signs: Solution, tmp_path: Path)
     with pytest.raises(InputError, match=r"figure must be one of energy, .*got 'enrgy'; did you mean 'energy'\?"):
         figures.draw("enrgy", signs)
     figure = Figure()
-    with pytest.raises(InputError, match=r"must end in \.pdf or \.png, got 'fig\.pfd'; did you mean 'fig\.pdf'\?"):
+    words = r"must end in \.pdf, \.svg, \.eps or \.png, got "
+    with pytest.raises(InputError, match=words + r"'fig\.pfd'; did you mean 'fig\.pdf'\?"):
         figures.save(figure, "fig.pfd")
-    for name in ("fig", "fig.svg", "fig.h5"):
-        with pytest.raises(InputError, match=r"must end in \.pdf or \.png"):
+    for name in ("fig", "fig.gif", "fig.h5"):
+        with pytest.raises(InputError, match=words):
             figures.save(figure, name)
     with pytest.raises(InputError, match=r"the folder .* does not exist"):
         figures.save(figure, tmp_path / "nowhere" / "fig.pdf")
@@ -205,6 +228,25 @@ def test_energy_scales() -> None:
         figures.energy(make_solution(rho[:1]), tau_scale="log")
 
 
+@pytest.mark.parametrize("first", [4.0, -0.5, 0.0])
+def test_the_defect_is_shown_as_a_share_of_the_first_energy(first: float) -> None:
+    """Of its size, whatever the signs; where Q(0) = 0, as it is."""
+    rho, defect = [make_measure()] * 5, 1e-3 * np.array([0.0, 1.0, -2.0, 3.0, -8.0])
+    energy = first - np.arange(5.0)
+    axes = figures.energy(make_solution(rho, energy=energy, defect=defect), defect=True).axes[-1]
+    assert_allclose(lines(axes)[0], np.abs(defect) / (abs(first) or 1.0))
+    assert axes.get_ylabel() == "energy-identity\ndefect / $|Q(0)|$"
+    assert axes.get_ylim()[0] < lines(axes)[0][1] < lines(axes)[0].max() < axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize(("first", "left"), [(0.5, 0.5), (1e-7, 1e-4 * 2e3)])
+def test_an_axis_of_log_tau_shows_all_of_the_run_but_four_decades_at_most(first: float, left: float) -> None:
+    rho, tau = [make_measure()] * 4, np.array([0.0, first, 1e3, 2e3])
+    axes = figures.energy(make_solution(rho, tau=tau), tau_scale="log").axes[-1]
+    assert_allclose(axes.get_xlim(), [left / 1.2, 2e3 * 1.2])
+    assert_allclose(axes.lines[0].get_xdata(), tau)
+
+
 def test_names_of_the_user_are_not_mathematics() -> None:
     solution = make_solution([make_measure(), make_measure()])
     solution.observed["_$a_error$ %"] = np.array([0.5, 0.0])
@@ -267,6 +309,27 @@ def test_clouds_show_principal_coordinates_by_default() -> None:
     assert bar.get_ylabel() == "depth $t$"
 
 
+def test_principal_coordinates_are_those_of_the_mass() -> None:
+    """Particles without mass, far along another axis, do not turn them."""
+    x = np.random.default_rng(4).standard_normal((2, 20, 4)) * [3.0, 1.0, 0.1, 0.1]
+    far = np.concatenate([x, [[[0.0, 0.0, 0.0, 90.0]]] * 2], axis=1)
+    weights = {"w": np.tile(np.append(np.full(20, 1 / 20), 0), (2, 1))}
+    depth_weights = [0.25, 0.75]
+    alone, both = (
+        figures.clouds(make_solution([rho])).axes[0]
+        for rho in (
+            Particles(w=x, depth_weights=depth_weights),
+            Particles(w=far, weights=weights, depth_weights=depth_weights),
+        )
+    )
+    assert (both.get_xlabel(), both.get_ylabel()) == (alone.get_xlabel(), alone.get_ylabel())
+    mass = np.repeat(depth_weights, 20) / 20
+    points = x.reshape(40, 4)
+    centred = points - mass @ points
+    values = np.linalg.eigvalsh((mass[:, None] * centred).T @ centred)
+    assert alone.get_xlabel() == f"$w$: PC 1 ({100 * values[-1] / values.sum():.2g}%)"
+
+
 def test_clouds_without_any_spread_are_drawn() -> None:
     blocks = {f"x{p}": np.full((1, 4, p), 0.1) for p in (1, 2, 3, 7)}
     figure = figures.clouds(make_solution([Particles(**blocks)]))
@@ -293,7 +356,7 @@ def test_large_clouds_are_images(tmp_path: Path) -> None:
 def test_frames_are_chosen_along_the_curve() -> None:
     rho = [make_measure(seed=k) for k in range(11)]
     speed = np.where(np.arange(11) < 4, 1.0, 1e-6)  # everything happens before tau = 4
-    for velocity, expected in ((speed, (0, 2, 10)), (np.zeros(11), (0, 5, 10))):
+    for velocity, expected in ((speed, (0, 2, 10)), (1e-12 * speed, (0, 2, 10)), (np.zeros(11), (0, 5, 10))):
         bar = figures.depth(make_solution(rho, dissipation=velocity**2), frames=3).axes[-1]
         assert [tick.get_text() for tick in bar.get_yticklabels()] == [str(tau) for tau in expected]
     for frames in (0, [], [11], [-12], True, 2.5, [True], [0.5], "01"):
@@ -316,6 +379,15 @@ def test_depth_shows_second_moments_and_norms_of_means(signs: Solution) -> None:
     assert mean.get_xlabel() == "depth $t$"
     assert bar.get_ylabel() == r"training time $\tau$"
     assert [tick.get_text() for tick in bar.get_yticklabels()] == ["0", "1.5", "4"]
+
+
+def test_depth_shows_moments_with_the_weights_of_the_particles() -> None:
+    weights = np.random.default_rng(3).dirichlet(np.ones(5), size=3)
+    rho = make_measure(weights={"w": weights})
+    second, mean = (lines(axes)[0] for axes in figures.depth(make_solution([rho])).axes[:2])
+    for l, a in enumerate(weights):
+        assert second[l] == pytest.approx(sum(a[j] * rho.w[l, j] @ rho.w[l, j] for j in range(5)))
+        assert mean[l] == pytest.approx(np.linalg.norm(sum(a[j] * rho.w[l, j] for j in range(5))))
 
 
 def test_depth_needs_depth() -> None:

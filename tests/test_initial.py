@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from wflow import Dataset, FeedForward, InputError, Particles, SoftmaxAttention, TransformerObjective
+from wflow import Dataset, FeedForward, InputError, Particles, SoftmaxAttention, TransformerObjective, initial
 from wflow.encoders import Group
 from wflow.initial import KINDS, Law, atoms, ball, gaussian, product
 
@@ -135,6 +135,34 @@ def test_atoms_that_move_with_depth() -> None:
 
 
 # -- groups -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("law", [gaussian(0.5, 0.2), gaussian("he"), gaussian("lecun", 0.1), ball(1.5)], ids=repr)
+def test_densities_are_those_of_the_particles(law: Law, n: int) -> None:
+    """They have mass one without being scaled, and the moments of the quantiles, also where fan-ins differ."""
+    group = initial.Group("w", slice(0, n), np.array([8.0, 18.0, 5.0])[:n])
+    cells = {1: 4000, 2: 160, 3: 50}[n]
+    box = np.array([-3.2, 3.2]) + (0.1 if isinstance(law, gaussian) else 0.0)
+    axis = box[0] + (np.arange(cells) + 0.5) * np.ptp(box) / cells
+    x = np.stack(np.meshgrid(*[axis] * n, indexing="ij"), axis=-1).reshape(-1, n)
+    mass = law.density(x, 0.0, group) * (np.ptp(box) / cells) ** n
+    assert mass.sum() == pytest.approx(1, rel=0.01)
+    points = law.quantile(np.random.default_rng(0).random((20000, n)), 0.0, group)
+    assert_allclose(mass @ x, points.mean(axis=0), atol=0.02)
+    assert_allclose(mass @ x**2, (points**2).mean(axis=0), rtol=0.05)
+
+
+def test_densities_on_grids_change_with_depth() -> None:
+    """Each group has its own law, each slice that of its depth, and the grid the nodes of the objective."""
+    Q = objective(feedforward=FeedForward(), D=1, layers=1, depth="rk4-nodes")
+    law = product(W_1=gaussian(lambda t: 0.3 + 0.4 * t, lambda t: t - 0.5), W_2=ball(lambda t: 2 - t))
+    rho = law.on_grid(Q, {"w": ((-5, 5), (-4, 4))}, {"w": (200, 160)})
+    assert_allclose(rho.t, [0, 0.5, 1])
+    assert_allclose(rho.depth_weights, [1 / 6, 2 / 3, 1 / 6])
+    assert_allclose(rho.moment(1).w, np.stack([rho.t - 0.5, 0 * rho.t], axis=1), atol=1e-10)
+    variances = rho.moment(2).w - rho.moment(1).w ** 2
+    assert_allclose(variances, np.stack([(0.3 + 0.4 * rho.t) ** 2, (2 - rho.t) ** 2 / 3], axis=1), rtol=0.02)
 
 
 @pytest.mark.parametrize(

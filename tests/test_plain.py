@@ -259,7 +259,7 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
     "long replay": {"controller": Replay(tuple(np.full(5000, 0.05)))},
     "save at steps": {"dtau": 0.0625, "save": wflow.SaveAt(steps=np.int64(2))},
     "save every": {"dtau": 0.0625, "save": wflow.SaveAt(every=np.float32(0.125))},
-    "save often": {"dtau": 0.05, "save": wflow.SaveAt(tau=[*np.linspace(0.05, 0.25, 5), *np.linspace(1, 2, 9000)])},
+    "save often": {"dtau": 0.05, "save": wflow.SaveAt(tau=np.linspace(0.001, 0.25, 300))},
 }
 
 

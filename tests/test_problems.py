@@ -305,3 +305,22 @@ def test_depth_weights_integrate(depth: str) -> None:
     """The order of the quadrature of int_0^1 e^t dt: 1, 2 and 4."""
     errors = [abs(float(r.weights @ np.exp(r.nodes)) - (np.e - 1)) for r in (depth_rule(depth, L) for L in (8, 16))]
     assert order(*errors) == pytest.approx(DEPTH_ORDERS[depth], abs=0.1)
+
+
+@pytest.mark.parametrize("offset", [1e-3, 1e-9, -1e-14])
+def test_a_small_solution_is_known_to_as_many_digits(offset: float) -> None:
+    """Where tanh is its argument, s = 8 c (1 - e^{-tau/8})."""
+    predictions = sine_circle(offset=offset).predictions(5.0)
+    assert_allclose(predictions, offset * np.expm1(-5 / 8), rtol=1e-12 + offset**2)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_one_mean_in_all_slices_is_one_up_to_rounding(size: float) -> None:
+    x = size * np.array([0.1, 0.7, -0.2, 0.4, 1.3])
+    heads = np.stack([x, x[::-1], np.roll(x, 2)])[..., None]
+    neurons = np.stack([heads[..., 0], np.zeros((3, 5))], axis=-1)
+    options: dict[str, Any] = {"layers": 3, "depth": "midpoint", "limit": False, "blocks": ("theta",)}
+    assert single_token(Particles(theta=neurons), **options).measure(0.0).theta.shape == (3, 5, 2)
+    neurons[1, 0, 0] *= 1 + 1e-9
+    with pytest.raises(InputError, match="one mean in all slices"):
+        single_token(Particles(theta=neurons), **options)

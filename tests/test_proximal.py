@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import wflow
+from wflow import problems
 from wflow.distances import conditional_w2
 from wflow.energies.energy import Energy, Evaluation
 from wflow.schemes import JKO, DiscreteGradient, Flow
@@ -184,3 +185,11 @@ def test_unequal_weights_restrict_jko() -> None:
     rho = wflow.Particles(x=START, weights={"x": [[0.1, 0.2, 0.3, 0.2, 0.2]]})
     answer = wflow.solve(QUADRATIC, rho, (0, 1), scheme="jko", dtau=0.25)
     assert answer.stats["restricted_jko"] == 4 and "jko_checked" not in answer.stats
+
+
+@pytest.mark.parametrize("block", ["theta", "w"])
+def test_unequal_weights_of_one_block_restrict_jko(block: str) -> None:
+    rho = problems.constant_encoders(width=3).rho0
+    weighted = wflow.Particles(**rho.blocks, weights={block: np.tile([0.2, 0.5, 0.3], (rho.n_slices, 1))})
+    answer = wflow.solve(problems.constant_encoders(weighted).energy, weighted, (0, 1), scheme="jko", dtau=0.5)
+    assert answer.stats["restricted_jko"] == 2 and "jko_checked" not in answer.stats

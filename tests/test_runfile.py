@@ -253,15 +253,23 @@ def test_held_out_patients_are_in_no_training_prompt(tmp_path: Path) -> None:
     assert not patients(run.objective.dataset) & patients(heldout.dataset)
 
 
+def test_error_rates_need_classes(tmp_path: Path) -> None:
+    with pytest.raises(runfile.RunFileError, match=r"an error rate needs labels of -1 and \+1, got .* in \[observe\]"):
+        runfile.read(write(tmp_path, edited(('["risk"]', '["error-rate", "risk"]'))))
+    digits = '[data]\nkind = "digits"\nheldout = 0.5\n[feedforward]\n[initial]\nM = 2\nlaw = "gaussian"\n'
+    run = runfile.read(write(tmp_path, digits + '[solve]\ntau_end = 1\n[observe]\nheldout = ["error-rate"]\n'))
+    assert isinstance(run.observe["held-out error rate"], ErrorRate)
+
+
 def test_fixed_steps_saves_and_observers(tmp_path: Path) -> None:
     text = edited(
         ("rtol = 1e-3\natol = 1e-6", 'scheme = "euler"\ndtau = 0.25\nsave = { steps = 2 }'),
-        ('["risk"]', '["error-rate", "risk"]\ntraining = ["error-rate"]'),
+        ('["risk"]', '["risk"]\ntraining = ["risk"]'),
     )
     run = runfile.read(write(tmp_path, text))
     assert run.resolved["solve"]["rtol"] is None and run.resolved["solve"]["save"]["steps"] == 2
-    assert list(run.observe) == ["training error rate", "held-out error rate", "held-out risk"]
-    assert isinstance(run.observe["training error rate"], ErrorRate)
+    assert list(run.observe) == ["training risk", "held-out risk"]
+    assert isinstance(run.observe["training risk"], Risk)
     solution = run.solve(progress=False)
     assert solution.tau.tolist() == [0, 0.25, 0.5, 0.75, 1] and solution.frame_tau.tolist() == [0, 0.5, 1]
 
@@ -375,7 +383,7 @@ heldout = ["rsik"]
         "missing key 'radius', a positive finite number, in [initial]",
         "missing key 'tau_end', a finite number, in [solve]",
         "dtau must be a positive finite number, got -1.0 in [solve]",
-        "heldout must be a list of 'risk', 'error-rate' and 'virial', got ['rsik'] in [observe]",
+        "heldout must be a list of 'risk', 'error-rate' and 'virial', got ['rsik'] in [observe]; did you mean 'risk'?",
         f"{tmp_path / 'mine.npz'}: tokens must be finite, got nan at index (0, 0, 0) in [data]",
         "rank=2 needs factored=True: the full form has no rank in [attention]",
         "SaveAt takes exactly one of every, tau and steps, got every and steps in [solve.save]",

@@ -65,7 +65,18 @@ def test_the_first_argument_is_the_first_option(name: str) -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_what_belongs_to_the_class_is_no_option(name: str) -> None:
-    members = {"name", "order", "error_order", "stability", "restart", "internals", "measure", "monotone", "noisy"}
+    members = {
+        "name",
+        "order",
+        "error_order",
+        "stability",
+        "restart",
+        "internals",
+        "measure",
+        "monotone",
+        "noisy",
+        "dense",
+    }
     assert members == set(Scheme.__annotations__)
     assert not members & {f.name for f in fields(CLASSES[name])}
     for member in members:
@@ -402,12 +413,15 @@ def test_verdicts_of_fixed_and_replayed_steps() -> None:
     assert Fixed(0.5, False).judge(replace(rise, is_finite=False), 1.0) == Verdict(False, "is not finite", 0.0, 1.0)
     replay = Replay((0.5, 0.25, 0.125))
     assert replay.start(Start("euler", 2, 1.0, 1.0)) == (0.5, 0.0)
-    assert [replay.judge(rise, m) for m in (0.0, 1.0, 2.0)] == [
+    assert [replay.judge(replace(rise, h=h), m) for m, h in enumerate(replay.steps)] == [
         Verdict(True, "", 0.25, 1.0),
         Verdict(True, "", 0.125, 2.0),
         Verdict(True, "", 0.125, 2.0),
     ]
     assert replay.judge(replace(ATTEMPT, failure="stopped"), 1.0) == Verdict(False, "stopped", 0.125, 1.0)
+    assert not Replay((0.25,), monotone=True).judge(rise, 0.0).accepted
+    parts = [replay.judge(replace(rise, h=0.125), m) for m in (0.0, 0.25, 0.5, 0.75)]  # of the step of 0.5
+    assert [(part.h, part.memory) for part in parts] == [(0.375, 0.25), (0.25, 0.5), (0.125, 0.75), (0.25, 1.0)]
     assert Replay(np.array([0.5, 0.25])).steps == (0.5, 0.25)  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ import pytest
 import xarray
 
 import wflow
-from wflow.observers import ErrorRate, Risk
+from wflow.observers import Risk
 from wflow.trajectory import resume_path
 
 Problem = tuple[wflow.TransformerObjective, wflow.Particles]
@@ -62,7 +62,8 @@ def assert_same(a: Path, b: Path) -> None:
 def test_round_trip(tmp_path: Path, small: Problem) -> None:
     objective, rho = small
     path = tmp_path / "run.h5"
-    observe = {"held_out": Risk(objective, objective.dataset.subset([0, 1])), "errors": ErrorRate(objective)}
+    held_out = objective.dataset.subset([0, 1])
+    observe = {"held_out": Risk(objective, held_out), "more": Risk(objective)}
     answer = wflow.solve(objective, rho, (0, 1), path=path, save=wflow.SaveAt(every=0.5), observe=observe, rng=11)
     memory = wflow.solve(objective, rho, (0, 1), save=wflow.SaveAt(every=0.5), observe=observe)
     loaded = wflow.load(path)

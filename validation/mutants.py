@@ -1,12 +1,14 @@
-"""Deliberately broken solvers, and which study notices.
+"""Deliberately broken code, and which study or which test notices.
 
-    python -m validation.mutants                      all mutants
-    python -m validation.mutants jko-half-step ...    some
+    python -m validation.mutants                                 all mutants that studies must notice
+    python -m validation.mutants jko-half-step ...               some
+    python -m validation.mutants --suite [defect-sign ...]       those that the tests must notice
 
 A mutant is one small change of the code: a wrong sign, a lost factor, a transposed matrix. It is made in a temporary
-copy of the checkout, where the quick studies run in the order of their cost until a claim fails. Before a study judges
-the first mutant it must pass without any. The table says which claim caught each mutant; the exit code is 1 if one
-survived all studies, 2 if a study fails without mutants or a text to be changed is not there exactly once.
+copy of the checkout, where the quick studies run in the order of their cost until a claim fails; a mutant of the suite
+names the test files that run instead. Before a study or a test file judges the first mutant it must pass without any.
+The table says which claim or test caught each mutant; the exit code is 1 if one survived, 2 if something fails without
+mutants or a text to be changed is not there exactly once.
 """
 
 from __future__ import annotations
@@ -30,19 +32,26 @@ from pathlib import Path
 from validation.runner import ROOT
 from validation.studies import STUDIES
 
-#: A study that takes so many times as long as without a mutant, and some seconds more, counts as failed: what is broken
-#: may never end.
+#: A study or test file that takes so many times as long as without a mutant, and some seconds more, counts as failed:
+#: what is broken may never end.
 PATIENCE, SECONDS = 8.0, 60.0
+#: What a copy of the checkout does without.
+UNUSED = (".*", "*.pyc", "*.egg-info", "_build", "gallery", "runs")
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """In ``file``, ``old`` becomes ``new``; ``old`` must be there exactly once."""
+    """In ``file``, ``old`` becomes ``new``; ``old`` must be there exactly once.
+
+    Of a mutant of the suite, ``claim`` is the promise that it breaks, and ``tests`` are the files that must notice.
+    """
 
     name: str
     file: str
     old: str
     new: str
+    claim: str = ""
+    tests: tuple[str, ...] = ()
 
 
 OBJECTIVE, NETWORK, DEPTH = "wflow/energies/transformer.py", "wflow/network/batches.py", "wflow/network/rules.py"
@@ -130,8 +139,8 @@ MUTANTS = (
     Mutant(
         "energy-without-regulariser",
         OBJECTIVE,
-        "return Evaluation(risk + self._regulariser(rho), ",
-        "return Evaluation(risk, ",
+        "value, terms = value + decay, terms + decay",
+        "value, terms = value, terms + decay",
     ),
     Mutant("residual-averaged-over-labels", NETWORK, "(residual / len(tokens)) @", "(residual / labels.size) @"),
     Mutant("a-group-of-prompts-lost", NETWORK, "np.add(total, term, out=total)", "np.add(total, 0 * term, out=total)"),
@@ -189,8 +198,8 @@ MUTANTS = (
     Mutant(
         "kernel-diffusion",
         "wflow/schemes/kernel.py",
-        "gaussian_matrix(n, dx, 2 * sigma * h, half)",
-        "gaussian_matrix(n, dx, sigma * h, half)",
+        "gaussian_row(n, dx, 2 * sigma * h, half)",
+        "gaussian_row(n, dx, sigma * h, half)",
     ),
     Mutant(
         "finite-volume-diffusion",
@@ -224,8 +233,8 @@ MUTANTS = (
     Mutant(
         "langevin-overlapping-streams",
         "wflow/schemes/particle_flow.py",
-        "counter=[0, 0, 0, index]",
-        "counter=[index, 0, 0, 0]",
+        "counter=[0, 0, node, index]",
+        "counter=[index, 0, node, 0]",
     ),
     Mutant(
         "groups-exchanged",
@@ -242,14 +251,14 @@ MUTANTS = (
     Mutant(
         "distance-of-equal-slices",
         "wflow/distances.py",
-        "total += sum(om * squared(a, b, block, l) for l, om in enumerate(a.depth_weights))",
-        "total += sum(squared(a, b, block, l) for l in range(a.n_slices)) / a.n_slices",
+        "parts += [np.sqrt(om) * distance(a, b, block, l) for l, om in enumerate(a.depth_weights)]",
+        "parts += [a.n_slices**-0.5 * distance(a, b, block, l) for l in range(a.n_slices)]",
     ),
     Mutant(
         "distance-without-depth-weights",
         "wflow/distances.py",
-        "total += sum(om * squared(a, b, block, l)",
-        "total += sum(om / om * squared(a, b, block, l)",
+        "np.sqrt(om) * distance(a, b, block, l)",
+        "np.sqrt(om / om) * distance(a, b, block, l)",
     ),
 )
 
@@ -271,18 +280,22 @@ def apply(mutant: Mutant, root: Path) -> None:
 
 @contextmanager
 def copied(mutant: Mutant | None, template: Path = ROOT) -> Iterator[Path]:
-    """A temporary copy of what the studies need, with a mutant in it."""
+    """A temporary copy of the checkout, with a mutant in it."""
     with tempfile.TemporaryDirectory(prefix="wflow-mutant-") as folder:
-        for part in ("wflow", "validation"):
-            shutil.copytree(template / part, Path(folder, part), ignore=shutil.ignore_patterns("*.pyc"))
+        root = shutil.copytree(template, Path(folder, "copy"), ignore=shutil.ignore_patterns(*UNUSED))
         if mutant:
-            apply(mutant, Path(folder))
-        yield Path(folder)
+            apply(mutant, root)
+        yield root
 
 
-def run(study: str, root: Path, workers: int, patience: float | None = None) -> str:
-    """Run a quick study in a checkout, for so many seconds: the first claim that failed, empty if all passed."""
-    command = [sys.executable, "-m", "validation", study, "--workers", str(workers), "-o", str(root / "output")]
+def run(judge: str, root: Path, workers: int, patience: float | None = None) -> str:
+    """Run a quick study, or a test file, in a checkout, for so many seconds.
+
+    Returns the first claim or test that failed, empty if all passed.
+    """
+    study = ["validation", judge, "--workers", str(workers), "-o", str(root / "output")]
+    suite = ["pytest", "-q", "-x", "-p", "no:cacheprovider", judge]
+    command = [sys.executable, "-m", *(study if judge in STUDIES else suite)]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]
@@ -293,15 +306,17 @@ def run(study: str, root: Path, workers: int, patience: float | None = None) -> 
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
     if process.returncode == 0:
         return ""
     lines = [line.strip() for line in out.splitlines()]
     failed = [line.removeprefix("FAIL").strip() for line in lines if line.startswith("FAIL  ")]
+    tests = [line.partition(" ")[2] for line in lines if line.startswith(("FAILED ", "ERROR ")) and "::" in line]
+    failed += [test.split(" - ")[0] for test in tests]
     if process.returncode == 1 and failed:
         return f"{failed[0]}" + (f", and {len(failed) - 1} more" if failed[1:] else "")
     raised = [line for line in lines if "Error: " in line]
-    if process.returncode == 1 and raised:
+    if process.returncode in (1, 2) and raised:
         return f"did not run: {raised[0]}"
     return "did not run: " + " ".join(error.split())[-300:]
 
@@ -314,31 +329,35 @@ def by_cost() -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser("python -m validation.mutants", description="Which study notices a broken solver.")
-    parser.add_argument("mutants", nargs="*", metavar="mutant", help=", ".join(m.name for m in MUTANTS))
+    from validation.suite import SUITE
+
+    parser = argparse.ArgumentParser("python -m validation.mutants", description="Which study or test notices a fault.")
+    parser.add_argument("mutants", nargs="*", metavar="mutant", help="these alone; an unknown one lists them")
+    parser.add_argument("--suite", action="store_true", help="the mutants that the tests must notice")
     parser.add_argument("--studies", nargs="+", choices=list(STUDIES), help="these alone, in this order")
     parser.add_argument("--workers", type=int, default=1, help="processes of a study (default: %(default)s)")
     options = parser.parse_args(arguments)
-    if unknown := set(options.mutants) - {m.name for m in MUTANTS}:
-        parser.error(f"no mutant {sorted(unknown)[0]!r}; there are {', '.join(m.name for m in MUTANTS)}")
-    chosen = [m for m in MUTANTS if not options.mutants or m.name in options.mutants]
-    studies, survived = options.studies or by_cost(), []
+    mutants = SUITE if options.suite else MUTANTS
+    if unknown := set(options.mutants) - {m.name for m in mutants}:
+        parser.error(f"no mutant {sorted(unknown)[0]!r}; there are {', '.join(m.name for m in mutants)}")
+    chosen = [m for m in mutants if not options.mutants or m.name in options.mutants]
+    studies, survived = () if options.suite else options.studies or by_cost(), []
     patience: dict[str, float] = {}
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))  # so that studies that run are ended, too
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(75))  # so that what runs is ended, too
     try:
         with copied(None) as control:  # it keeps the kernels that are compiled on the way
             for mutant in chosen:
                 began, caught = time.perf_counter(), ""
                 with copied(mutant, control) as root:
-                    for study in studies:
-                        if study not in patience:
+                    for judge in mutant.tests or studies:
+                        if judge not in patience:
                             start = time.perf_counter()
-                            if claim := run(study, control, options.workers):
-                                print(f"{study} fails without a mutant: {claim}", file=sys.stderr)
+                            if claim := run(judge, control, options.workers):
+                                print(f"{judge} fails without a mutant: {claim}", file=sys.stderr)
                                 return 2
-                            patience[study] = SECONDS + PATIENCE * (time.perf_counter() - start)
-                        if claim := run(study, root, options.workers, patience[study]):
-                            caught = f"{study}: {claim}"
+                            patience[judge] = SECONDS + PATIENCE * (time.perf_counter() - start)
+                        if claim := run(judge, root, options.workers, patience[judge]):
+                            caught = claim if mutant.tests else f"{judge}: {claim}"
                             break
                 survived += [] if caught else [mutant.name]
                 seconds = time.perf_counter() - began

@@ -5,6 +5,7 @@ State a problem (:class:`Dataset`, :class:`TransformerObjective`), choose an ini
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from wflow._version import __version__
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
         datasets,
         distances,
         encoders,
+        energies,
         figures,
         initial,
+        measures,
+        network,
         observers,
+        plain,
         problems,
         runfile,
         schemes,
@@ -64,10 +69,14 @@ __all__ = [
     "datasets",
     "distances",
     "encoders",
+    "energies",
     "figures",
     "initial",
     "load",
+    "measures",
+    "network",
     "observers",
+    "plain",
     "problems",
     "resume",
     "runfile",
@@ -76,7 +85,8 @@ __all__ = [
     "trajectory",
 ]
 
-#: The module of every public name; it is imported when the name is first used, so that ``wflow --help`` is quick.
+#: The module of every public name; like every module of the package, it is imported when the name is first used, so
+#: that ``wflow --help`` is quick.
 _HOMES = {
     name: module
     for module, names in {
@@ -94,8 +104,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'wflow' has no attribute {name!r}")
+    if name not in __all__ and (name.startswith("_") or find_spec(f"wflow.{name}") is None):
+        from wflow.checks import did_you_mean
+
+        raise AttributeError(f"module 'wflow' has no attribute {name!r}{did_you_mean(name, __all__)}")
     if name not in _HOMES:
         return import_module(f"wflow.{name}")
     globals()[name] = value = getattr(import_module(f"wflow.{_HOMES[name]}"), name)

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     figure = command("figure", _figure, "draw a figure of a trajectory")
     figure.add_argument("kind", metavar="KIND", help="energy, clouds, density, depth, predictions or animation")
     figure.add_argument("trajectory", metavar="OUT.h5")
-    words = "what to write: .pdf or .png, of an animation .gif or .mp4"
+    words = "what to write: .pdf, .svg, .eps or .png, of an animation .gif or .mp4"
     figure.add_argument("-o", "--output", metavar="FILE", required=True, help=words)
     choices = figure.add_argument_group("options of the figures", "each for the figures that it names")
     words = "clouds, density, depth: how many frames, or which: 0,3,-1; animation: how many at most"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wflow.checks import check_array, check_boolean, check_fields, check_nonnegative, check_positive
+from wflow.checks import check_array, check_boolean, check_fields, check_nonnegative, check_positive, shown
 from wflow.errors import InputError
 from wflow.plain import register
 
@@ -125,27 +125,37 @@ class Replay(Controller):
     Parameters
     ----------
     steps
-        The steps; the last one is repeated.
+        The steps; the last one is repeated. One that cannot be made is made in parts.
+    monotone
+        Whether a step that raises Q ends the run.
     """
 
     steps: tuple[float, ...]
+    monotone: bool = False
     need_error = False
 
     def __post_init__(self) -> None:
         steps = check_array("steps", self.steps, 1, "(steps,)").tolist()
         if not steps or min(steps) <= 0:
-            raise InputError(f"steps must be one or more positive numbers, got {self.steps!r:.80}")
+            raise InputError(f"steps must be one or more positive numbers, got {shown(self.steps)}")
         object.__setattr__(self, "steps", tuple(steps))
+        check_fields(self, check_boolean, "monotone")
 
     def start(self, start: Start) -> tuple[float, float]:
-        """The first step; the memory counts."""
+        """The first step; the memory counts the steps made, and parts of them."""
         return self.steps[0], 0.0
 
     def judge(self, attempt: Attempt, memory: float) -> Verdict:
-        """Accept whatever is finite, and go on to the next step."""
-        verdict = Fixed(attempt.h, monotone=False).judge(attempt, memory)
+        """Judge as fixed steps are, and go on to the rest of the step or to the next one."""
+        verdict = Fixed(attempt.h, self.monotone).judge(attempt, memory)
+        if not verdict.accepted:
+            return verdict
+        step = self.steps[int(memory)]
+        made = memory % 1 + attempt.h / step
+        if made < 1 - 1e-8:
+            return replace(verdict, h=(1 - made) * step, memory=int(memory) + made)
         following = min(int(memory) + 1, len(self.steps) - 1)
-        return replace(verdict, h=self.steps[following], memory=float(following)) if verdict.accepted else verdict
+        return replace(verdict, h=self.steps[following], memory=float(following))
 
 
 @dataclass(frozen=True)

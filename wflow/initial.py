@@ -24,6 +24,7 @@ from __future__ import annotations
 
 __all__ = ["KINDS", "Law", "atoms", "ball", "gaussian", "product"]
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from wflow.checks import check_array, check_choice, check_positive, check_rng, is_integer
+from wflow.checks import (
+    check_array,
+    check_blocks_named,
+    check_choice,
+    check_masses,
+    check_memory,
+    check_positive,
+    check_result,
+    check_rng,
+    did_you_mean,
+    is_integer,
+    shown,
+)
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
@@ -47,8 +60,15 @@ Array = NDArray[np.float64]
 #: How clouds of different slices are related: see :meth:`Law.sample`.
 KINDS = ("iid", "shared", "net")
 
+#: What to take for a law without spread.
+ATOMS = "; a law in one point is atoms([[...]])"
+
 #: The scalings by name: std = gain / sqrt(fan_in).
 GAINS = {"lecun": 1.0, "he": math.sqrt(2.0)}
+
+
+#: The mass of a law on the cells of a box, before it is scaled to one, lies between these.
+LEAST_MASS, MOST_MASS = 0.5, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,11 +168,12 @@ class Law:
         True
         """
         check_choice("kind", kind, KINDS)
-        if dtype not in (np.float32, np.float64, float, "float32", "float64"):
-            raise InputError(f"dtype must be float32 or float64, got {dtype!r}")
-        generator = check_rng(rng)
+        dtype, generator = _check_dtype(dtype), check_rng(rng)
         parts, rule = self._parts(_layout(objective)), objective.rule
         widths = _widths(M, list(parts))
+        numbers = sum(M * objective.n_parameters[block] for block, M in widths.items() if M is not None)
+        words = f"{rule.n_slices} slices of particles, {numbers} numbers each,"
+        check_memory(words, 24 * rule.n_slices * numbers, "take fewer particles or layers")  # uniforms, points, a copy
         if kind == "net" and np.ptp(rule.weights) > 1e-12:
             raise InputError(
                 f"kind='net' deals equally many points to all depth slices, but those of {rule.name} "
@@ -180,10 +201,27 @@ class Law:
         """The density at points (K, n) at depth t for a group of n coordinates: shape (K,)."""
         raise InputError(f"{self!r:.60} has no density: it cannot be put on a grid")
 
+    def cell_density(self, centres: Array, widths: Array, t: float, group: Group) -> Array:
+        """The density (K,) of cells with these centres (K, n) and widths (n,), whose mass sits at the centres.
+
+        For a law that is smooth and wider than cells, its density at the centres has the moments of the law to all
+        orders.
+        """
+        return self.density(centres, t, group)
+
+    def scale(self, t: float, group: Group) -> tuple[str, Array, float] | None:
+        """A length of the law, by name and along every coordinate (n,), and how many of it cells may be wide.
+
+        None where nothing is known: cells are then only held to carry the mass of the law.
+        """
+        return None
+
     def on_grid(
         self, objective: TransformerObjective, box: Box, cells: Mapping[str, Sequence[int] | int] | int
     ) -> Grid:
-        """The densities ``rho_0(. | t_l)`` at the depth nodes ``t_l`` of an objective, at the centres of cells.
+        """The densities ``rho_0(. | t_l)`` at the depth nodes ``t_l`` of an objective, on the cells of a box.
+
+        Their second moments are those of the law, to a thousandth.
 
         Parameters
         ----------
@@ -202,7 +240,8 @@ class Law:
         Raises
         ------
         InputError
-            For a law without density such as :class:`atoms`, blocks with p > 3, and boxes and cells that do not fit.
+            For a law without density such as :class:`atoms`, blocks with p > 3, boxes and cells that do not fit, a law
+            that is too narrow for the cells, and one of which most lies outside the box.
 
         Examples
         --------
@@ -213,22 +252,30 @@ class Law:
         ((2, 24, 24), array([0.25, 0.25]))
         """
         parts, rule = self._parts(_layout(objective)), objective.rule
-        if set(box) != set(parts):
-            raise InputError(f"box must name the blocks {', '.join(parts)}, got {', '.join(box)}")
+        box = check_blocks_named("box", box, list(parts))
         counts = dict(cells) if isinstance(cells, Mapping) else dict.fromkeys(parts, cells)
         if set(counts) != set(parts):
-            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {cells!r}")
+            raise InputError(f"cells must be an integer or name the blocks {', '.join(parts)}, got {shown(cells)}")
         arrays = {}
         for block, laws in parts.items():
             p = objective.n_parameters[block]
             intervals = check_box(block, box[block], p)
-            shape = check_cells(block, counts[block], p)
+            shape = check_cells(block, counts[block], p, rule.n_slices)
             axes = [centres(lo, hi, n) for (lo, hi), n in zip(intervals, shape)]
             points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, p)
+            widths = np.array([(hi - lo) / n for (lo, hi), n in zip(intervals, shape)])
             array = np.ones((rule.n_slices, len(points)))
-            for l, t in enumerate(rule.nodes):
+            for l, t in enumerate(map(float, rule.nodes)):
                 for law, group in laws:
-                    array[l] *= law.density(points[:, group.place], float(t), group)
+                    _check_width(law, block, widths, shape, t, group)
+                    place = group.place
+                    density = law.cell_density(points[:, place], widths[place], t, group)
+                    array[l] *= check_result(f"the density of {law!r:.60} must have shape", density, array.shape[1:])
+                if not LEAST_MASS <= (mass := float(array[l].sum() * widths.prod())) <= MOST_MASS:
+                    raise InputError(
+                        f"the cells of {block} carry {mass:.3g} times the mass of the law at t={t:.3g}, which lies "
+                        "outside the box or is narrower than a cell: enlarge the box, or take more cells"
+                    )
             arrays[block] = array.reshape(-1, *shape)
         return Grid(box=box, t=rule.nodes, depth_weights=rule.weights, **arrays)
 
@@ -274,12 +321,13 @@ class gaussian(Law):  # the laws are named as they are called
     def __post_init__(self) -> None:
         if isinstance(self.std, str):
             if self.std not in GAINS:
-                raise InputError(f"std must be a positive number or one of {', '.join(GAINS)}, got {self.std!r}")
+                hint = did_you_mean(self.std, GAINS)
+                raise InputError(f"std must be a positive number or one of {', '.join(GAINS)}, got {self.std!r}{hint}")
         elif not callable(self.std):
-            object.__setattr__(self, "std", check_positive("std", self.std))
+            object.__setattr__(self, "std", check_positive("std", self.std, ATOMS))
         if not callable(self.mean):
-            plain = check_array("mean", self.mean, min(np.ndim(self.mean), 1), "(n,)").tolist()
-            object.__setattr__(self, "mean", tuple(plain) if np.ndim(self.mean) else plain)
+            plain = check_array("mean", self.mean, (0, 1), "(n,)").tolist()
+            object.__setattr__(self, "mean", tuple(plain) if isinstance(plain, list) else plain)
 
     def quantile(self, u: Array, t: float, group: Group) -> Array:
         """``mean + std Phi^{-1}(u)`` (see :meth:`Law.quantile`)."""
@@ -293,9 +341,15 @@ class gaussian(Law):  # the laws are named as they are called
         z = (points - self._mean(t, group)) / std
         return np.asarray(np.exp(-0.5 * np.sum(z**2, axis=1)) / np.prod(np.sqrt(2 * np.pi) * std))
 
+    def scale(self, t: float, group: Group) -> tuple[str, Array, float]:
+        """The standard deviation, of which cells may be 4/3 (see :meth:`Law.scale`).
+
+        Cells of width dx change the variance by ``2 (2 pi s/dx)^2 exp(-2 (pi s/dx)^2)`` of itself (Poisson).
+        """
+        return "std", np.broadcast_to(self._std(t, group), (group.size,)), 4 / 3
+
     def _mean(self, t: float, group: Group) -> Array:
-        value = _value(self.mean, t)
-        mean = check_array("mean", value, min(np.ndim(value), 1), f"({group.size},)")
+        mean = check_array("mean", _value(self.mean, t), (0, 1), f"({group.size},)")
         if mean.ndim and len(mean) != group.size:
             raise InputError(f"mean for {group.name!r} must have {group.size} entries, got {len(mean)}")
         return mean
@@ -345,7 +399,7 @@ class ball(Law):
 
     def __post_init__(self) -> None:
         if not callable(self.radius):
-            object.__setattr__(self, "radius", check_positive("radius", self.radius))
+            object.__setattr__(self, "radius", check_positive("radius", self.radius, ATOMS))
 
     def quantile(self, u: Array, t: float, group: Group) -> Array:
         """``radius P(n/2, |g|^2/2)^{1/n} g/|g|`` (see :meth:`Law.quantile`)."""
@@ -362,6 +416,33 @@ class ball(Law):
         radius, n = check_positive(f"radius at t={t:.6g}", _value(self.radius, t)), group.size
         volume = np.pi ** (n / 2) / math.gamma(n / 2 + 1) * radius**n
         return np.where(np.linalg.norm(points, axis=1) <= radius, 1 / volume, 0.0)
+
+    def cell_density(self, centres: Array, widths: Array, t: float, group: Group) -> Array:
+        """The share of every cell in an ellipsoid whose second moments, on the cells, are those of the ball.
+
+        The share is taken from the distance of the centre to the surface; the semi-axes are found by iteration (see
+        :meth:`Law.cell_density`).
+        """
+        radius, n = check_positive(f"radius at t={t:.6g}", _value(self.radius, t)), group.size
+        axes, inside = np.full(n, radius), np.zeros(len(centres))
+        for _ in range(50):
+            x, width = centres / axes, widths / axes
+            norm = np.maximum(np.linalg.norm(x, axis=1), np.finfo(float).tiny)
+            across = np.maximum(np.abs(x) @ width / norm, np.finfo(float).tiny)
+            inside = np.clip((1 - norm) / across + 0.5, 0.0, 1.0)
+            if not inside.any():
+                break
+            moments = inside @ centres**2 / inside.sum()
+            better = np.minimum(axes * radius / np.sqrt((n + 2) * moments), radius)  # less where the box cuts it
+            if np.abs(better - axes).max() < 1e-12 * radius:
+                break
+            axes = better
+        volume = np.pi ** (n / 2) / math.gamma(n / 2 + 1) * float(np.prod(axes))
+        return np.asarray(inside / volume)
+
+    def scale(self, t: float, group: Group) -> tuple[str, Array, float]:
+        """The radius, of which cells may be 1/2 (see :meth:`Law.scale`)."""
+        return "radius", np.full(group.size, check_positive(f"radius at t={t:.6g}", _value(self.radius, t))), 1 / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,10 +483,10 @@ class atoms(Law):
         if not callable(self.points):
             object.__setattr__(self, "points", _checked_atoms(self.points))
         if self.weights is not None:
-            mass = check_array("weights", self.weights, 1, "(K,)").astype(np.float64)
-            if mass.size == 0 or mass.min() <= 0 or abs(mass.sum() - 1) > 1e-9:
-                raise InputError(f"weights must be positive and sum to 1, got {self.weights!r:.80}")
-            object.__setattr__(self, "weights", mass)
+            shape = check_array("weights", self.weights, 1, "(K,)").shape
+            if shape == (0,):
+                raise InputError("weights must be positive and sum to 1, got none")
+            object.__setattr__(self, "weights", check_masses("weights", self.weights, shape, "(K,)", positive=True))
 
     def at(self, t: float, group: Group) -> tuple[Array, Array]:
         """The atoms (K, n) at depth t and their masses (K,)."""
@@ -470,7 +551,7 @@ class product(Law):
     def __init__(self, **laws: Law) -> None:
         for name, law in laws.items():
             if not isinstance(law, Law) or isinstance(law, product):
-                raise InputError(f"{name} must be a law: gaussian(...), ball(...) or atoms(...), got {law!r:.80}")
+                raise InputError(f"{name} must be a law: gaussian(...), ball(...) or atoms(...), got {shown(law)}")
         object.__setattr__(self, "laws", tuple(laws.items()))
 
     def __repr__(self) -> str:
@@ -505,6 +586,23 @@ def _value(value: Any, t: float) -> Any:
     return value(t) if callable(value) else value
 
 
+def _check_width(law: Law, block: str, widths: Array, cells: tuple[int, ...], t: float, group: Group) -> None:
+    """Raise :class:`InputError` where cells are too wide for a law."""
+    if (scale := law.scale(t, group)) is None:
+        return
+    name, lengths, most = scale
+    ratios = widths[group.place] / lengths
+    if ratios.max() <= most * (1 + 1e-9):
+        return
+    k = int(ratios.argmax())
+    axis = range(len(widths))[group.place][k]
+    raise InputError(
+        f"the law of {block} is too narrow for the grid: along axis {axis} at t={t:.3g} its {name} is {lengths[k]:.3g} "
+        f"and cells are {widths[axis]:.3g} wide, more than {most:.3g} times the {name}; take at least "
+        f"{math.ceil(cells[axis] * ratios[k] / most)} cells along that axis"
+    )
+
+
 def _checked_atoms(points: Any) -> Array:
     array = check_array("atoms", points, 2, "(K, p)").astype(np.float64)
     if array.size == 0:
@@ -516,11 +614,19 @@ def _widths(M: Any, blocks: list[str]) -> dict[str, int | None]:
     """The number of particles by block; None for all atoms."""
     widths = dict(M) if isinstance(M, Mapping) else dict.fromkeys(blocks, M)
     if set(widths) != set(blocks):
-        raise InputError(f"M must be an integer or name the blocks {', '.join(blocks)}, got {M!r}")
+        raise InputError(f"M must be an integer or name the blocks {', '.join(blocks)}, got {shown(M)}")
     for width in widths.values():
         if width is not None and (not is_integer(width) or width < 1):
-            raise InputError(f"M must be a positive integer, or None to take all atoms, got {M!r}")
-    return {block: widths[block] for block in blocks}
+            raise InputError(f"M must be a positive integer, or None to take all atoms, got {shown(M)}")
+    return {block: None if widths[block] is None else int(widths[block]) for block in blocks}
+
+
+def _check_dtype(value: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64."""
+    with contextlib.suppress(TypeError, ValueError):
+        if isinstance(value, (str, type, np.dtype)) and np.dtype(value) in (np.float32, np.float64):
+            return np.dtype(value)
+    raise InputError(f"dtype must be float32 or float64, got {shown(value)}")
 
 
 def _layout(objective: TransformerObjective) -> Layout:
@@ -576,5 +682,7 @@ def _points(parts: list[tuple[Law, Group]], u: Array, nodes: Array) -> Array:
     points = np.empty((*u.shape[:2], parts[-1][1].place.stop))
     for (law, group), start, end in zip(parts, ends, ends[1:]):
         for l, t in enumerate(nodes):
-            points[l, :, group.place] = law.quantile(u[l, :, start:end], float(t), group)
+            x = law.quantile(u[l, :, start:end], float(t), group)
+            shape = u.shape[1], group.size
+            points[l, :, group.place] = check_result(f"the quantiles of {law!r:.60} must have shape", x, shape)
     return points

@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-__all__ = ["OBSERVERS", "ErrorRate", "Risk", "Virial"]
+__all__ = ["OBSERVERS", "ErrorRate", "Risk", "Virial", "observed"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from wflow.checks import check_number
 from wflow.datasets.dataset import Dataset
 from wflow.energies import Energy, Entropy, TransformerObjective
 from wflow.errors import InputError
@@ -38,16 +39,25 @@ class Risk:
     objective: TransformerObjective
     dataset: Dataset | None = None
 
+    def __post_init__(self) -> None:
+        _check_arguments(self)
+
     def __call__(self, rho: Measure) -> float:
         return self.objective.risk(rho, self.dataset)
 
 
 @dataclass(frozen=True, eq=False)
 class ErrorRate:
-    """The fraction of prompts on the wrong side: of zero for labels +-1, largest entry for one-hot labels."""
+    """The fraction of prompts on the wrong side: of zero for labels +-1, largest entry for one-hot labels.
+
+    Other labels are refused when it is called (see :meth:`wflow.Dataset.check_classes`).
+    """
 
     objective: TransformerObjective
     dataset: Dataset | None = None
+
+    def __post_init__(self) -> None:
+        _check_arguments(self)
 
     def __call__(self, rho: Measure) -> float:
         data = self.dataset or self.objective.dataset
@@ -85,14 +95,31 @@ class Virial:
     dataset: None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.objective.internal, Entropy) or self.dataset is not None:
+        internal = getattr(self.objective, "internal", None)
+        if not isinstance(self.objective, Energy) or not isinstance(internal, Entropy) or self.dataset is not None:
             raise InputError("Virial takes an energy with entropy, and no data set")
 
     def __call__(self, rho: Measure) -> float:
+        rho = self.objective.prepare(rho)
         v = self.objective.velocity(rho)
         total = sum(np.einsum("sm,smp,smp->", rho.mass(name), rho.points(name), v[name]) for name in rho.blocks)
         parameters = sum(rho.points(name).shape[2] for name in rho.blocks)
         return float(-total / (self.objective.internal.sigma * parameters))  # type: ignore[union-attr]
+
+
+def _check_arguments(observer: Risk | ErrorRate) -> None:
+    """Raise :class:`InputError` unless an observer has a Transformer objective, and no data set or one that fits."""
+    name = type(observer).__name__
+    if not isinstance(observer.objective, TransformerObjective):
+        remedy = "; of a sum pass the term" if isinstance(observer.objective, Energy) else ""
+        raise InputError(f"{name} takes a wflow.TransformerObjective, got {type(observer.objective).__name__}{remedy}")
+    if observer.dataset is not None:
+        observer.objective.check_dataset(observer.dataset)
+
+
+def observed(name: str, observer: Callable[[Any], float], rho: Measure) -> float:
+    """What an observer makes of a measure, one real number, or an :class:`InputError`."""
+    return check_number(f"the observed quantity {name!r}", observer(rho), "one real number", finite=False)
 
 
 #: What files and run files can name: classes of ``(objective, dataset)``.

@@ -130,19 +130,23 @@ def build(data: Any, known: Mapping[str, Any] | None = None, remedy: str = "pass
     if "kind" not in arguments:
         return arguments
     kind = arguments.pop("kind")
-    if kind == "dict":
+    if kind == "dict" and isinstance(arguments.get("items"), tuple):
         return dict(arguments["items"])
-    if kind == "reference" and arguments["to"] in (known or {}):
+    if kind == "reference" and arguments.get("to") in (known or {}):
         return (known or {})[arguments["to"]]
-    if kind not in KINDS:
-        words = {"user": "{name} is of your own", "reference": "there is no {to}"}.get(kind, f"{kind!r} is unknown")
-        raise MissingObject(f"{words.format(**arguments)}: {remedy}")
+    if not isinstance(kind, str) or kind not in KINDS:
+        own, to = arguments.get("name", "an object"), arguments.get("to", "such object")
+        words = {"user": f"{own} is of your own", "reference": f"there is no {to}"}
+        raise MissingObject(f"{words.get(str(kind), f'{kind!r} is unknown')}: {remedy}")
     if not isinstance(KINDS[kind], type):
         return KINDS[kind]
     positional: tuple[Any, ...] = ()
     parameters = inspect.signature(KINDS[kind]).parameters
     if unknown := [name for name in arguments if name not in parameters]:
         raise MissingObject(f"{kind!r} has no argument {unknown[0]!r}: {remedy}")
+    required = [name for name, p in parameters.items() if p.default is p.empty and name not in arguments]
+    if required:
+        raise MissingObject(f"{kind!r} lacks the argument {required[0]!r}: {remedy}")
     for name, parameter in parameters.items():
         if parameter.kind is parameter.VAR_POSITIONAL:
             positional = arguments.pop(name)

@@ -36,13 +36,16 @@ __all__ = [
     "two_layer",
 ]
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wflow.checks import check_boolean, check_integer, check_memory, check_number, check_rng, shown
 from wflow.datasets.dataset import Dataset
 from wflow.encoders import FeedForward, SoftmaxAttention
 from wflow.energies import TransformerObjective
@@ -51,6 +54,7 @@ from wflow.measures import Particles
 from wflow.plain import register
 
 Array = NDArray[Any]
+P = ParamSpec("P")
 Seed = np.random.Generator | int
 
 
@@ -83,6 +87,10 @@ class Problem:
     measure: Callable[[float], Particles]
     predictions: Callable[[float], NDArray[np.float64]]
 
+    def __post_init__(self) -> None:
+        for name in ("measure", "predictions"):
+            object.__setattr__(self, name, partial(_at, getattr(self, name)))
+
     def risk(self, tau: float) -> float:
         """The exact risk ``R = mean_b 1/2 |Read T_b(1) - y_b|^2`` at training time tau."""
         return self.energy.dataset.risk(self.predictions(tau))
@@ -92,6 +100,35 @@ class Problem:
         rho = self.measure(tau)
         squares = sum(float(np.sum(rho.mass(name) * np.sum(x**2, axis=2))) for name, x in rho.blocks.items())
         return self.risk(tau) + 0.5 * self.energy.weight_decay * squares
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The call that made the problem, whose functions cannot be pickled, if a factory of this module did."""
+        return {"call": self.__dict__["call"]} if "call" in self.__dict__ else self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "call" in state:
+            name, args, kwargs = state["call"]
+            state = PROBLEMS[name](*args, **kwargs).__dict__
+        self.__dict__.update(state)
+
+
+def _factory(make: Callable[P, Problem]) -> Callable[P, Problem]:
+    """A factory whose problems remember the call that made them."""
+
+    @wraps(make)
+    def made(*args: P.args, **kwargs: P.kwargs) -> Problem:
+        drawn = {id(x): copy.deepcopy(x) for x in (*args, *kwargs.values()) if isinstance(x, np.random.Generator)}
+        arguments = [drawn.get(id(x), x) for x in args], {name: drawn.get(id(x), x) for name, x in kwargs.items()}
+        problem = make(*args, **kwargs)
+        object.__setattr__(problem, "call", (problem.name, *arguments))
+        return problem
+
+    return made
+
+
+def _at(function: Callable[[float], Any], tau: float) -> Any:
+    """A function of training time, after a check."""
+    return function(check_number("tau", tau))
 
 
 # User-defined encoders
@@ -212,6 +249,7 @@ register(ConstantEncoder, FrozenRowEncoder, ScalingEncoder, SineEncoder)
 # Problems
 
 
+@_factory
 def pure_decay(
     rho0: Particles | None = None,
     *,
@@ -248,12 +286,13 @@ def pure_decay(
     >>> bool(np.allclose(v.theta, -0.5 * problem.rho0.theta))
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     data = Dataset(np.zeros((3, 2, 3)), rng.standard_normal(3), name="zero prompts")
     neurons = FeedForward(activation)
     if neurons.mean(np.zeros((1, 1, 1)), np.ones((1, 2)), np.ones(1)).any():
         raise InputError(f"activation must vanish at zero, which {activation!r} does not")
     energy = TransformerObjective(data, SoftmaxAttention(), neurons, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng) if rho0 is None else rho0)
 
     def measure(tau: float) -> Particles:
@@ -262,6 +301,7 @@ def pure_decay(
     return Problem("pure-decay", energy, start, measure, lambda tau: np.zeros(data.n_prompts))
 
 
+@_factory
 def constant_encoders(
     rho0: Particles | None = None,
     *,
@@ -305,11 +345,12 @@ def constant_encoders(
     >>> abs(float(residual.mean())) < 1e-10
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     blocks = _check_names(blocks)
     data = Dataset(rng.standard_normal((3, 2, 2)), rng.standard_normal(3), name="constant encoders")
     attention, feedforward = (ConstantEncoder() if name in blocks else None for name in ("theta", "w"))
     energy = TransformerObjective(data, attention, feedforward, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng, mean=1.0) if rho0 is None else rho0)
     before = data.read(data.tokens)
     c, kappa = float(np.mean(before - data.labels)), len(blocks) / 4
@@ -328,6 +369,7 @@ def constant_encoders(
     return Problem("constant-encoders", energy, start, measure, predictions)
 
 
+@_factory
 def single_token(
     rho0: Particles | None = None,
     *,
@@ -379,12 +421,13 @@ def single_token(
     >>> abs(problem.energy.value(problem.rho0) - problem.value(0.0)) < 1e-7
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     blocks = _check_names(blocks)
     data = Dataset(rng.uniform(0.5, 1.5, (4, 1, 1)), rng.uniform(1.5, 2.5, 4), name="single token")
     attention = SoftmaxAttention() if "theta" in blocks else None
     feedforward = ScalingEncoder() if "w" in blocks else None
     energy = TransformerObjective(data, attention, feedforward, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     if rho0 is None:
         sample = _sample(energy, width, rng, spread=0.5)
         shifted = {name: x - x.mean(axis=1, keepdims=True) + 0.4 for name, x in sample.blocks.items()}
@@ -394,7 +437,8 @@ def single_token(
     a, b = float(np.mean(H**2)), float(np.mean(H * data.labels))
     means = _means(start)
     S_0 = 0.5 * float(np.sum(means @ start.depth_weights))
-    factor = _exponential if limit else _depth_factor(depth, layers, means)
+    lazily = check_boolean("limit", limit)
+    factor = _exponential if lazily else _depth_factor(energy.depth, energy.layers, means, start.radius)
 
     def slope(tau: float, S: NDArray[np.float64]) -> NDArray[np.float64]:
         P, k = factor(S)
@@ -412,6 +456,7 @@ def single_token(
     return Problem("single-token", energy, start, measure, predictions)
 
 
+@_factory
 def two_layer(
     rho0: Particles | None = None,
     *,
@@ -452,9 +497,10 @@ def two_layer(
     >>> bool(after < before)
     True
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng(rng)
     data = Dataset(rng.standard_normal((6, 4, 2)), 2 * rng.standard_normal(6), name="frozen features")
     energy = TransformerObjective(data, FrozenRowEncoder(), None, weight_decay, depth=depth, layers=layers)
+    weight_decay = energy.weight_decay
     start = energy.prepare(_sample(energy, width, rng, mean=1.0) if rho0 is None else rho0)
     psi, before = data.tokens[:, :-1, -1], data.read(data.tokens)
     rates, axes = np.linalg.eigh(psi.T @ psi / (4 * data.n_prompts) + weight_decay * np.eye(psi.shape[1]))
@@ -471,6 +517,7 @@ def two_layer(
     return Problem("two-layer", energy, start, measure, lambda tau: before + 0.5 * psi @ mean(tau))
 
 
+@_factory
 def sine_circle(*, layers: int = 2, width: int = 64, offset: float = 0.3, depth: str = "split-euler") -> Problem:
     """``sin(theta)`` added to the prediction, theta uniform on the circle: a nonlinear, non-Gaussian density.
 
@@ -503,6 +550,8 @@ def sine_circle(*, layers: int = 2, width: int = 64, offset: float = 0.3, depth:
     >>> round(float(problem.predictions(1e3)[0]), 12)
     -0.3
     """
+    offset, width = check_number("offset", offset), check_integer("width", width)
+    check_memory(f"{width} particles", 32 * width, "take a smaller width")
     data = Dataset(np.zeros((2, 1, 1)), np.array([0.5, -0.5]) - offset, name="circle")
     energy = TransformerObjective(data, SineEncoder(), None, depth=depth, layers=layers)
     angles = np.pi * ((2 * np.arange(width) + 1) / width - 1)
@@ -533,7 +582,8 @@ def _sample(
     energy: TransformerObjective, width: int, rng: np.random.Generator, mean: float = 0.0, spread: float = 1.0
 ) -> Particles:
     """Independent normal particles in every depth slice."""
-    shape, sizes = (energy.rule.n_slices, width), energy.n_parameters
+    shape, sizes = (energy.rule.n_slices, check_integer("width", width)), energy.n_parameters
+    check_memory(f"{width} particles", 16 * shape[0] * shape[1] * sum(sizes.values()), "take a smaller width")
     blocks: dict[str, Any] = {name: rng.normal(mean, spread, (*shape, p)) for name, p in sizes.items()}
     return Particles(**blocks)
 
@@ -544,9 +594,10 @@ def _means(rho: Particles) -> NDArray[np.float64]:
 
 
 def _check_names(blocks: Collection[str]) -> tuple[str, ...]:
-    names = tuple(name for name in ("theta", "w") if name in blocks)
-    if isinstance(blocks, str) or not names or set(names) != set(blocks):
-        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {blocks!r}")
+    listed = list(blocks) if isinstance(blocks, Collection) and not isinstance(blocks, str) else []
+    names = tuple(name for name in ("theta", "w") if any(isinstance(entry, str) and entry == name for entry in listed))
+    if not names or len(names) != len(listed):
+        raise InputError(f"blocks must be ('theta', 'w'), ('theta',) or ('w',), got {shown(blocks)}")
     return names
 
 
@@ -561,20 +612,22 @@ def _solve_scalar(slope: Callable[[float, Any], Any], start: float, tau: float) 
     """The solution at tau of one autonomous equation."""
     from scipy.integrate import solve_ivp
 
-    if tau == 0:
+    size = max(abs(start), abs(float(np.asarray(slope(0.0, start)))))
+    if tau == 0 or size == 0:
         return start
-    return float(solve_ivp(slope, (0.0, tau), [start], method="DOP853", rtol=1e-13, atol=1e-13).y[0, -1])
+    atol = 1e-13 * min(1.0, size)
+    return float(solve_ivp(slope, (0.0, tau), [start], method="DOP853", rtol=1e-13, atol=atol).y[0, -1])
 
 
 def _exponential(S: Any) -> tuple[Any, Any]:
     return np.exp(S), 1.0
 
 
-def _depth_factor(depth: str, layers: int, means: NDArray[np.float64]) -> Callable[[Any], tuple[Any, Any]]:
-    """``P`` and ``k`` of :func:`single_token` for L layers of equal means (blocks, L)."""
+def _depth_factor(depth: str, layers: int, means: NDArray[np.float64], size: float) -> Callable[[Any], tuple[Any, Any]]:
+    """``P`` and ``k`` of :func:`single_token` for L layers of equal means (blocks, L) of particles of this size."""
     if depth not in ("split-euler", "midpoint"):
         raise InputError(f"limit=False is known for the depth rules split-euler and midpoint, got {depth!r}")
-    if (spread := float(np.ptp(means))) > 1e-12:
+    if (spread := float(np.ptp(means))) > 1e-12 * size:
         raise InputError(f"limit=False needs one mean in all slices and blocks, got a range of {spread:.3g}")
     if depth == "split-euler":
         power = means.size

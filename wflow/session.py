@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Bar", "Interrupted", "compile_clock", "signals"]
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -26,16 +27,23 @@ class Bar:
     def __init__(self, progress: bool | None, start: float, end: float, tau: float) -> None:
         from tqdm import tqdm
 
-        layout = "tau {n:.4g}/{total:.4g} |{bar}| {elapsed}<{remaining}{postfix}"
+        self._start, self._end = start, end
+        self._digits = 4 + math.ceil(math.log10(max(1.0, max(abs(start), abs(end)) / (end - start))))
+        layout = "{desc}|{bar}| {elapsed}<{remaining}{postfix}"  # tqdm counts from 0: how far the run is
         disable = None if progress is None else not progress
-        self._bar = tqdm(total=end, initial=tau, disable=disable, bar_format=layout, leave=True)
+        done = {"total": end - start, "initial": tau - start, "desc": self._words(tau)}
+        self._bar = tqdm(**done, disable=disable, bar_format=layout, leave=True)
         self._began, self._steps = time.monotonic(), 0
+
+    def _words(self, tau: float) -> str:
+        return f"tau {tau:.{self._digits}g}/{self._end:.{self._digits}g} "
 
     def update(self, run: Any) -> None:
         """Show where a run is."""
         if self._bar.disable:
             return
-        self._bar.n = run.tau
+        self._bar.n = min(run.tau, self._end) - self._start
+        self._bar.desc = self._words(run.tau)
         rate = run.stats["steps"] / max(time.monotonic() - self._began, 1e-9)
         self._bar.set_postfix_str(f"Q={run.point.value:.5g} dtau={run.h:.2g} {rate:.3g} steps/s", refresh=False)
         self._bar.update(0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["SERIES", "SaveAt", "Solution", "Status"]
+__all__ = ["SERIES", "SaveAt", "Solution", "Status", "resolution"]
 
+import copy
+import pickle
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_array, check_fields, check_integer, check_positive
+from wflow.checks import check_array, check_fields, check_integer, check_positive, is_integer, shown
 from wflow.datasets.dataset import Dataset
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
@@ -87,18 +90,48 @@ class SaveAt:
         if self.tau is not None:
             times = check_array("SaveAt tau", self.tau, 1, "(frames,)").astype(np.float64)
             if (np.diff(times) <= 0).any():
-                raise InputError(f"SaveAt tau must increase, got {self.tau!r:.80}")
+                raise InputError(f"SaveAt tau must increase, got {shown(self.tau)}")
             object.__setattr__(self, "tau", tuple(times.tolist()))
 
-    def next_stop(self, start: float, tau: float) -> float:
-        """The first training time after ``tau`` at which a frame is due (infinity for none)."""
+    def check_range(self, start: float, end: float) -> None:
+        """Raise :class:`InputError` for times outside a range, and for times that floating point cannot tell apart."""
+        least = resolution(start, end)
+        if self.every is not None and self.every < least:
+            raise InputError(
+                f"SaveAt every={self.every:.9g} is too small: training times near {max(start, end, key=abs):.9g} are "
+                f"resolved to {least:.2g}"
+            )
+        if self.tau and not start <= self.tau[0] <= self.tau[-1] <= end:
+            outside = self.tau[0] if self.tau[0] < start else self.tau[-1]
+            raise InputError(f"SaveAt tau must be in the range ({start:.9g}, {end:.9g}), got {outside:.9g}")
+        if self.tau and (gaps := np.diff(self.tau)).size and gaps.min() < least:
+            k = int(gaps.argmin())
+            raise InputError(
+                f"SaveAt tau has {self.tau[k]!r} and {self.tau[k + 1]!r}, but training times in the range "
+                f"({start:.9g}, {end:.9g}) are resolved to {least:.2g}"
+            )
+
+    def next_stop(self, start: float, tau: float, end: float) -> float:
+        """The first training time after ``tau`` at which a frame is due, at most ``end``.
+
+        Multiples are counted, not added; one that is the end but for rounding is the end.
+        """
+        stop = np.inf
         if self.every is not None:
-            count = int(np.floor((tau - start) / self.every * (1 + 1e-12))) + 1
-            return start + count * self.every
-        return next((stop for stop in self.tau or () if stop > tau), np.inf)
+            count = max(int((tau - start) / self.every) - 1, 0)  # the quotient may be rounded up
+            while (stop := start + count * self.every) <= tau:
+                count += 1
+        elif self.tau is not None and (count := bisect_right(self.tau, tau)) < len(self.tau):
+            stop = self.tau[count]
+        return end if stop > end - resolution(start, end) else float(stop)
 
 
 register(SaveAt)
+
+
+def resolution(start: float, end: float) -> float:
+    """The least difference of training times in a range that rounding leaves meaningful, a few spacings of floats."""
+    return 16 * float(np.spacing(max(abs(start), abs(end))))
 
 
 @dataclass(eq=False, repr=False)
@@ -110,6 +143,10 @@ class Solution:
     quantities by name; of a loaded run, what :mod:`wflow.plain` can build, and None for another energy. Of a trajectory
     file, ``settings`` describes scheme, controller and what else :func:`wflow.solve` was told, and ``attributes`` are
     those of the file.
+
+    A solution travels: it can be pickled, copied and returned by another process. A pickle leaves out what only this
+    process has, such as functions without a name of their own (lambdas): an objective that holds one is None in it, and
+    an observer is missing, as for a loaded run. A copy shares them.
     """
 
     series: Mapping[str, NDArray[np.float64]]
@@ -164,12 +201,36 @@ class Solution:
         InputError
             When there is no such frame.
         """
-        if not -self.n_frames <= i < self.n_frames:
-            raise InputError(f"frame {i} does not exist: there are {self.n_frames} frames, counted from 0")
-        return self.read_frame(i % self.n_frames)
+        if not is_integer(i) or not -self.n_frames <= i < self.n_frames:
+            raise InputError(f"frame {shown(i)} does not exist: there are {self.n_frames} frames, counted from 0")
+        return self.read_frame(int(i) % self.n_frames)
+
+    def __getstate__(self) -> dict[str, Any]:
+        observers = {name: observe for name, observe in self.observers.items() if _can_be_pickled(observe)}
+        objective = self.objective if _can_be_pickled(self.objective) else None
+        return self.__dict__ | {"objective": objective, "observers": observers}
+
+    def __copy__(self) -> Solution:
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Solution:
+        new = object.__new__(type(self))
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new
 
     def __repr__(self) -> str:
         return (
             f"Solution({len(self.tau) - 1} steps to tau = {self.tau[-1]:.6g}, {self.n_frames} frames, "
             f"Q {self.energy[0]:.6g} -> {self.energy[-1]:.6g}, {self.status.name.lower()})"
         )
+
+
+def _can_be_pickled(value: object) -> bool:
+    """Whether another process can have it; arrays are not copied to find out."""
+    try:
+        pickle.dumps(value, protocol=5, buffer_callback=lambda buffer: None)
+    except Exception:  # whatever an object of the user raises
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Interrupted", "resume", "solve"]
 
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,27 +15,39 @@ from typing import Any
 
 import numpy as np
 
-from wflow.checks import check_nonnegative, check_positive, check_seed
-from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Start, Verdict
+from wflow.checks import (
+    check_boolean,
+    check_nonnegative,
+    check_number,
+    check_path,
+    check_positive,
+    check_seed,
+    shown,
+    unknown_keyword,
+)
+from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Replay, Start, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError
 from wflow.measures import Measure
+from wflow.observers import observed
+from wflow.plain import describe
 from wflow.schemes import Flow, Point, Scheme, Trial, scheme_of
-from wflow.schemes.particle_flow import rises
 from wflow.session import Bar, Interrupted, compile_clock, signals
 from wflow.settings import Observers, Settings
-from wflow.solution import SERIES, SaveAt, Solution, Status
+from wflow.solution import SERIES, SaveAt, Solution, Status, resolution
 
 PathLike_ = str | PathLike[str]
 
-#: A rejected step ends the run below this fraction of the largest step so far: that is not stiffness, but a velocity
+#: A step that is longer than what is left to a stop by less than this share of itself ends there.
+SLIVER = 1e-6
+#: A step ends the run below this fraction of the largest step so far: that is not stiffness, but a velocity
 #: that jumps or is not the gradient of its energy.
 STEP_COLLAPSE = 1e-10
 #: The same for steps whose equations were not solved: halving cures them soon or never.
 CONVERGENCE_COLLAPSE = 1e-3
 #: What a checkpoint keeps of a run, besides the state and its notes: attributes, and counts of ``Solution.stats``.
 PROGRESS = ("tau", "h", "h_largest", "memory", "energy0", "dissipated", "last_frame")
-COUNTS = ("steps", "rejected", "evaluations")
+COUNTS = ("steps", "rejected")
 
 
 def solve(
@@ -120,7 +133,7 @@ def solve(
     if unknown:
         name = next(iter(unknown))
         hint = ": t is depth, training time is tau_range=" if name in ("t_range", "t_span") else ""
-        raise TypeError(f"solve() got an unexpected keyword argument {name!r}{hint}")
+        raise unknown_keyword(solve, name, hint)
     start, end = _check_range(tau_range)
     chosen = scheme_of(scheme)
     if dtau is not None and controller is not None:
@@ -129,22 +142,27 @@ def solve(
         tolerances = check_nonnegative("rtol", rtol), check_nonnegative("atol", atol)
         controller = Adaptive(*tolerances) if dtau is None else Fixed(check_positive("dtau", dtau))
     if save is not None and not isinstance(save, SaveAt):
-        raise InputError(f"save must be a wflow.SaveAt, got {save!r}")
-    observers = _check_observers(observe or {}, energy)
+        raise InputError(f"save must be a wflow.SaveAt, got {shown(save)}")
+    if save is not None:
+        save.check_range(start, end)
+    observers = _check_observers({} if observe is None else observe)
     seed = None if rng is None else check_seed(rng)
     settings = Settings(energy, observers, (start, end), chosen, controller, save, check_nonnegative("tol", tol), seed)
+    overwrite, progress = check_boolean("overwrite", overwrite), _check_progress(progress)
+    extra = _check_attributes(attributes)
     flow = _open(settings, rho0)
-    from wflow.trajectory import MemoryRecorder, TrajectoryFile, check_target
+    from wflow.trajectory import ATTRIBUTES, MemoryRecorder, TrajectoryFile, check_target
 
+    if taken := [name for name in extra if name in ATTRIBUTES]:
+        raise InputError(f"attributes must have other names than {', '.join(ATTRIBUTES)}, got {taken[0]!r}")
     if path is not None:
-        check_target(path, overwrite)
+        check_target(check_path("path", path), overwrite)
     run = _Run(flow, settings)
     with signals(flow, active=path is not None), compile_clock(run.stats):
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
             run.record_first(MemoryRecorder())
         else:
-            extra = attributes or {}
             run.recorder = TrajectoryFile.create(path, overwrite, settings, flow.template, extra, run.record_first)
         return run.loop(progress)
 
@@ -174,7 +192,8 @@ def resume(
         An energy with functions or encoders of your own, and observed functions of your own, are passed again;
         everything that the package offers is in the file (see :mod:`wflow.plain`).
     scheme, controller
-        Likewise, a scheme or controller of your own.
+        Likewise, a scheme or controller of your own; or another one than that of the file, which then chooses its
+        first step as at the start of a run.
     progress
         As in :func:`solve`.
 
@@ -186,12 +205,13 @@ def resume(
     """
     from wflow.trajectory import TrajectoryFile, load_checkpoint, measure_of, reading, settings_of
 
+    path, progress = check_path("path", path), _check_progress(progress)
     with reading(path) as file:
         data, template = settings_of(file), measure_of(file, 0)
     state = load_checkpoint(path)
     start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
     if end < state["tau"]:
-        raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {tau_end!r}")
+        raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {shown(tau_end)}")
     replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
     settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
     flow = _open(settings, template)
@@ -202,14 +222,26 @@ def resume(
     run = _Run(flow, settings)
     with signals(flow, active=True), compile_clock(run.stats):
         run.restore(state)
+        if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
+            run.choose_step()
         run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], settings)
         return run.loop(progress)
+
+
+def _differs(new: Any, description: Any) -> bool:
+    """Whether something is given, and is not what a trajectory describes."""
+    old, given = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
+    return new is not None and given != old
 
 
 def _open(settings: Settings, rho0: Measure) -> Flow:
     """The flow in which a scheme steps, after its checks."""
     if not isinstance(settings.controller, Controller):
-        raise InputError(f"controller must be a wflow.controllers.Controller, got {settings.controller!r:.80}")
+        raise InputError(f"controller must be a wflow.controllers.Controller, got {shown(settings.controller)}")
+    if not isinstance(settings.energy, Energy):
+        kind = type(settings.energy).__name__
+        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {kind}")
+    _check_steps(settings.controller, *settings.tau_range)
     flow: Flow = settings.scheme.flow(settings.energy, rho0, settings.seed)
     flow.need_error = settings.controller.need_error
     return flow
@@ -233,10 +265,15 @@ class _Run:
         self.tau, self.dissipated = self.start, 0.0
         self.point = self._first_evaluation(x)
         self.energy0 = self.point.value
+        self.choose_step()
+
+    def choose_step(self) -> None:
+        """Let the controller choose the next step as the first one."""
         size, speed = self.flow.size(self.point), float(np.sqrt(self.flow.dissipation(self.point)))
         start = Start(self.scheme.name, self.scheme.error_order, size, speed)
         self.h, self.memory = map(float, self.controller.start(start))
         self.h_largest = self.h
+        self._accept()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a checkpoint. The velocity is computed again, to the same bits."""
@@ -246,6 +283,7 @@ class _Run:
         self.stats |= {name: state[name] for name in COUNTS}
         self.point = replace(self._first_evaluation(state["x"]), carry=state["carry"])
         self.flow.n_evaluations = state["evaluations"]
+        self._accept()
 
     def _first_evaluation(self, x: Any) -> Point:
         began = time.perf_counter()
@@ -258,17 +296,21 @@ class _Run:
             )
         return point
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        self.stats["evaluations"] = self.flow.n_evaluations
+    def _accept(self) -> None:
+        """Keep the present state as the one from which the run can go on."""
         progress = {name: getattr(self, name) for name in PROGRESS} | {name: self.stats[name] for name in COUNTS}
-        return progress | {"x": self.point.x, "carry": self.point.carry, "notes": self.notes}
+        more = {"evaluations": self.flow.n_evaluations, "notes": dict(self.notes)}
+        self._accepted = progress | more | {"x": self.point.x, "carry": self.point.carry}
 
-    def row(self, dtau: float, length: float = 0.0) -> dict[str, float]:
-        """The series entry of the present state."""
-        rho, point = self.flow.measure(self.point.x), self.point
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: the accepted state, whatever was tried or saved since."""
+        return self._accepted | {"last_frame": self.last_frame}
+
+    def row(self, tau: float, point: Point, dtau: float, length: float = 0.0) -> dict[str, float]:
+        """The series entry of a state."""
+        rho = self.flow.measure(point.x)
         return {
-            "tau": self.tau,
+            "tau": tau,
             "energy": point.value,
             "risk": point.parts.get("risk", np.nan),
             "dissipation": self.flow.dissipation(point),
@@ -276,13 +318,13 @@ class _Run:
             "step_length": length,
             "defect": self.energy0 - point.value - self.dissipated,
             "max_norm": rho.radius,
-        } | {name: float(observe(rho)) for name, observe in self.settings.observe.items()}
+        } | {name: observed(name, observe, rho) for name, observe in self.settings.observe.items()}
 
     def record_first(self, recorder: Any) -> None:
         """The initial state: series entry, frame and checkpoint."""
         self.recorder = recorder
-        recorder.add_step(self.row(0.0))
-        self._frame()
+        recorder.add_step(self.row(self.tau, self.point, 0.0))
+        self._frame(self.tau, self.point.x)
 
     def loop(self, progress: bool | None) -> Solution:
         """Step until the end, a stationary point, a failure or a signal; then close the recorder."""
@@ -295,11 +337,11 @@ class _Run:
                     status = Status.FINISHED
                 elif np.sqrt(self.flow.dissipation(self.point)) <= self.settings.tol:
                     status = Status.STEADY
-                    if self.last_frame < self.tau:
-                        self._keep(self._frame)
                 else:
                     status, message = self._step()
                     bar.update(self)
+            if not status.is_failure and self.last_frame < self.tau:
+                self._keep(self._frame, self.tau, self.point.x)
         except Interrupted as interrupt:
             self._finish(Status.INTERRUPTED, f"{interrupt} at tau = {self.tau:.9g}", began, saving)
             where = f"; the run is in {self.recorder.path}: wflow resume continues it"
@@ -316,15 +358,15 @@ class _Run:
         elapsed = time.perf_counter() - began
         self.stats |= dict(self.notes) | {"evaluations": self.flow.n_evaluations}
         self.stats["seconds_solve"] = elapsed - (self.stats["seconds_save"] - saving)
-        solution: Solution = self._keep(lambda: self.recorder.finish(status, message, self.stats, self.state()))
+        solution: Solution = self._keep(self.recorder.finish, status, message, self.stats, self.state())
         solution.objective, solution.observers = self.settings.energy, dict(self.settings.observe)
         return solution
 
-    def _keep(self, write: Callable[[], Any]) -> Any:
+    def _keep(self, write: Callable[..., Any], *what: Any) -> Any:
         """Write, on the clock; an error of the file system ends the run in words."""
         began = time.perf_counter()
         try:
-            return write()
+            return write(*what)
         except OSError as error:
             with contextlib.suppress(Exception):
                 self.recorder.close()
@@ -335,16 +377,24 @@ class _Run:
         finally:
             self.stats["seconds_save"] += time.perf_counter() - began
 
-    def _frame(self) -> None:
-        self.last_frame = self.tau
-        self.recorder.add_frame(self.tau, self.flow.measure(self.point.x), self.state())
+    def _frame(self, tau: float, x: Any) -> None:
+        self.last_frame = tau
+        self.recorder.add_frame(tau, self.flow.measure(x), self.state())
+
+    def _stop(self, tau: float) -> float:
+        """The first training time after this one at which there is a frame."""
+        return self.end if self.save is None else self.save.next_stop(self.start, tau, self.end)
 
     def _step(self) -> tuple[Status, str]:
         """One trial; on acceptance the state, the series and the frames move on."""
-        stop = min(self.end, np.inf if self.save is None else self.save.next_stop(self.start, self.tau))
-        last = stop - self.tau <= self.h * (1 + 1e-9)
+        if not self.h >= resolution(self.tau, self.tau):
+            return Status.STEP_TOO_SMALL, f"{self._where(self.h)} is too small to be added to tau"
+        if self.h < STEP_COLLAPSE * self.h_largest:
+            return Status.STEP_TOO_SMALL, f"{self._where(self.h)} is less than {STEP_COLLAPSE:g} of the largest one"
+        stop = self._stop(self.tau)
+        last = not self.scheme.dense and self._reaches(stop, self.h)
         h = stop - self.tau if last else self.h
-        shortened = last and h < self.h * (1 - 1e-9)
+        shortened = h < self.h * (1 - SLIVER)
         try:
             trial = self.scheme.propose(self.flow, self.point, h)
         except SolveError as error:
@@ -354,7 +404,9 @@ class _Run:
             return self._rejected(trial, verdict)
         if reason := self.flow.stop_reason(trial.point.x):
             return Status.BOX_TOO_SMALL, f"{self._where(h)} {reason}"
-        length = self.flow.length(self.point, trial.point, trial.h)
+        if self.scheme.dense and self._pass_stops(trial):
+            return Status.FINISHED, ""
+        old = self.point
         self.point, self.dissipated = trial.point, self.dissipated + trial.dissipated
         self.notes.update(trial.notes)
         self.tau = stop if last else self.tau + h
@@ -362,17 +414,44 @@ class _Run:
         self.h_largest = max(self.h_largest, h)
         if not shortened:
             self.h, self.memory = float(verdict.h), float(verdict.memory)
-        row = self.row(h, length)  # before the clock of saving starts, since it observes
-        self._keep(lambda: self.recorder.add_step(row))
+        self._accept()
+        self._record(self.tau, self.point, h, old)
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
         if last or by_count:
-            self._keep(self._frame)
+            self._keep(self._frame, self.tau, self.point.x)
         return Status.RUNNING, ""
+
+    def _reaches(self, stop: float, h: float) -> bool:
+        """Whether a step of size h ends at a stop or after it, but for rounding."""
+        return stop - self.tau <= h * (1 + SLIVER) + resolution(self.tau, stop)
+
+    def _pass_stops(self, trial: Trial) -> bool:
+        """Save frames inside a step, and its state at the end of the range; whether that is the end of the run.
+
+        The steps do not depend on the frames: the run goes on from the state before the step or from that after it.
+        """
+        while self._reaches(stop := self._stop(max(self.tau, self.last_frame)), trial.h):
+            inner = trial.h - (stop - self.tau) > SLIVER * trial.h
+            x = self.scheme.inside(self.flow, self.point, trial, (stop - self.tau) / trial.h) if inner else None
+            if stop == self.end:
+                point = trial.point if x is None else self.flow.evaluate(x)
+                self.stats["steps"] += 1
+                self._record(stop, point, stop - self.tau, self.point)
+            if self.last_frame < stop:
+                self._keep(self._frame, stop, trial.point.x if x is None else x)
+            if stop == self.end:
+                return True
+        return False
+
+    def _record(self, tau: float, point: Point, h: float, old: Point) -> None:
+        """The series entry of a step, whose observers run before the clock of saving starts."""
+        row = self.row(tau, point, h, self.flow.length(old, point, h))
+        self._keep(self.recorder.add_step, row)
 
     def _attempt(self, trial: Trial) -> Attempt:
         """What the controller knows of a trial."""
         old, new, finite, norm = self.point, trial.point, trial.point.is_finite, self.flow.norm
-        rose = self.scheme.monotone and rises(old, new)
+        rose = self.scheme.monotone and self.flow.rises(old, new)
         names = ("h", "error", "lipschitz", "failure", "order", "error_order", "stability", "restart")
         numbers = {name: getattr(trial, name) for name in names}
         return Attempt(old.value, new.value, norm(old.x), norm(new.x) if finite else np.inf, finite, rose, **numbers)
@@ -382,38 +461,61 @@ class _Run:
 
     def _rejected(self, trial: Trial, verdict: Verdict) -> tuple[Status, str]:
         self.stats["rejected"] += 1
-        self.h, self.memory = float(verdict.h), float(verdict.memory)
         words = f"{self._where(trial.h)} {verdict.reason}"
         if not trial.failure and not trial.point.is_finite:
             words = f"{words} ({self.flow.where_not_finite(trial.point)})"
-        if self.h <= 0:
+        if verdict.h <= 0:
             return Status.ENERGY_ROSE if trial.point.is_finite else Status.NOT_FINITE, words
+        self.h, self.memory = float(verdict.h), float(verdict.memory)
         if trial.failure and self.h < CONVERGENCE_COLLAPSE * self.h_largest:
             return Status.NOT_CONVERGED, words
-        if self.h < max(STEP_COLLAPSE * self.h_largest, 16 * np.finfo(float).eps * abs(self.tau)):
+        if self.h < max(STEP_COLLAPSE * self.h_largest, resolution(self.tau, self.tau)):
             return Status.STEP_TOO_SMALL, words
         return Status.RUNNING, ""
 
 
 def _check_range(tau_range: Any) -> tuple[float, float]:
     try:
-        start, end = (float(value) for value in tau_range)
+        start, end = (check_number("tau_range", value, finite=False) for value in tau_range)
+        if isinstance(tau_range, bytes):  # whose entries are integers
+            raise TypeError
     except (TypeError, ValueError):
-        raise InputError(f"tau_range must be a pair (tau_start, tau_end), got {tau_range!r}") from None
+        raise InputError(f"tau_range must be a pair (tau_start, tau_end), got {shown(tau_range)}") from None
     if not (np.isfinite(start) and np.isfinite(end)) or end <= start:
         raise InputError(f"tau_range must end after it starts, got ({start:.9g}, {end:.9g})")
+    if end - start < (least := resolution(start, end)):
+        raise InputError(
+            f"tau_range must be longer than {least:.2g}, to which its times are resolved, got {shown(tau_range)}"
+        )
     return start, end
 
 
-def _check_observers(observe: Any, energy: Energy) -> Observers:
-    if not isinstance(energy, Energy):
-        raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
+def _check_progress(progress: Any) -> bool | None:
+    return None if progress is None else check_boolean("progress", progress)
+
+
+def _check_attributes(attributes: Any) -> dict[str, str]:
+    found = {} if attributes is None else attributes
+    if not isinstance(found, Mapping) or not all(isinstance(text, str) for pair in found.items() for text in pair):
+        raise InputError(f"attributes must be a dictionary of texts, got {shown(attributes)}")
+    return {str(name): str(text) for name, text in found.items()}
+
+
+def _check_steps(controller: Any, start: float, end: float) -> None:
+    """Raise :class:`InputError` for steps that do not get anywhere."""
+    h = controller.dtau if isinstance(controller, Fixed) else np.inf
+    h = controller.steps[-1] if isinstance(controller, Replay) else h
+    if h < (least := resolution(start, end)):
+        raise InputError(f"dtau must be at least {least:.2g}, to which times up to {end:.9g} are resolved, got {h!r}")
+
+
+def _check_observers(observe: Any) -> Observers:
     if not isinstance(observe, Mapping):
-        raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {observe!r:.80}")
+        raise InputError(f"observe must be a dictionary {{name: f(rho)}}, got {shown(observe)}")
     for name, function in observe.items():
         if name in SERIES or not isinstance(name, str) or "/" in name or not callable(function):
             raise InputError(
                 f"observe must map a name (other than {', '.join(SERIES)}, without '/') to a function of the measure, "
-                f"got {name!r}: {function!r:.80}"
+                f"got {name!r}: {shown(function)}"
             )
-    return dict(observe)
+    return {str(name): function for name, function in observe.items()}

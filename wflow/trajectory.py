@@ -19,9 +19,12 @@ import subprocess
 import sys
 import time
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -33,6 +36,7 @@ from numpy.typing import NDArray
 
 from wflow import observers, problems  # noqa: F401 (a file may name what they register)
 from wflow._version import __version__
+from wflow.checks import check_path
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
 from wflow.plain import MissingObject, build, describe
@@ -106,6 +110,7 @@ class TrajectoryFile:
     ) -> TrajectoryFile:
         """Write a new file beside its place, with everything that ``first`` adds to it, and move it there whole."""
         target = check_target(path, overwrite)
+        _check_names(rho0, settings.observe)
         scratch = beside(target)
         try:
             with h5py.File(scratch, "w") as file:
@@ -183,7 +188,7 @@ class TrajectoryFile:
 
     def checkpoint(self, state: State) -> None:
         """Replace the checkpoint by the state of now."""
-        meta = dict(state, run=self._run, n_series=self._n_steps, n_frames=self._n_frames)
+        meta = dict(state, run=self._run, n_series=state["steps"] + 1, n_frames=self._n_frames)
         arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
         target = resume_path(self.path)
         scratch = beside(target)
@@ -305,6 +310,13 @@ def check_target(path: Path_, overwrite: bool) -> Path:
     return target
 
 
+#: The attributes that every file has; those of a user have other names.
+ATTRIBUTES = (
+    *("format", "format_version", "run", "status", "message", "created", "versions", "commit", "argv"),
+    *("config", "stats"),
+)
+
+
 def _write_header(file: Any, attributes: Mapping[str, str]) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["run"] = uuid.uuid4().hex
@@ -404,6 +416,19 @@ def _version_1(problem: Any, config: dict[str, Any]) -> dict[str, Any]:
     if config["save"]:
         config["save"]["kind"] = "SaveAt"
     return {"energy": energy, "observe": observe, **config}
+
+
+def _check_names(rho0: Measure, observed: Iterable[str]) -> None:
+    """Raise :class:`InputError` for names of blocks and of observed quantities that a file cannot hold."""
+    taken = {"tau", "count", "t", "depth_weights"}
+    for name in rho0.blocks:
+        more = {f"{name}_{what}" for what in ("particle", "parameter", "weights", *range(3))}
+        for block in rho0.blocks:
+            if block in taken | more:
+                raise InputError(f"block {block!r} cannot be stored: a file has something else of this name; rename it")
+    for what, name in [("block", block) for block in rho0.blocks] + [("the quantity", name) for name in observed]:
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise InputError(f"{what} {name!r} cannot be stored: no path within a file; rename it")
 
 
 def _write_layout(file: Any, rho0: Measure, observed: Iterable[str], rooms: Pair, compress: bool = False) -> None:
@@ -528,6 +553,7 @@ def load(path: Path_) -> Solution:
     InputError
         For a missing, truncated or foreign file.
     """
+    path = check_path("path", path)
     with reading(path) as file:
         count, frames = _counts(file)
         series = {name: file["series"][name][:count] for name in SERIES}
@@ -535,16 +561,18 @@ def load(path: Path_) -> Solution:
         frame_tau = file["frames/tau"][:frames]
         attributes, settings = dict(file.attrs), settings_of(file)
 
-    def read_frame(i: int) -> Any:
-        with reading(path) as file:
-            return measure_of(file, i)
-
     energy = _built(settings.pop("energy"), {})
     observe = {name: _built(entry, parts(energy)) for name, entry in settings.pop("observe").items()}
     observe = {name: function for name, function in observe.items() if function is not None}
     status, message = Status[str(attributes["status"]).upper()], str(attributes["message"])
     more = status, message, json.loads(attributes.get("stats", "{}")), Path(path), energy, observe, settings, attributes
-    return Solution(series, observed, frame_tau, read_frame, *more)
+    return Solution(series, observed, frame_tau, partial(_read_frame, Path(path).absolute()), *more)
+
+
+def _read_frame(path: Path, i: int) -> Any:
+    """The measure of frame i of a file."""
+    with reading(path) as file:
+        return measure_of(file, i)
 
 
 def _built(data: Any, known: Mapping[str, Any]) -> Any:
@@ -587,7 +615,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
             state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"], "carry": carry}
     except FileNotFoundError:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is damaged: {error}") from None
     if state["run"] != run:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")

@@ -52,7 +52,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "kernel": {"sigma": SIGMA, "dtau": 0.25, "box": 5.0, "cells": 40, "order": 4, "space": 4},
     "finite-volume": {"sigma": SIGMA, "dtau": 0.25, "box": 5.0, "cells": 40, "order": 2, "space": 2},
     "entropic-jko": {"sigma": SIGMA, "dtau": 0.25, "box": 5.0, "cells": 68, "order": 1, "space": 4},
-    "langevin": {"sigma": SIGMA, "dtau": 0.05, "M": 4096, "kind": "iid", "order": 1},
+    "langevin": {"sigma": SIGMA, "dtau": 0.05, "M": 4096, "kind": "iid", "order": 0},
     "blob": {"sigma": SIGMA, "dtau": 0.1, "M": 256, "kind": "net", "order": 2},
     "rk4": {"sigma": 0.0, "dtau": 0.25, "M": 1024, "kind": "net", "order": 4},
     "jko": {"sigma": 0.0, "dtau": 0.1, "M": 512, "kind": "net", "order": 1},
@@ -171,6 +171,7 @@ def densities(method: str, scale: int, tau: float) -> dict[str, Any]:
         return states | {"quantiles": _quantile_functions(rho)}
 
     space = Source("space", settings.get("space", 0.5), random="cells" not in settings)
+    # Of order 0: noise drawn again.
     return _bars(solve, [space, Source("tau", float(settings["order"]), random=method == "langevin")])[1]
 
 

@@ -7,10 +7,10 @@ __all__ = ["from_npz"]
 import os
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
+from wflow.checks import check_path
 from wflow.datasets.dataset import Dataset
 from wflow.errors import InputError
 
@@ -58,7 +58,7 @@ def from_npz(path: str | os.PathLike[str]) -> Dataset:
     >>> data.name, data.tokens.shape
     ('mine', (4, 3, 2))
     """
-    path = Path(path)
+    path = check_path("path", path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the path of an .npz file")
     if not zipfile.is_zipfile(path):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array
+from wflow.checks import check_array, check_fraction, check_index, check_rng, check_text, shown
 from wflow.errors import InputError
+from wflow.measures.measure import frozen_again
 from wflow.plain import register
 
 
@@ -56,8 +57,7 @@ class Dataset:
         tokens = check_array("tokens", tokens, 3, "(B, D, n)").astype(np.float64)
         if 0 in tokens.shape:
             raise InputError(f"tokens must have at least one prompt, row and column, got shape {tokens.shape}")
-        flat = np.ndim(labels) != 2
-        labels = check_array("labels", labels, 1 if flat else 2, "(B,) or (B, K)").astype(np.float64)
+        labels = check_array("labels", labels, (1, 2), "(B,) or (B, K)").astype(np.float64)
         if len(labels) != len(tokens):
             raise InputError(f"labels must have one entry a prompt: got {len(labels)} labels for {len(tokens)} prompts")
         if labels.ndim == 2 and labels.shape[1] == 0:
@@ -72,7 +72,10 @@ class Dataset:
             value = np.ascontiguousarray(value)
             value.setflags(write=False)
             object.__setattr__(self, key, value)
-        object.__setattr__(self, "name", str(name))
+        object.__setattr__(self, "name", check_text("name", name))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(frozen_again(state))
 
     @property
     def n_prompts(self) -> int:
@@ -96,36 +99,96 @@ class Dataset:
 
     def read(self, tokens: NDArray[Any]) -> NDArray[np.float64]:
         """Apply the readout to tokens (B, D, n): predictions of shape (B,), or (B, K) where labels have two axes."""
-        size = self.dimension * self.n_tokens
-        values = tokens.reshape(-1, size).astype(np.float64) @ self.readout.reshape(-1, size).T
+        array = check_array("tokens", tokens, 3, "(B, D, n)", finite=False)
+        if array.shape[1:] != self.tokens.shape[1:]:
+            raise InputError(f"tokens must have shape (B, {self.dimension}, {self.n_tokens}), got shape {array.shape}")
+        values = (
+            array.reshape(-1, self.dimension * self.n_tokens).astype(np.float64)
+            @ self.readout.reshape(self.n_labels, -1).T
+        )
         return values[:, 0] if self.labels.ndim == 1 else values
 
     def risk(self, predictions: ArrayLike) -> float:
-        """``mean_b 1/2 |prediction_b - label_b|^2``, summed over the K labels."""
-        residual = np.asarray(predictions, dtype=np.float64) - self.labels
+        """``mean_b 1/2 |prediction_b - label_b|^2``, summed over the K labels.
+
+        Predictions have the shape of the labels; where there is one label a prompt, both (B,) and (B, 1) will do.
+
+        Raises
+        ------
+        InputError
+            For predictions of another shape.
+        """
+        residual = self._predictions(predictions) - self.labels
         return float(0.5 * np.sum(residual**2) / self.n_prompts)
 
     def error_rate(self, predictions: ArrayLike) -> float:
-        """Fraction of prompts on the wrong side: sign for one label of +-1, largest entry for K labels."""
-        values = np.asarray(predictions, dtype=np.float64)
+        """The fraction of prompts on the wrong side: of zero for labels of +-1, largest entry for one-hot labels.
+
+        Raises
+        ------
+        InputError
+            For predictions of another shape (see :meth:`risk`), and labels that :meth:`check_classes` refuses.
+        """
+        self.check_classes()
+        values = self._predictions(predictions)
         if self.n_labels == 1:
-            return float(np.mean(np.sign(values.ravel()) != np.sign(self.labels.ravel())))
+            return float(np.mean(np.sign(values) != self.labels))
         return float(np.mean(values.argmax(axis=1) != self.labels.argmax(axis=1)))
 
-    def subset(self, index: ArrayLike, name: str | None = None) -> Dataset:
-        """The data set of the prompts with these indices."""
-        chosen = np.asarray(index)
-        return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, name or self.name)
+    def check_classes(self) -> None:
+        """Raise :class:`InputError` unless the labels are classes: -1 and +1, or one-hot rows, whose zeros may be -1.
 
-    def split(self, fraction: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
-        """Hold out a random ``fraction`` of the prompts: (kept, held out).
+        Examples
+        --------
+        >>> Dataset(np.zeros((2, 1, 1)), [0.0, 1.0]).check_classes()
+        Traceback (most recent call last):
+        wflow.errors.InputError: an error rate needs labels of -1 and +1, got labels such as 0: of two classes
+        a < b pass (2 * labels - a - b) / (b - a), of more one-hot labels, and watch the risk of other labels
+        """
+        if self.n_labels == 1:
+            wrong = self.labels[np.abs(self.labels) != 1]
+            if wrong.size:
+                raise InputError(
+                    f"an error rate needs labels of -1 and +1, got labels such as {wrong[0]:.6g}: of two classes a < b "
+                    "pass (2 * labels - a - b) / (b - a), of more one-hot labels, and watch the risk of other labels"
+                )
+            return
+        off = self.labels[self.labels != 1]
+        one = (self.labels == 1).sum(axis=1) == 1
+        if not one.all() or (off != off[0]).any() or off[0] not in (0, -1):
+            wrong = self.labels[one.argmin()]
+            raise InputError(
+                f"an error rate needs one-hot labels, one entry 1 in every row and the others 0 (or -1), got a row "
+                f"{shown(wrong.tolist())}: pass numpy.eye(K)[classes], or watch the risk of labels that are no classes"
+            )
+
+    def _predictions(self, predictions: ArrayLike) -> NDArray[np.float64]:
+        """Predictions in the shape of the labels, in float64; not always finite."""
+        array = check_array("predictions", predictions, (1, 2), "(B,) or (B, K)", finite=False)
+        if array.size != self.labels.size or len(array) != self.n_prompts:
+            raise InputError(f"predictions must have the shape {self.labels.shape} of the labels, got {array.shape}")
+        return array.astype(np.float64, copy=False).reshape(self.labels.shape)
+
+    def subset(self, index: ArrayLike, name: str | None = None) -> Dataset:
+        """The data set of the prompts with these indices, or of those where a mask (B,) of booleans is true.
+
+        Raises
+        ------
+        InputError
+            For other indices than integers within the prompts, and for none.
+        """
+        chosen = check_index("index", index, self.n_prompts)
+        return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, self.name if name is None else name)
+
+    def split(self, fraction: float, rng: np.random.Generator | int) -> tuple[Dataset, Dataset]:
+        """Hold out a random ``fraction`` of the prompts: (kept, held out); rng is a generator or a seed.
 
         Raises
         ------
         InputError
             Unless ``fraction`` leaves at least one prompt on either side.
         """
-        held = round(fraction * self.n_prompts) if 0 < fraction < 1 else 0
+        rng, held = check_rng(rng), round(check_fraction("fraction", fraction) * self.n_prompts)
         if not 0 < held < self.n_prompts:
             raise InputError(f"fraction must leave prompts on both sides, got {fraction!r} of {self.n_prompts} prompts")
         order = rng.permutation(self.n_prompts)
@@ -138,18 +201,16 @@ register(Dataset)
 
 def _readout_array(readout: Any, dimension: int, n_tokens: int) -> NDArray[np.float64]:
     """The readout as an array (K, D, n), from a pair, K pairs, or such an array."""
-    try:
-        pairs = np.atleast_2d(np.asarray(readout))
-    except ValueError:
-        pairs = np.empty((0, 0))
+    array = check_array("readout", readout, (1, 2, 3), "(2,), (K, 2) or (K, D, n)").astype(np.float64)
+    pairs = np.atleast_2d(np.asarray(readout))
     if pairs.ndim == 3:
-        array = check_array("readout", readout, 3, "(K, D, n)").astype(np.float64)
         if array.shape[1:] != (dimension, n_tokens) or len(array) == 0:
             raise InputError(f"readout must have shape (K, {dimension}, {n_tokens}), got shape {array.shape}")
         return array
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not np.issubdtype(pairs.dtype, np.integer) or len(pairs) == 0:
         raise InputError(
-            f"readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got {readout!r:.80}"
+            "readout must be a pair (row, column) of integers, K such pairs or an array (K, D, n), got "
+            f"{shown(readout)}"
         )
     array = np.zeros((len(pairs), dimension, n_tokens))
     for k, (row, column) in enumerate(pairs.tolist()):

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer, check_rng
+from wflow.checks import check_integer, check_memory, check_rng, did_you_mean, shown
 from wflow.datasets.dataset import Dataset
 from wflow.datasets.in_context import regression_prompts
 from wflow.errors import InputError
@@ -78,8 +78,9 @@ def diabetes(
     generator = check_rng(rng)
     x, y, names = _table()
     x = x[:, _columns(features, names)]
-    if rows not in ("all", "train", "heldout"):
-        raise InputError(f"rows must be 'all', 'train' or 'heldout', got {rows!r:.80}")
+    if not isinstance(rows, str) or rows not in ("all", "train", "heldout"):
+        hint = did_you_mean(rows, ("all", "train", "heldout"))
+        raise InputError(f"rows must be 'all', 'train' or 'heldout', got {shown(rows)}{hint}")
     patients = np.arange(len(y))
     if rows != "all":
         patients = patients[(patients % 5 == 4) == (rows == "heldout")]
@@ -88,6 +89,7 @@ def diabetes(
             f"context must be at most {len(patients) - 1} for rows={rows!r} "
             f"({len(patients)} patients, one of them the query), got {n_tokens - 1}"
         )
+    check_memory(f"{n_prompts} prompts", 24 * n_prompts * (x.shape[1] + 3) * n_tokens, "draw fewer")
     drawn = np.stack([generator.choice(patients, n_tokens, replace=False) for _ in range(n_prompts)])
     name = "diabetes" if rows == "all" else f"diabetes ({rows} rows)"
     return regression_prompts(x[drawn].transpose(0, 2, 1), y[drawn], True, name)
@@ -108,10 +110,10 @@ def _columns(features: Sequence[str] | None, names: tuple[str, ...]) -> list[int
     if features is None:
         return list(range(len(names)))
     if isinstance(features, str) or not isinstance(features, Sequence) or len(features) == 0:
-        raise InputError(f"features must be a sequence of names such as ['bmi', 'bp'], got {features!r:.80}")
-    unknown = [name for name in features if name not in names]
-    if unknown:
-        raise InputError(f"features has an unknown name {unknown[0]!r}; the names are {', '.join(names)}")
+        raise InputError(f"features must be a sequence of names such as ['bmi', 'bp'], got {shown(features)}")
+    if unknown := [name for name in features if name not in names]:
+        hint = did_you_mean(unknown[0], names)
+        raise InputError(f"features has an unknown name {unknown[0]!r}; the names are {', '.join(names)}{hint}")
     if len(set(features)) < len(features):
         raise InputError(f"features must not repeat a name, got {list(features)!r}")
     return [names.index(name) for name in features]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["digits"]
 
-import operator
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_rng
+from wflow.checks import check_fraction, check_rng, did_you_mean, is_integer, shown
 from wflow.datasets.dataset import Dataset
 from wflow.errors import InputError
 
@@ -107,8 +106,9 @@ def digits(
     """
     chosen = _check_classes(classes)
     height, width = _check_patch(patch)
-    if positions not in ("coordinates", "onehot"):
-        raise InputError(f"positions must be 'coordinates' or 'onehot', got {positions!r}")
+    if not isinstance(positions, str) or positions not in ("coordinates", "onehot"):
+        hint = did_you_mean(positions, ("coordinates", "onehot"))
+        raise InputError(f"positions must be 'coordinates' or 'onehot', got {shown(positions)}{hint}")
     images, digit = _images()
     index = np.flatnonzero(np.isin(digit, chosen))
     labels: NDArray[np.float64] = (digit[index, None] == chosen).astype(np.float64)
@@ -153,16 +153,15 @@ def _tokens(
 
 def _held_out(digit: NDArray[np.uint8], chosen: list[int], fraction: Any, rng: np.random.Generator) -> NDArray[np.intp]:
     """Indices of the held-out images: of each digit the first ones in one random order of the file."""
-    number = isinstance(fraction, (float, np.floating)) and 0 < fraction < 1
-    order = rng.permutation(len(digit))
+    share, order = check_fraction("heldout", fraction), rng.permutation(len(digit))
     held = []
     for label in chosen:
         images = order[digit[order] == label]
-        count = round(float(fraction) * len(images)) if number else 0
+        count = round(share * len(images))
         if not 0 < count < len(images):
             raise InputError(
                 "heldout must be a fraction between 0 and 1 that leaves images of every class on both sides, "
-                f"such as 0.2, got {fraction!r:.80}"
+                f"such as 0.2, got {shown(fraction)}"
             )
         held.append(images[:count])
     return np.concatenate(held)
@@ -172,14 +171,13 @@ def _check_classes(classes: Any) -> list[int]:
     """The classes as a list of digits."""
     if isinstance(classes, str) and classes == "all":
         return list(range(10))
-    try:  # a set has no order, and the order gives the labels
-        chosen = [operator.index(d) for d in classes] if isinstance(classes, (Sequence, np.ndarray)) else []
-    except TypeError:
-        chosen = []
+    # A set has no order, and the order gives the labels.
+    ordered = isinstance(classes, Sequence) or (isinstance(classes, np.ndarray) and classes.ndim == 1)
+    chosen = [int(d) if is_integer(d) else -1 for d in classes] if ordered else []
     if len(chosen) < 2 or len(set(chosen)) < len(chosen) or not set(chosen) <= set(range(10)):
         raise InputError(
             "classes must be 'all' or two or more different digits between 0 and 9, such as (4, 9), "
-            f"got {classes!r:.80}"
+            f"got {shown(classes)}"
         )
     return chosen
 
@@ -187,11 +185,11 @@ def _check_classes(classes: Any) -> list[int]:
 def _check_patch(patch: Any) -> tuple[int, int]:
     """Height and width of a patch."""
     try:
-        height, width = (operator.index(size) for size in patch)
+        height, width = (int(size) if is_integer(size) else 0 for size in patch)
     except (TypeError, ValueError):
         height = width = 0
     if not all(size > 0 and _SIDE % size == 0 for size in (height, width)):
         raise InputError(
-            f"patch must be (height, width) in pixels that divide 8 (1, 2, 4 or 8), such as (2, 2), got {patch!r:.80}"
+            f"patch must be (height, width) in pixels that divide 8 (1, 2, 4 or 8), such as (2, 2), got {shown(patch)}"
         )
     return height, width

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_boolean, check_choice, check_integer, check_nonnegative, check_rng
+from wflow.checks import check_boolean, check_choice, check_integer, check_memory, check_nonnegative, check_rng
 from wflow.datasets.dataset import Dataset
 
 Floats = NDArray[np.float64]
@@ -108,6 +108,8 @@ def in_context_regression(
     generator = check_rng(rng)
     noise, positions = check_nonnegative("noise", noise), check_boolean("positions", positions)
     check_choice("teacher", teacher, ("linear", *_NETWORKS))
+    numbers = 3 * (dimension + 3) * n_tokens + width * (dimension + n_tokens) * (teacher != "linear")
+    check_memory(f"{n_prompts} prompts", 8 * n_prompts * numbers, "draw fewer, of smaller dimension and context")
     x = generator.standard_normal((n_prompts, dimension, n_tokens))
     if teacher == "linear":
         beta = generator.standard_normal((n_prompts, 1, dimension)) / np.sqrt(dimension)

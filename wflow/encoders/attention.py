@@ -60,6 +60,7 @@ class SoftmaxAttention(CompiledEncoder):
 
     def n_parameters(self, dimension: int) -> int:
         """2 D^2, or 4 r D in the factored form."""
+        dimension = check_integer("dimension", dimension)
         return 4 * (self.rank or dimension) * dimension if self.factored else 2 * dimension**2
 
     def groups(self, dimension: int) -> dict[str, Group]:

@@ -18,6 +18,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from wflow.checks import check_array, check_result
+from wflow.errors import InputError
 from wflow.measures.measure import frozen
 
 Array = NDArray[Any]
@@ -127,11 +129,12 @@ def program_arrays(
         return end - len(array)
 
     base_at, rows, targets = [put(array) for array in base_places], [], []
-    last = np.zeros(len(base), np.int64)
+    states = []
     for state, block, slice_, queries, ends in calls:
         targets += [(target, put(at), coefficient) for target, coefficient, at in ends]
         rows.append((block, slice_, len(queries), put(queries), len(targets)))
-        last[state:] += 1
+        states.append(state)
+    last = np.cumsum(np.bincount(states, minlength=len(base)))
     of_calls = [np.array(column, np.int64) for column in zip(*rows)]
     target, target_at, coefficient = (np.array(column) for column in zip(*targets))
     start = np.concatenate([[0], np.cumsum(widths)[:-1]])
@@ -231,17 +234,26 @@ class Passes:
 class CompiledEncoder:
     """The methods of :class:`wflow.encoders.Encoder` for an encoder with a compiled form, by its kernels."""
 
+    def n_parameters(self, dimension: int) -> int:
+        """p, the number of parameters for tokens of dimension D."""
+        raise NotImplementedError
+
     def compiled(self, dimension: int) -> Compiled:
         """The compiled form for tokens of dimension D."""
         raise NotImplementedError
 
     def _alone(self, tokens: Array, parameters: Array, weights: Array) -> tuple[Passes, list[Packed], Array]:
-        """The program of one call, its particles, and memory for its states."""
-        form = self.compiled(tokens.shape[1])
-        n = tokens.shape[2]
-        passes = Passes(*one_call(n, tuple(range(n))), [form], tokens.shape[1])
-        packed = Packed.of(form, parameters[None].astype(tokens.dtype, copy=False), weights[None])
-        return passes, [packed], passes.empty(tokens)
+        """The program of one call, its particles, and memory for its states; kernels do not look at shapes."""
+        tokens = check_array("tokens", tokens, 3, "(B, D, n)", finite=False)
+        if 0 in tokens.shape:
+            raise InputError(f"tokens must not be empty, got shape {tokens.shape}")
+        D, n = tokens.shape[1:]
+        parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
+        shape = len(parameters), self.n_parameters(D)
+        parameters = check_result("parameters must have shape", parameters, shape, tokens.dtype)
+        weights = check_result("weights must have shape", weights, shape[:1])
+        passes = Passes(*one_call(n, tuple(range(n))), [self.compiled(D)], D)
+        return passes, [Packed.of(self.compiled(D), parameters[None], weights[None])], passes.empty(tokens)
 
     def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
         """``sum_j a_j f(T_b, beta_j)``, shape (B, D, n)."""
@@ -252,6 +264,7 @@ class CompiledEncoder:
     def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
         """The transpose of :meth:`mean` (see :class:`wflow.encoders.Encoder`)."""
         passes, blocks, flat = self._alone(tokens, parameters, weights)
+        cotangent = check_result("cotangent must have shape", cotangent, np.shape(tokens), flat.dtype)
         sums = blocks[0].sums()
         sums[...] = 0
         bars = passes.adjoint(blocks, flat, cotangent, [sums], need_input=True)
@@ -259,8 +272,9 @@ class CompiledEncoder:
 
     def pairing(self, tokens: Array, parameters: Array, cotangent: Array) -> Array:
         """``sum_b <f(T_b, beta_j), cotangent_b>``, shape (M,)."""
+        parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
         _, bar = self.vjp(tokens, parameters, np.zeros(len(parameters)), cotangent)
-        return self.compiled(tokens.shape[1]).pairing(parameters, bar)
+        return self.compiled(np.shape(tokens)[1]).pairing(parameters, bar)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> Array:

@@ -57,13 +57,13 @@ class FeedForward(CompiledEncoder):
     bias: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("activation", self.activation, ACTIVATIONS)
+        object.__setattr__(self, "activation", check_choice("activation", self.activation, ACTIVATIONS))
         object.__setattr__(self, "hidden", check_integer("hidden", self.hidden))
         object.__setattr__(self, "bias", check_boolean("bias", self.bias))
 
     def n_parameters(self, dimension: int) -> int:
         """m (2 D), or m (2 D + 1) with bias."""
-        return self.hidden * (2 * dimension + self.bias)
+        return self.hidden * (2 * check_integer("dimension", dimension) + self.bias)
 
     def groups(self, dimension: int) -> dict[str, Group]:
         """The matrices W_1 with fan-in D (with bias D + 1), and W_2 with fan-in m."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_integer
+from wflow.checks import check_array, check_index, check_integer, check_memory, check_result
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -90,7 +90,9 @@ def optional(encoder: object, name: str) -> Any:
 def reads(encoder: Encoder, columns: Array, n_tokens: int) -> Array:
     """The tokens on which an encoder's outputs at some tokens depend; all where the encoder does not know."""
     known = optional(encoder, "reads")
-    return np.arange(n_tokens) if known is None else np.asarray(known(columns, n_tokens))
+    if known is None:
+        return np.arange(n_tokens)
+    return check_index(f"{_name(encoder)}: what reads returns", known(columns, n_tokens), n_tokens)
 
 
 def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:
@@ -105,12 +107,25 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
+    check_methods(_name(encoder), encoder)
+    tokens, cotangent = (
+        check_array(name, x, 3, "(B, D, n)", finite=False) for name, x in (("tokens", tokens), ("cotangent", cotangent))
+    )
+    parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
     known = optional(encoder, "pairing")
     if known is not None:
-        out: Array = known(tokens, parameters, cotangent)
-        return out
+        out = known(tokens, parameters, cotangent)
+        return check_result(f"{_name(encoder)}: pairing must have shape", out, parameters.shape[:1])
     one = np.ones(1, dtype=parameters.dtype)
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
+
+
+def check_methods(name: str, encoder: Any) -> None:
+    """Raise :class:`InputError` for what lacks a method of an encoder, and for a class in the place of an object."""
+    if isinstance(encoder, type):
+        raise InputError(f"{name} must be an object, got the class {encoder.__name__}: call it")
+    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
+        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
 
 
 def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
@@ -122,18 +137,35 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
         For a missing method, or one that returns another shape than :class:`Encoder` says.
     """
     name = f"the encoder {type(encoder).__name__} of block {name!r}"
-    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
-        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
+    check_methods(name, encoder)
     D = tokens.shape[1]
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
+    check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")
     particles, weights = np.full((2, p), 0.1), np.full(2, 0.5)
-    results = [("mean", encoder.mean(tokens, particles, weights), tokens.shape)]
-    pulled = encoder.vjp(tokens, particles, weights, np.ones_like(tokens))
-    if not isinstance(pulled, tuple) or len(pulled) != 2:
-        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pulled).__name__}")
-    results += [("vjp: tokens_bar", pulled[0], tokens.shape), ("vjp: parameters_bar", pulled[1], particles.shape)]
+    called_mean(encoder, tokens, particles, weights, name)
+    called_vjp(encoder, tokens, particles, weights, np.ones_like(tokens), name)
     if optional(encoder, "pairing"):
-        results.append(("pairing", encoder.pairing(tokens, particles, np.ones_like(tokens)), (2,)))
-    for method, array, shape in results:
-        if np.shape(array) != shape:
-            raise InputError(f"{name}: {method} must have shape {shape}, got {np.shape(array)}")
+        pairing(encoder, tokens, particles, np.ones_like(tokens))
+
+
+def called_mean(encoder: Encoder, tokens: Array, parameters: Array, weights: Array, name: str = "") -> Array:
+    """What ``mean`` returns, in the precision of the tokens; an :class:`InputError` for another shape."""
+    out = encoder.mean(tokens, parameters, weights)
+    return check_result(f"{name or _name(encoder)}: mean must have shape", out, tokens.shape, tokens.dtype)
+
+
+def called_vjp(
+    encoder: Encoder, tokens: Array, parameters: Array, weights: Array, cotangent: Array, name: str = ""
+) -> tuple[Array, Array]:
+    """What ``vjp`` returns, in the precision of the arguments; an :class:`InputError` for other shapes."""
+    name, pair = name or _name(encoder), encoder.vjp(tokens, parameters, weights, cotangent)
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise InputError(f"{name}: vjp must return the pair (tokens_bar, parameters_bar), got {type(pair).__name__}")
+    return (
+        check_result(f"{name}: vjp: tokens_bar must have shape", pair[0], tokens.shape, tokens.dtype),
+        check_result(f"{name}: vjp: parameters_bar must have shape", pair[1], parameters.shape, parameters.dtype),
+    )
+
+
+def _name(encoder: Encoder) -> str:
+    return f"the encoder {type(encoder).__name__}"

@@ -10,8 +10,8 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_positive
-from wflow.energies.energy import Energy, Evaluation, InternalEnergy
+from wflow.checks import check_positive, shown
+from wflow.energies.energy import Energy, Evaluation, InternalEnergy, points_of
 from wflow.energies.internal import Entropy, PorousMedium
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
@@ -22,6 +22,8 @@ M = TypeVar("M", bound=Measure)
 
 #: Pairs of points are treated in batches of at most this many.
 PAIRS = 2**20
+#: The smallest epsilon, and the inverse of the largest.
+SMALLEST = 1e-100
 
 
 class BlobEnergy(Energy):
@@ -75,15 +77,21 @@ class BlobEnergy(Energy):
         cells: Mapping[str, Sequence[int] | int] | None = None,
     ) -> None:
         if not isinstance(internal, (Entropy, PorousMedium)):
-            raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {internal!r}")
-        if set(box or {}) != set(cells or {}):
+            raise InputError(f"BlobEnergy regularises wflow.Entropy or wflow.PorousMedium, got {shown(internal)}")
+        both = [{} if x is None else x for x in (box, cells)]
+        if not all(isinstance(x, Mapping) for x in both) or set(both[0]) != set(both[1]):
             raise InputError("box and cells must name the same blocks: pass both, or none for quadrature on particles")
         self.regularised, self.box, self.cells = internal, box, cells
         #: ``sigma r log r = sigma r (log r - 1) + sigma r``: quadrature of the last term, mass, would push particles.
         self.linear = internal.sigma if isinstance(internal, Entropy) and box is not None else 0.0
-        self.epsilon = dict(epsilon) if isinstance(epsilon, Mapping) else epsilon
-        for value in self.epsilon.values() if isinstance(self.epsilon, dict) else [self.epsilon]:
-            check_positive("epsilon", value)
+        self.epsilon: float | dict[str, float] = (
+            {name: check_positive(f"epsilon of {name}", value) for name, value in epsilon.items()}
+            if isinstance(epsilon, Mapping)
+            else check_positive("epsilon", epsilon)
+        )
+        for e in self.epsilon.values() if isinstance(self.epsilon, dict) else [self.epsilon]:
+            if not SMALLEST <= e <= 1 / SMALLEST:  # so that densities are numbers
+                raise InputError(f"epsilon must be between {SMALLEST:g} and {1 / SMALLEST:g}, got {e!r}")
         self.nodes: dict[str, tuple[Array, float]] = {}
         for name, of_block in (box or {}).items():
             intervals = check_box(name, of_block)
@@ -93,8 +101,9 @@ class BlobEnergy(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure, after a look at its blocks (see :meth:`Energy.prepare`)."""
-        for names in (self.epsilon, self.nodes):
-            if isinstance(names, dict) and names and set(names) != set(rho.blocks):
+        rho = super().prepare(rho)
+        for names in (self.epsilon, self.nodes or None):
+            if isinstance(names, dict) and set(names) != set(rho.blocks):
                 raise InputError(
                     f"epsilon, box and cells must name the blocks {sorted(rho.blocks)}, got {sorted(names)}"
                 )
@@ -110,7 +119,7 @@ class BlobEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The regularised energy and its velocity (see :meth:`Energy.evaluate`)."""
-        value, v = 0.0, {}
+        rho, value, v = self.prepare(rho), 0.0, {}
         for name in rho.blocks:
             e, x = self._epsilon(name), rho.points(name)
             v[name] = np.empty_like(x)
@@ -123,10 +132,9 @@ class BlobEnergy(Energy):
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """``F(rho_eps) + K_eps * (rho F'(rho_eps))``; with a box, ``sum_k dx U'(rho_eps(y_k)) K_eps(. - y_k)``."""
-        out = {}
-        for name in rho.blocks:
+        rho, out = self.prepare(rho), {}
+        for name, at in points_of(rho, points).items():
             e, x = self._epsilon(name), rho.points(name)
-            at = (points or {}).get(name, x)
             out[name] = np.empty(at.shape[:2])
             for l, a in enumerate(rho.weights(name)):
                 quadrature = self._quadrature(name, x[l], a)
@@ -136,9 +144,10 @@ class BlobEnergy(Energy):
 
     def smoothed(self, rho: Measure, points: Mapping[str, Array]) -> dict[str, Array]:
         """``rho_eps`` at ``points[block]`` (S, K, p): arrays (S, K)."""
+        rho = self.prepare(rho)
         out = {}
-        for name in rho.blocks:
-            e, slices = self._epsilon(name), zip(points[name], rho.points(name), rho.weights(name))
+        for name, at in points_of(rho, points).items():
+            e, slices = self._epsilon(name), zip(at, rho.points(name), rho.weights(name))
             out[name] = np.stack([_smooth(at, x, a, e)[0] for at, x, a in slices])
         return out
 

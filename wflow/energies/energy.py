@@ -5,16 +5,18 @@ from __future__ import annotations
 __all__ = ["Energy", "Evaluation", "InternalEnergy", "Linearisation", "SumEnergy"]
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from wflow.checks import check_array, check_blocks_named, check_result, fits, shown
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
@@ -22,20 +24,43 @@ M = TypeVar("M", bound=Measure)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything one pass over the data yields: Q, the velocity, and named parts of Q such as the risk."""
+    """Everything one pass over the data yields: Q, the velocity, and named parts of Q such as the risk.
+
+    ``terms`` is the size of the terms of which Q is the sum, such as ``R + E |y|^2/2``: Q is rounded in proportion to
+    them, however much they cancel. 0 where it is that of Q.
+    """
 
     value: float
     velocity: Blocks
     parts: Mapping[str, float] = field(default_factory=dict)
+    terms: float = 0.0
+
+    def velocity_at(self, rho: Measure) -> Blocks:
+        """The velocity by the blocks of a measure, in its precision.
+
+        Raises
+        ------
+        InputError
+            For a velocity of other blocks or shapes than the points have.
+        """
+        return Blocks(**_by_block(rho, self.velocity, "velocity", lambda x: x.shape, rho.dtype))
 
 
 @dataclass(frozen=True)
 class Linearisation:
-    """Everything grid schemes want of one pass: Q, the first variation of its smooth part, and named parts of Q."""
+    """Everything grid schemes want of one pass: Q, the first variation of its smooth part, and named parts of Q.
+
+    ``terms`` is as in :class:`Evaluation`.
+    """
 
     value: float
     first_variation: Mapping[str, Array]
     parts: Mapping[str, float] = field(default_factory=dict)
+    terms: float = 0.0
+
+    def first_variation_at(self, rho: Measure) -> dict[str, Array]:
+        """The first variation by the blocks of a measure, in float64 (see :meth:`Evaluation.velocity_at`)."""
+        return _by_block(rho, self.first_variation, "first variation", lambda x: x.shape[:2], np.float64)
 
 
 class Energy:
@@ -43,7 +68,8 @@ class Energy:
 
     ``d rho/d tau = div(rho grad dQ/drho)``: particles move with the velocity ``-grad dQ/drho``. A subclass gives
     :meth:`evaluate` and :meth:`first_variation`; whatever is cheaper alone (:meth:`value`, :meth:`linearise`) it
-    overrides. ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
+    overrides. All of them :meth:`prepare` the measure: as a user made it and as a solver placed it, it gives the same.
+    ``internal`` is None or an internal energy such as :class:`wflow.Entropy`, which schemes treat
     themselves: velocity and first variation are those of the smooth part. Q includes the internal energy on grids;
     on particles, which have no density, it is the smooth part. Energies add:
     ``PotentialEnergy(V, grad) + Entropy(0.5)``.
@@ -58,11 +84,14 @@ class Energy:
     def prepare(self, rho: M) -> M:
         """Check that the energy is defined at this measure and place it at the energy's depth nodes.
 
+        A measure that is placed there is returned as it is, after checks that cost next to nothing.
+
         Raises
         ------
         InputError
-            When blocks, slices or dimensions do not fit.
+            For anything but a measure, and when blocks, slices or dimensions do not fit.
         """
+        check_measure(rho)
         return rho
 
     def evaluate(self, rho: Measure) -> Evaluation:
@@ -78,8 +107,9 @@ class Energy:
 
     def linearise(self, rho: Measure) -> Linearisation:
         """Q, its parts and the first variation."""
+        rho = self.prepare(rho)
         result = self.evaluate(rho)
-        return Linearisation(result.value, self.first_variation(rho), result.parts)
+        return Linearisation(result.value, self.first_variation(rho), result.parts, result.terms)
 
     def overflow(self, rho: Measure) -> str:
         """What between a finite measure and its velocity is no finite number, in words; empty where unknown."""
@@ -87,14 +117,16 @@ class Energy:
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``."""
-        return self.evaluate(rho).value
+        return self.evaluate(self.prepare(rho)).value
 
     def velocity(self, rho: Measure) -> Blocks:
         """Minus the Wasserstein gradient, ``v = -grad dQ/drho``: arrays (S, M, p) at the points of the measure."""
-        return self.evaluate(rho).velocity
+        rho = self.prepare(rho)
+        return self.evaluate(rho).velocity_at(rho)
 
     def dissipation(self, rho: Measure) -> float:
         """``|v|^2 = int_0^1 int |v|^2 d rho dt``, of the smooth part: ``-dQ/d tau`` along a flow without noise."""
+        rho = self.prepare(rho)
         return squared_norm(rho, self.velocity(rho))
 
 
@@ -132,27 +164,36 @@ class InternalEnergy(Energy):
 
     def of(self, rho: Measure) -> float:
         """The value on a grid, 0 on particles."""
+        return self._integral(rho, self.density)
+
+    def magnitude(self, rho: Measure) -> float:
+        """``int |U(rho)|`` on a grid, 0 on particles: the size of the terms of the value."""
+        return self._integral(rho, lambda r: np.abs(self.density(r)))
+
+    def _integral(self, rho: Measure, function: Callable[[Array], Array]) -> float:
         if not isinstance(rho, Grid):
             return 0.0
         return float(
             sum(
-                rho.cell_volume(name) * (rho.depth_weights @ self.density(r).reshape(rho.n_slices, -1).sum(axis=1))
+                rho.cell_volume(name) * (rho.depth_weights @ function(r).reshape(rho.n_slices, -1).sum(axis=1))
                 for name, r in rho.blocks.items()
             )
         )
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
-        return Evaluation(self.of(rho), Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks}))
+        rho = self.prepare(rho)
+        still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
+        return Evaluation(self.of(rho), still, terms=self.magnitude(rho))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
-        return Linearisation(self.of(rho), self.first_variation(rho))
+        rho = self.prepare(rho)
+        return Linearisation(self.of(rho), self.first_variation(rho), terms=self.magnitude(rho))
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""
-        at = {name: rho.points(name) for name in rho.blocks} | dict(points or {})
-        return {name: np.zeros(x.shape[:2]) for name, x in at.items()}
+        return {name: np.zeros(x.shape[:2]) for name, x in points_of(self.prepare(rho), points).items()}
 
 
 class SumEnergy(Energy):
@@ -174,6 +215,11 @@ class SumEnergy(Energy):
     """
 
     def __init__(self, *terms: Energy) -> None:
+        for term in terms:
+            if not isinstance(term, Energy):
+                raise InputError(f"the terms of a sum must be energies, got {shown(term)}")
+        if not terms:
+            raise InputError("a sum needs at least one energy")
         self.terms: tuple[Energy, ...] = tuple(
             part for term in terms for part in (term.terms if isinstance(term, SumEnergy) else (term,))
         )
@@ -188,24 +234,50 @@ class SumEnergy(Energy):
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.evaluate(rho) for term in self.terms]
-        velocity = {name: np.sum([result.velocity[name] for result in results], axis=0) for name in rho.blocks}
-        return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results))
+        velocities = [result.velocity_at(rho) for result in results]
+        velocity = {name: np.sum([v[name] for v in velocities], axis=0) for name in rho.blocks}
+        return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results), _terms(results))
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The sums of all that the terms yield."""
+        rho = self.prepare(rho)
         results = [term.linearise(rho) for term in self.terms]
-        phi = {name: np.sum([result.first_variation[name] for result in results], axis=0) for name in rho.blocks}
-        return Linearisation(sum(r.value for r in results), phi, _parts(results))
+        terms = [result.first_variation_at(rho) for result in results]
+        phi = {name: np.sum([term[name] for term in terms], axis=0) for name in rho.blocks}
+        return Linearisation(sum(r.value for r in results), phi, _parts(results), _terms(results))
 
     def value(self, rho: Measure) -> float:
         """The sum of the values."""
+        rho = self.prepare(rho)
         return sum(term.value(rho) for term in self.terms)
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """The sum of the first variations."""
+        rho = self.prepare(rho)
         results = [term.first_variation(rho, points) for term in self.terms]
         return {name: np.sum([result[name] for result in results], axis=0) for name in rho.blocks}
+
+
+def _terms(results: list[Any]) -> float:
+    return float(sum(max(abs(result.value), result.terms) for result in results))
+
+
+def _by_block(
+    rho: Measure, arrays: Any, what: str, shape: Callable[[Array], tuple[int, ...]], dtype: DTypeLike
+) -> dict[str, Array]:
+    """What an energy says of every block, in the order of the measure."""
+    known = isinstance(arrays, Blocks | dict) and [*arrays] == [*rho.blocks]
+    if known and all(fits(arrays[name], shape(rho.points(name)), dtype) for name in arrays):
+        return {name: arrays[name] for name in arrays}
+    if not isinstance(arrays, Mapping) or arrays.keys() != rho.blocks.keys():
+        got = ", ".join(map(str, arrays)) if isinstance(arrays, Mapping) else f"{shown(arrays)}"
+        raise InputError(f"the {what} of an energy must have the blocks {', '.join(rho.blocks)}, got {got}")
+    return {
+        name: check_result(f"the {what} of {name} must be an array", arrays[name], shape(rho.points(name)), dtype)
+        for name in rho.blocks
+    }
 
 
 def _parts(results: list[Any]) -> dict[str, float]:
@@ -219,6 +291,18 @@ def squared_norm(rho: Measure, v: Mapping[str, Array]) -> float:
     """``sum over blocks, slices and particles of om_l a_{l,j} |v_{l,j}|^2``, summed in float64."""
     wide = {name: x.astype(np.float64, copy=False) for name, x in v.items()}
     return float(sum(np.sum(rho.mass(name) * np.einsum("smp,smp->sm", x, x)) for name, x in wide.items()))
+
+
+def points_of(rho: Measure, points: Mapping[str, Array] | None) -> dict[str, Array]:
+    """Points (S, K, p) by block: those of the measure, or others in their place."""
+    check_measure(rho)
+    at = {name: rho.points(name) for name in rho.blocks}
+    for name, x in check_blocks_named("points", {} if points is None else points, list(at), False).items():
+        array = check_array(f"points of {name}", x, 3, "(S, M, p)")
+        if array.shape[::2] != at[name].shape[::2]:
+            raise InputError(f"points of {name} must have shape (S, M, p) like {at[name].shape}, got {array.shape}")
+        at[name] = array
+    return at
 
 
 def check_blocks(rho: Measure, expected: Mapping[str, int], n_slices: int) -> None:

@@ -14,6 +14,7 @@ from wflow.checks import check_positive
 from wflow.energies.energy import InternalEnergy
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure
+from wflow.measures.measure import check_measure
 
 Array = NDArray[Any]
 
@@ -77,16 +78,19 @@ class Entropy(InternalEnergy):
         from scipy.spatial import cKDTree
         from scipy.special import digamma, gammaln
 
+        check_measure(rho)
         total = 0.0
         for name in rho.blocks:
             x = rho.points(name)
             p, M = x.shape[2], x.shape[1]
+            if M < 2:
+                raise InputError(f"the entropy of {name} is estimated from two particles or more, got one")
             if p > 3:
                 raise InputError(
                     f"the entropy of {name} cannot be observed from particles: it has p = {p} parameters, and no "
                     "estimate is honest beyond p = 3"
                 )
-            if isinstance(rho, Grid) or np.ptp(rho.weights(name)) > 1e-12:
+            if isinstance(rho, Grid) or np.ptp(a := rho.weights(name)) > 1e-12 * a.max():
                 raise InputError(f"the entropy of {name} is estimated from particles of equal weights only")
             for om, cloud in zip(rho.depth_weights, x):
                 nearest = cKDTree(cloud).query(cloud, k=2)[0][:, 1]

@@ -10,10 +10,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array, check_nonnegative
+from wflow.checks import check_array, check_memory, check_nonnegative
 from wflow.datasets.dataset import Dataset
 from wflow.encoders.protocol import Encoder, check_encoder, optional
-from wflow.energies.energy import Energy, Evaluation, Linearisation, check_blocks, squared_norm
+from wflow.energies.energy import (
+    Energy,
+    Evaluation,
+    Linearisation,
+    check_blocks,
+    points_of,
+    squared_norm,
+)
 from wflow.energies.internal import Entropy
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
@@ -77,18 +84,30 @@ class TransformerObjective(Energy):
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
         self.dataset, self.attention, self.feedforward = dataset, attention, feedforward
-        self.entropy, self.depth, self.layers = entropy, depth, layers
         self.weight_decay = check_nonnegative("weight_decay", weight_decay)
-        self.internal = Entropy(entropy) if check_nonnegative("entropy", entropy) > 0 else None
+        self.entropy = check_nonnegative("entropy", entropy)
+        self.internal = Entropy(self.entropy) if self.entropy > 0 else None
         self.rule: DepthRule = depth_rule(depth, layers)
+        self.depth, self.layers = self.rule.name, self.rule.layers
         self.encoders: dict[str, Encoder] = {}
         for block, encoder in (("theta", attention), ("w", feedforward)):
             if encoder is not None:
+                if isinstance(encoder, type):
+                    raise InputError(
+                        f"the encoder of block {block!r} must be an object such as {encoder.__name__}(), got a class"
+                    )
                 if optional(encoder, "compiled") is None:
                     check_encoder(block, encoder, dataset.tokens[:1].copy())
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
+        self._half_labels = 0.5 * float(np.mean(np.sum(dataset.labels.reshape(dataset.n_prompts, -1) ** 2, axis=1)))
+        numbers = sum(self.n_parameters.values()), 2 * dataset.dimension * dataset.n_tokens  # states and their adjoints
+        check_memory(
+            f"one particle a slice with {numbers[0]} parameters, and the states of one prompt,",
+            8 * (numbers[0] * self.rule.n_slices + numbers[1] * len(self.rule.base)),
+            "take fewer layers, or smaller encoders",
+        )
         self.network = Network(self.rule, self.encoders, dataset.readout)
 
     @property
@@ -98,8 +117,7 @@ class TransformerObjective(Energy):
 
     def prepare(self, rho: M) -> M:
         """The measure at the nodes of the depth rule, after checks (see :meth:`Energy.prepare`)."""
-        if not isinstance(rho, Measure):
-            raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
+        rho = super().prepare(rho)
         check_blocks(rho, self.n_parameters, self.rule.n_slices)
         return rho.at(self.rule.nodes, self.rule.weights)
 
@@ -109,12 +127,16 @@ class TransformerObjective(Energy):
         labels = self.dataset.labels.reshape(len(tokens), -1)
         return self.network.value_and_gradient(rho, tokens, labels, pairings)
 
-    def _regulariser(self, rho: Measure) -> float:
-        """All of Q but the risk."""
-        internal = 0.0 if self.internal is None else self.internal.of(rho)
-        if not self.weight_decay:
-            return internal
-        return internal + 0.5 * self.weight_decay * squared_norm(rho, {name: rho.points(name) for name in rho.blocks})
+    def _with_risk(self, rho: Measure, risk: float) -> tuple[float, float]:
+        """Q, and the size of its terms: predictions have the size of the labels, or else of the risk."""
+        value, terms = risk, risk + self._half_labels
+        if self.weight_decay:
+            norm2 = squared_norm(rho, {name: rho.points(name) for name in rho.blocks})
+            decay = 0.5 * self.weight_decay * norm2
+            value, terms = value + decay, terms + decay
+        if self.internal is not None:
+            value, terms = value + self.internal.of(rho), terms + self.internal.magnitude(rho)
+        return value, terms
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """Q, R (``parts["risk"]``) and the velocity in one forward and one adjoint pass."""
@@ -124,17 +146,29 @@ class TransformerObjective(Energy):
         for block, v in velocity.items():
             v *= scale
             v -= self.weight_decay * rho.points(block)
-        return Evaluation(risk + self._regulariser(rho), Blocks(**velocity), {"risk": risk})
+        value, terms = self._with_risk(rho, risk)
+        return Evaluation(value, Blocks(**velocity), {"risk": risk}, terms)
 
     def value(self, rho: Measure) -> float:
         """``Q(rho)``, from a forward pass alone."""
         rho = self.prepare(rho)
-        return self.risk(rho) + self._regulariser(rho)
+        return self._with_risk(rho, self.risk(rho))[0]
 
     def risk(self, rho: Measure, dataset: Dataset | None = None) -> float:
         """``R(rho) = E 1/2 |Read T(1) - y|^2`` on the training data, or on another data set of the same format."""
         data = self.dataset if dataset is None else dataset
+        self.check_dataset(data)
         return data.risk(self.predict(rho, data.tokens))
+
+    def check_dataset(self, dataset: Any) -> None:
+        """Raise :class:`InputError` unless this is a data set with the format and the readout of the training data."""
+        if not isinstance(dataset, Dataset):
+            raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
+        if dataset is not self.dataset and not np.array_equal(dataset.readout, self.dataset.readout):
+            raise InputError(
+                f"the data set {dataset.name!r} must have the tokens (B, {self.dataset.dimension}, "
+                f"{self.dataset.n_tokens}), the number of labels and the readout of the training data"
+            )
 
     def predict(self, rho: Measure, tokens: ArrayLike | None = None) -> NDArray[np.float64]:
         """``Read T(1)`` for the training prompts, or for other prompts (B, D, n): shape (B,) or (B, K)."""
@@ -157,10 +191,7 @@ class TransformerObjective(Energy):
         rho = self.prepare(rho)
         if points is None:
             return dict(self.linearise(rho).first_variation)
-        at = {block: np.asarray(points.get(block, x), rho.dtype) for block, x in self._points(rho).items()}
-        for block, x in self._points(rho).items():
-            if at[block].ndim != 3 or at[block].shape[::2] != x.shape[::2]:
-                raise InputError(f"points of {block} must have shape (S, M, p) like {x.shape}, got {at[block].shape}")
+        at = {block: x.astype(rho.dtype, copy=False) for block, x in points_of(rho, points).items()}
         phi = self.linearise(with_massless(rho, at)).first_variation
         return {block: phi[block][:, rho.points(block).shape[1] :] for block in at}
 
@@ -172,7 +203,8 @@ class TransformerObjective(Energy):
         for block, x in self._points(rho).items():
             decay = 0.5 * self.weight_decay * np.sum(x.astype(np.float64) ** 2, axis=2)
             phi[block] = paired[block] / self.rule.weights[:, None] + decay
-        return Linearisation(risk + self._regulariser(rho), phi, {"risk": risk})
+        value, terms = self._with_risk(rho, risk)
+        return Linearisation(value, phi, {"risk": risk}, terms)
 
     def _points(self, rho: Measure) -> dict[str, Array]:
         return {block: rho.points(block) for block in rho.blocks}

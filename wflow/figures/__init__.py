@@ -36,12 +36,13 @@ __all__ = [
     "save",
 ]
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from wflow.checks import check_choice
+from wflow.checks import check_choice, unknown_keyword
 from wflow.figures.cloud import clouds
 from wflow.figures.densities import density
 from wflow.figures.movie import animate
@@ -65,5 +66,8 @@ def draw(kind: str, solution: Solution, **options: Any) -> Figure:
     wflow.errors.InputError: figure must be one of energy, clouds, density, depth, predictions, got 'cloud';
     did you mean 'clouds'?
     """
-    check_choice("figure", kind, FIGURES)
-    return FIGURES[kind](solution, **options)
+    function = FIGURES[check_choice("figure", kind, FIGURES)]
+    known = inspect.signature(function).parameters
+    if unknown := [name for name in options if name not in known]:
+        raise unknown_keyword(function, unknown[0])
+    return function(solution, **options)

@@ -16,6 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from wflow.checks import is_integer, shown
 from wflow.errors import InputError
 from wflow.figures import style
 from wflow.figures.style import Array
@@ -83,9 +84,10 @@ class View:
             mean, directions, shares = _principal(points, [rho.mass(name).ravel() for rho in measures])
             x, y = (rf"${symbol}$: PC {k + 1} ({100 * share:.2g}%)" for k, share in enumerate(shares))
             return cls(name, mean, directions, (x, y))
-        i, j = coordinates or (0, 1)
-        if not (0 <= i < p and 0 <= j < p):
-            raise InputError(f"coordinates must be two of the {p} parameters of {name}, from 0, got {coordinates!r}")
+        pair = (0, 1) if coordinates is None else coordinates
+        if not (np.iterable(pair) and len(pair) == 2 and all(is_integer(k) and 0 <= k < p for k in pair)):
+            raise InputError(f"coordinates must be two of the {p} parameters of {name}, from 0, got {shown(pair)}")
+        i, j = map(int, pair)
         return cls(name, np.zeros(p), np.eye(p)[:, [i, j]], (f"${symbol}_{{{i}}}$", f"${symbol}_{{{j}}}$"))
 
     def project(self, rho: Particles) -> Array:

@@ -193,7 +193,7 @@ def companions(
         times = particles.frame_tau
         nearest = [int(np.abs(times - tau).argmin()) for tau in taus]
         for tau, i in zip(taus, nearest):
-            if abs(times[i] - tau) > 1e-6 * max(1.0, abs(tau)):
+            if abs(times[i] - tau) > 1e-6 * max(abs(tau), times[-1] - times[0]):
                 raise InputError(
                     f"the particles have no frame at tau = {tau:.6g}, the nearest is at {times[i]:.6g}; choose frames "
                     "at common training times, or save both runs at the same ones"

@@ -18,7 +18,7 @@ from wflow.checks import check_choice, check_integer
 from wflow.errors import InputError
 from wflow.figures.cloud import View, depth_bar
 from wflow.figures.densities import Panel, companions, map_bar, panels_of
-from wflow.figures.style import DOUBLE, SINGLE, check_target, laid_out, style, writing
+from wflow.figures.style import DOUBLE, SINGLE, check_solution, check_target, laid_out, style, writing
 from wflow.measures import Grid, Particles
 from wflow.solution import Solution
 
@@ -56,6 +56,7 @@ def animate(
     fps
         Pictures a second.
     """
+    check_solution(solution)
     target = check_target("an animation", path, (".gif", ".mp4"))
     frames, writer = check_integer("frames", frames), _writer(target, check_integer("fps", fps))
     times = np.linspace(solution.frame_tau[0], solution.frame_tau[-1], min(frames, solution.n_frames))
@@ -119,7 +120,7 @@ def _clouds(measures: list[Particles], block: str | None) -> tuple[Figure, Panel
         view = View.of(name, measures)
         seen = np.concatenate([view.project(rho) for rho in measures])
         lo, hi = seen.min(axis=0), seen.max(axis=0)
-        margin = 0.03 * (hi - lo) + 1e-9 * (1 + np.abs(hi))
+        margin = 0.03 * (hi - lo) + np.where(hi > lo, 0, 1e-9 * (np.abs(hi) + (hi == 0)))
         limits = list(zip(lo - margin, hi + margin))
         y = limits[1] if len(limits) > 1 else (0, 1.02)
         axes.set(xlim=limits[0], ylim=y, xlabel=view.labels[0], ylabel=view.labels[1])

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from wflow.datasets.dataset import Dataset
+from wflow.energies import TransformerObjective
 from wflow.errors import InputError
 from wflow.figures import style
 from wflow.figures.style import Array
@@ -30,15 +31,20 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
     dataset
         Prompts and labels, such as held-out ones; None for the training data.
     """
+    style.check_solution(solution)
     objective = solution.objective if objective is None else objective
     terms = getattr(objective, "terms", ())  # of a sum, the one that predicts
     objective = next((term for term in terms if hasattr(term, "predict")), objective)
-    if not callable(getattr(objective, "predict", None)):
+    if isinstance(objective, type) or not callable(getattr(objective, "predict", None)):
         found = "none: an encoder of your own is not stored" if objective is None else type(objective).__name__
         raise InputError(
             f"predictions need an objective that predicts, got {found}; pass objective=, the Transformer of the run"
         )
     data = objective.dataset if dataset is None else dataset
+    if not isinstance(data, Dataset):
+        raise InputError(f"dataset must be a wflow.Dataset, got {type(data).__name__}")
+    if isinstance(objective, TransformerObjective):
+        objective.check_dataset(data)
     labels = data.labels.reshape(data.n_prompts, -1)
     one_hot = data.n_labels > 1 and bool((np.sort(labels, axis=1) == np.eye(data.n_labels)[-1]).all())
     chosen = style.choose_frames(solution, 1 if one_hot else 2)

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wflow.checks import check_choice
+from wflow.checks import check_boolean, check_choice, shown
 from wflow.errors import InputError
-from wflow.figures.style import DASHES, PALETTE, SINGLE, Array, laid_out, log_axis, style
+from wflow.figures.style import DASHES, PALETTE, SINGLE, Array, check_solution, laid_out, log_axis, style
 from wflow.observers import OBSERVERS
 from wflow.solution import Solution
 
@@ -36,6 +36,10 @@ def energy(
     tau_scale
         "linear" or "log"; "log" leaves out tau <= 0 and shows four decades at the most.
     """
+    check_solution(solution)
+    defect = check_boolean("defect", defect)
+    if observed is not None and not isinstance(observed, Mapping):
+        raise InputError(f"observed must be a dictionary {{name: 'risk' or 'error-rate'}}, got {shown(observed)}")
     kinds = _observed_kinds(solution) if observed is None else dict(observed)
     for name, kind in kinds.items():
         check_choice("observed quantity", name, solution.observed)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import io
+import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -19,7 +22,7 @@ from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from wflow._version import __version__
-from wflow.checks import is_integer
+from wflow.checks import check_path, is_integer, shown
 from wflow.errors import InputError
 from wflow.solution import Solution
 
@@ -36,7 +39,7 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)
 MAX_VECTOR_POINTS = 5000
 
 STYLE: dict[str, Any] = {"font.family": ["STIXGeneral", "DejaVu Sans"], "mathtext.fontset": "stix"}
-STYLE |= {"pdf.fonttype": 42, "savefig.dpi": 300, "legend.frameon": False}
+STYLE |= {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "wflow", "savefig.dpi": 300, "legend.frameon": False}
 STYLE |= {"lines.linewidth": 1.2, "lines.markersize": 2.2, "hatch.linewidth": 0.5}
 STYLE |= dict.fromkeys(("axes.spines.top", "axes.spines.right"), False)
 STYLE |= dict.fromkeys(("font.size", "figure.titlesize", "axes.titlesize", "axes.labelsize"), 9)
@@ -56,26 +59,53 @@ def style() -> Iterator[None]:
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> Path:
-    """Write a figure: ``.pdf`` (vectors, embedded TrueType fonts) or ``.png`` (300 dpi); an old file is replaced.
+    """Write a figure: ``.pdf`` (vectors, embedded TrueType fonts), ``.svg``, ``.eps`` or ``.png`` (300 dpi).
 
-    The same figure gives the same bytes. Returns the path; an :class:`InputError` for another suffix or no such folder.
+    An old file is replaced. The same figure gives the same bytes. EPS knows no transparency: dots are opaque there.
+    Returns the path; an :class:`InputError` for another suffix or no such folder.
     """
     maker = f"wflow {__version__}"
-    metadata = {".pdf": {"Creator": maker, "CreationDate": None}, ".png": {"Software": maker}}
+    metadata: dict[str, dict[str, Any]] = {
+        ".pdf": {"Creator": maker, "CreationDate": None},
+        ".svg": {"Creator": maker, "Date": None},
+        ".eps": {"Creator": maker},
+        ".png": {"Software": maker},
+    }
+    if not isinstance(figure, Figure):
+        raise InputError(f"figure must be a matplotlib figure, got {shown(figure)}")
     target = check_target("a figure", path, list(metadata))
-    with writing(target), style():
-        figure.savefig(target, metadata=metadata[target.suffix.lower()])
+    suffix, stream = target.suffix.lower(), io.BytesIO()
+    with style(), _without_words_on_transparency():
+        figure.savefig(stream, format=suffix[1:], metadata=metadata[suffix])
+    written = stream.getvalue()
+    if suffix == ".eps":  # whose date matplotlib always writes
+        written = re.sub(rb"(?m)^%%CreationDate: .*\n", b"", written, count=1)
+    with writing(target):
+        target.write_bytes(written)
     return target
+
+
+@contextmanager
+def _without_words_on_transparency() -> Iterator[None]:
+    """Keep matplotlib from logging that EPS knows no transparency."""
+    logger = logging.getLogger("matplotlib.backends.backend_ps")
+    logger.addFilter(quiet := lambda record: "transparency" not in record.getMessage())
+    try:
+        yield
+    finally:
+        logger.removeFilter(quiet)
 
 
 def check_target(what: str, path: str | PathLike[str], suffixes: Sequence[str]) -> Path:
     """The path, with one of these suffixes and in a folder that exists, or an :class:`InputError`."""
-    target = Path(path)
+    target = check_path(f"the path of {what}", path)
     suffix = target.suffix.lower()
     if suffix not in suffixes:
         close = difflib.get_close_matches(suffix, suffixes, 1, cutoff=0.5)
         hint = f"; did you mean {target.with_suffix(close[0]).name!r}?" if close else ""
-        raise InputError(f"the path of {what} must end in {' or '.join(suffixes)}, got {str(path)!r}{hint}")
+        raise InputError(
+            f"the path of {what} must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}, got {str(path)!r}{hint}"
+        )
     if not target.parent.is_dir():
         raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
     return target
@@ -103,26 +133,33 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
+def check_solution(solution: Any) -> None:
+    """Raise :class:`InputError` unless this is a solution."""
+    if not isinstance(solution, Solution):
+        raise InputError(f"a figure is made of a wflow.Solution (wflow.solve, wflow.load), got {shown(solution)}")
+
+
 def check_indices(name: str, things: str, chosen: int | Sequence[int], count: int) -> int | list[int]:
     """How many things to choose, or which ones, counted from 0; an :class:`InputError` for none or unknown ones."""
-    if isinstance(chosen, Sequence | np.ndarray):
+    if isinstance(chosen, Sequence) or (isinstance(chosen, np.ndarray) and chosen.ndim):
         if not len(chosen) or not all(is_integer(i) and -count <= i < count for i in chosen):
             raise InputError(f"{name} must be among the {count} {things}, counted from 0, got {list(chosen)!r}")
         return [int(i) % count for i in chosen]
     if not is_integer(chosen) or chosen < 1:
-        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {chosen!r}")
+        raise InputError(f"{name} must be a positive number of {things} or a list of them, got {shown(chosen)}")
     return int(chosen)
 
 
 def choose_frames(solution: Solution, frames: int | Sequence[int]) -> list[int]:
     """Frame numbers from 0: at equal distances along the curve, or those of a list after checks."""
+    check_solution(solution)
     n = solution.n_frames
     if not isinstance(frames := check_indices("frames", "frames", frames, n), int):
         return frames
     speed = np.sqrt(np.nan_to_num(solution.dissipation))
     length = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(solution.tau))])
     place = np.interp(solution.frame_tau, solution.tau, length)
-    place += 1e-9 * (1 + length[-1]) * np.arange(n)  # a steady state has frames without any distance
+    place += 1e-9 * (length[-1] or 1.0) * np.arange(n)  # a steady state has frames without any distance
     count, chosen = min(frames, n), [-1]
     for k, target in enumerate(np.linspace(place[-1], place[0], count)[::-1]):
         nearest = int(np.abs(place - target).argmin())

@@ -5,7 +5,7 @@ Arrays are (outer, n, inner), the axis in the middle; those of the faces between
 
 from __future__ import annotations
 
-__all__ = ["implicit_jumps", "jump_dissipation", "jump_rates"]
+__all__ = ["implicit_jumps", "jump_dissipation", "jump_rates", "stencil_dissipation"]
 
 import math
 
@@ -53,6 +53,25 @@ def jump_dissipation(r, phi, psi, sigma):
                 against = _rate_against(abs(rise), sigma)
                 flux = (against + max(-rise, 0.0)) * r[o, i, k] - (against + max(rise, 0.0)) * r[o, i + 1, k]
                 total[o] += flux * (psi[o, i, k] - psi[o, i + 1, k])
+    return total
+
+
+@kernel
+def stencil_dissipation(r, a, psi, weights):
+    """For every outer index, the sum over pairs of ``w_k (a_{i+k}/a_i r_i - a_i/a_{i+k} r_{i+k}) (psi_i - psi_{i+k})``.
+
+    The weights w_1, w_2, ... of jumps over 1, 2, ... cells have either sign.
+    """
+    outer, n, inner = r.shape
+    total = np.zeros(outer)
+    for o in range(outer):
+        a_o, psi_o = a[o].ravel(), psi[o].ravel()
+        u = r[o].ravel() / a_o
+        for k in range(1, min(weights.size, n - 1) + 1):
+            far, rate = k * inner, 0.0
+            for i in range(u.size - far):
+                rate += (a_o[i + far] * u[i] - a_o[i] * u[i + far]) * (psi_o[i] - psi_o[i + far])
+            total[o] += weights[k - 1] * rate
     return total
 
 

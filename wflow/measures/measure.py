@@ -7,7 +7,7 @@ matter; each is a *block*. A measure is a set of blocks over one common set of d
 
 from __future__ import annotations
 
-__all__ = ["Blocks", "Measure"]
+__all__ = ["Blocks", "Measure", "UnknownBlock"]
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
@@ -15,10 +15,19 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array
+from wflow.checks import check_array, check_blocks_named, check_integer, check_masses, did_you_mean, shown
 from wflow.errors import InputError
 
 Array = NDArray[Any]
+
+#: Depth nodes and weights that differ by less are the same, rounded to float32.
+NODES = 1e-6
+
+
+class UnknownBlock(InputError, KeyError):
+    """A block that a measure does not have."""
+
+    __str__ = Exception.__str__  # that of KeyError adds quotes
 
 
 class Blocks(Mapping[str, Array]):
@@ -29,6 +38,9 @@ class Blocks(Mapping[str, Array]):
     >>> v = Blocks(theta=np.ones(2))
     >>> v.theta is v["theta"], list(v)
     (True, ['theta'])
+    >>> v["tehta"]
+    Traceback (most recent call last):
+    wflow.measures.measure.UnknownBlock: no block 'tehta'; the blocks are theta; did you mean 'theta'?
     """
 
     def __init__(self, **arrays: Array) -> None:
@@ -37,14 +49,18 @@ class Blocks(Mapping[str, Array]):
     def __getitem__(self, block: str) -> Array:
         try:
             return self._arrays[block]
-        except KeyError:
-            raise KeyError(f"no block {block!r}; the blocks are {', '.join(self._arrays)}") from None
+        except (KeyError, TypeError):  # or cannot be a key
+            raise UnknownBlock(self._words(block)) from None
 
     def __getattr__(self, block: str) -> Array:
         arrays = self.__dict__.get("_arrays", {})
         if block in arrays:
             return arrays[block]  # type: ignore[no-any-return]
-        raise AttributeError(f"no block {block!r}; the blocks are {', '.join(arrays)}")
+        raise AttributeError(self._words(block))
+
+    def _words(self, block: object) -> str:
+        arrays = self.__dict__.get("_arrays", {})
+        return f"no block {shown(block)}; the blocks are {', '.join(arrays)}{did_you_mean(block, arrays)}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
@@ -75,11 +91,9 @@ class Measure:
         self._blocks = Blocks(**{name: frozen(array) for name, array in blocks.items()})
         self.is_placed = t is not None or depth_weights is not None
         slices = self.n_slices
-        self._t = frozen(_check_depth("t", (np.arange(slices) + 0.5) / slices if t is None else t, slices))
+        self._t = frozen(_check_depth((np.arange(slices) + 0.5) / slices if t is None else t, slices))
         om = np.full(slices, 1.0 / slices) if depth_weights is None else depth_weights
-        self._depth_weights = frozen(_check_depth("depth_weights", om, slices))
-        if self._depth_weights.min() <= 0 or abs(self._depth_weights.sum() - 1) > 1e-9:
-            raise InputError(f"depth_weights must be positive and sum to 1, got sum {self._depth_weights.sum():.12g}")
+        self._depth_weights = frozen(check_masses("depth_weights", om, (slices,), "(S,)", positive=True))
 
     @property
     def blocks(self) -> Blocks:
@@ -128,7 +142,8 @@ class Measure:
         return self._depth_weights[:, None] * self.weights(block)
 
     def moment(self, order: int) -> Blocks:
-        """``int beta^order d rho(beta | t_l)`` per coordinate and slice: arrays (S, p)."""
+        """``int beta^order d rho(beta | t_l)`` per coordinate and slice: arrays (S, p); order 0, 1, 2, ..."""
+        order = check_integer("order", order, least=0, most=2**31)
         powers = {name: self.points(name).astype(float) ** order for name in self.blocks}
         return Blocks(**{name: np.einsum("sm,smp->sp", self.weights(name), x) for name, x in powers.items()})
 
@@ -137,12 +152,38 @@ class Measure:
         """The largest ``|beta|`` where there is mass."""
         raise NotImplementedError
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(frozen_again(state))
+
     def replace(self, **blocks: ArrayLike) -> Self:
-        """The same measure with other arrays, which are taken over, not copied or checked."""
+        """The same measure with other arrays, which are taken over: neither copied, nor checked but for their shapes.
+
+        Raises
+        ------
+        InputError
+            For other blocks or other shapes than those of the measure.
+        """
+        if blocks.keys() != self._blocks.keys():
+            check_blocks_named("replace", blocks, list(self._blocks))
+        arrays = {name: _floats(name, blocks[name]) for name in self._blocks}
+        for name, array in arrays.items():
+            if array.shape != self._blocks[name].shape:
+                raise InputError(f"{name} must have the shape {self._blocks[name].shape}, got shape {array.shape}")
+        return self.taking(arrays)
+
+    def taking(self, arrays: Mapping[str, Array]) -> Self:
+        """The same without any check, for flows, which make a measure at every evaluation."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
-        new._blocks = Blocks(**{name: frozen(np.asarray(blocks[name])) for name in self._blocks})
+        new._blocks = Blocks(**{name: frozen(array) for name, array in arrays.items()})
         return new
+
+    def sits_at(self, t: ArrayLike, depth_weights: ArrayLike, tol: float = 1e-9) -> bool:
+        """Whether these are the depth nodes and their weights, up to a share of the depth and of each weight."""
+        t, om = np.asarray(t), np.asarray(depth_weights)
+        if t.shape != self._t.shape or om.shape != self._depth_weights.shape:
+            return False
+        return bool((np.abs(self._t - t) <= tol).all() and (np.abs(self._depth_weights - om) <= tol * om).all())
 
     def at(self, t: ArrayLike, depth_weights: ArrayLike) -> Self:
         """The same measure at other depth nodes.
@@ -152,17 +193,27 @@ class Measure:
         InputError
             When it was placed at other nodes on purpose, or their number is another.
         """
-        t, om = _check_depth("t", t, self.n_slices), _check_depth("depth_weights", depth_weights, self.n_slices)
+        if self.is_placed and np.array_equal(self._t, t) and np.array_equal(self._depth_weights, depth_weights):
+            return self
+        t = _check_depth(t, self.n_slices)
+        om = check_masses("depth_weights", depth_weights, (self.n_slices,), "(S,)", positive=True)
         if self.is_placed:
-            if np.abs(self._t - t).max() > 1e-9 or np.abs(self._depth_weights - om).max() > 1e-9:
+            if not self.sits_at(t, om, NODES):
                 raise InputError(
                     "the measure sits at other depth nodes than the energy's depth rule; leave t and depth_weights "
                     "out, or pass those of the rule"
                 )
-            return self
+            if self.sits_at(t, om):
+                return self
         new = self.replace(**self._blocks)
         new.is_placed, new._t, new._depth_weights = True, frozen(t), frozen(om)
         return new
+
+
+def check_measure(rho: Any) -> None:
+    """Raise :class:`InputError` unless this is a measure."""
+    if not isinstance(rho, Measure):
+        raise InputError(f"expected a measure such as wflow.Particles, got {type(rho).__name__}")
 
 
 def frozen(array: Array) -> Array:
@@ -172,8 +223,26 @@ def frozen(array: Array) -> Array:
     return view
 
 
-def _check_depth(name: str, value: ArrayLike, slices: int) -> NDArray[np.float64]:
-    array = check_array(name, value, 1, "(S,)").astype(np.float64)
+def _floats(name: str, array: Any) -> Array:
+    """An array of floats, which steps make of floats, without a look at its entries."""
+    if type(array) is np.ndarray and array.dtype in (np.float32, np.float64):
+        return array
+    return check_array(name, array, (2, 3, 4), "of the measure", finite=False)
+
+
+def frozen_again(state: Any) -> Any:
+    """The state of an immutable object, whose arrays come out of a pickle or a deep copy writable."""
+    if isinstance(state, np.ndarray):
+        return frozen(state)
+    if isinstance(state, Blocks):
+        return Blocks(**frozen_again(dict(state)))
+    return {name: frozen_again(value) for name, value in state.items()} if isinstance(state, dict) else state
+
+
+def _check_depth(t: ArrayLike, slices: int) -> NDArray[np.float64]:
+    array = check_array("t", t, 1, "(S,)").astype(np.float64)
     if array.shape != (slices,):
-        raise InputError(f"{name} must have shape ({slices},), one entry a depth slice, got shape {array.shape}")
+        raise InputError(f"t must have shape ({slices},), one entry a depth slice, got shape {array.shape}")
+    if array.min() < 0 or array.max() > 1 or (np.diff(array) <= 0).any():
+        raise InputError(f"t must increase from slice to slice, within [0, 1], got {shown(array.tolist())}")
     return array

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wflow.checks import check_array
+from wflow.checks import check_array, check_blocks_named, check_masses, did_you_mean
 from wflow.errors import InputError
 from wflow.measures.measure import Blocks, Measure, frozen
 
@@ -31,8 +31,8 @@ class Particles(Measure):
     Parameters
     ----------
     weights
-        ``{block: (S, M) array}``: non-negative, one in sum over every slice. A block that is not named has equal
-        weights 1/M.
+        ``{block: (S, M) array}``: non-negative, one in sum over every slice, up to the round-off of their precision,
+        which is divided out. A block that is not named has equal weights 1/M.
     t, depth_weights
         The depth nodes and their quadrature weights, each of shape (S,). Left out, they are cell centres with
         weights 1/S; a Transformer objective then reads the measure at the nodes of its depth rule.
@@ -63,18 +63,21 @@ class Particles(Measure):
     ) -> None:
         arrays: dict[str, Array] = {}
         for name, value in blocks.items():
-            if np.ndim(value) == 2:  # one slice
-                value = np.asarray(value)[None]
-            arrays[name] = check_array(name, value, 3, "(S, M, p)").copy()
-            if 0 in arrays[name].shape:
-                raise InputError(f"{name} must not be empty, got shape {arrays[name].shape}")
+            if isinstance(value, Mapping):
+                hint = did_you_mean(name, ["weights"])
+                raise InputError(f"block {name} must be an array, got a dictionary{hint}")
+            array = check_array(name, value, (2, 3), "(S, M, p)")
+            if array.size == 0:
+                raise InputError(f"{name} must not be empty, got shape {array.shape}")
+            arrays[name] = array.reshape(-1, *array.shape[-2:]).copy()  # two axes are one slice
         if len({array.dtype for array in arrays.values()}) > 1:
             types = ", ".join(f"{name} is {array.dtype}" for name, array in arrays.items())
             raise InputError(f"all blocks must have the same precision: {types}")
-        weights = dict(weights or {})
-        if unknown := set(weights) - set(arrays):
-            raise InputError(f"weights for {sorted(unknown)}, but the blocks are {sorted(arrays)}")
-        self._given_weights = {name: frozen(_check_weights(name, w, arrays[name])) for name, w in weights.items()}
+        weights = {} if weights is None else check_blocks_named("weights", weights, list(arrays), all_of_them=False)
+        self._given_weights = {
+            name: frozen(check_masses(f"weights of {name}", mass, arrays[name].shape[:2], "(S, M)"))
+            for name, mass in weights.items()
+        }
         self._place(arrays, t, depth_weights)
 
     def points(self, block: str) -> Array:
@@ -90,7 +93,7 @@ class Particles(Measure):
 
     def has_equal_weights(self, block: str) -> bool:
         """Whether the block was made without weights."""
-        return block not in self._given_weights
+        return self._blocks[block] is not None and block not in self._given_weights  # looked up: it may not exist
 
     @property
     def radius(self) -> float:
@@ -109,19 +112,3 @@ def with_massless(rho: Measure, points: Mapping[str, Array]) -> Particles:
     new._blocks = Blocks(**{b: frozen(np.concatenate([rho.points(b), x], axis=1)) for b, x in points.items()})
     new._given_weights = {b: frozen(np.concatenate([rho.weights(b), a], axis=1)) for b, a in weights.items()}
     return new
-
-
-def _check_weights(name: str, value: ArrayLike, points: Array) -> NDArray[np.float64]:
-    slices, width = points.shape[:2]
-    array = check_array(f"weights of {name}", value, 2, "(S, M)").astype(np.float64)
-    if array.shape != (slices, width):
-        raise InputError(f"weights of {name} must have shape ({slices}, {width}), got shape {array.shape}")
-    if array.min() < 0:
-        raise InputError(f"weights of {name} must not be negative, got {array.min():.6g}")
-    if np.abs(array.sum(axis=1) - 1).max() > 1e-9:
-        slice_ = int(np.abs(array.sum(axis=1) - 1).argmax())
-        raise InputError(
-            f"weights of {name} must sum to 1 over every slice, got {array[slice_].sum():.12g} over slice {slice_}; "
-            "divide each slice by its sum"
-        )
-    return array

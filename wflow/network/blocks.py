@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.encoders.compiled import Packed, Passes, one_call
-from wflow.encoders.protocol import Encoder, optional, pairing
+from wflow.encoders.protocol import Encoder, called_mean, called_vjp, optional, pairing
 from wflow.network.program import Program, ProgramCall
 
 Array = NDArray[Any]
@@ -38,7 +38,7 @@ class Block:
     def mean(self, particles: Any, call: ProgramCall, T: Array) -> Array:
         """``sum_j a_j f(T_b, beta_j)`` at the queries of a call: (B, D, q) from the tokens that its state keeps."""
         (points, weights), kept = particles, self.program.tokens[call.state]
-        out = self.encoder.mean(self._whole(T, kept), points[call.slice], weights[call.slice])
+        out = called_mean(self.encoder, self._whole(T, kept), points[call.slice], weights[call.slice])
         return taken(out, kept[call.queries])
 
     def vjp(
@@ -47,7 +47,7 @@ class Block:
         """The transpose: adds to the sums, without weights, and returns the cotangent of T if there is need of it."""
         (points, weights), kept, l = particles, self.program.tokens[call.state], call.slice
         T, p = self._whole(T, kept), self._whole(p, kept[call.queries])
-        T_bar, bar = self.encoder.vjp(T, points[l], weights[l], p)
+        T_bar, bar = called_vjp(self.encoder, T, points[l], weights[l], p)
         sums[0][l] += bar
         if len(sums) > 1:
             sums[1][l] += pairing(self.encoder, T, points[l], p)

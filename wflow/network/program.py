@@ -75,14 +75,17 @@ class Program:
     def of(cls, rule: DepthRule, encoders: Mapping[str, Encoder], columns: Integers, n_tokens: int) -> Self:
         """The program of a rule whose last state is read at some columns of n tokens."""
         calls = [call for call in rule.calls if call.block in encoders]
+        of_state: dict[int, list[int]] = {}
+        for e, call in enumerate(calls):
+            of_state.setdefault(call.state, []).append(e)
         needed = [np.zeros(n_tokens, bool) for _ in rule.base]
         needed[-1][columns] = True
         queries: list[Integers] = [columns] * len(calls)
         for j in range(len(needed) - 1, -1, -1):  # what later states need of this one is known
-            for e, call in enumerate(calls):
-                if call.state == j:
-                    queries[e] = np.flatnonzero(np.any([needed[target] for target, _ in call.targets], axis=0))
-                    needed[j][reads(encoders[call.block], queries[e], n_tokens)] = True
+            for e in of_state.get(j, []):
+                call = calls[e]
+                queries[e] = np.flatnonzero(np.any([needed[target] for target, _ in call.targets], axis=0))
+                needed[j][reads(encoders[call.block], queries[e], n_tokens)] = True
             if rule.base[j] >= 0:
                 needed[rule.base[j]] |= needed[j]
         tokens = tuple(np.flatnonzero(mask) for mask in needed)

@@ -29,7 +29,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_choice, check_integer
+from wflow.checks import check_choice, check_integer, check_memory
+
+#: About what a call takes in a rule and in the programs made of it.
+CALL_BYTES = 4000
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,8 @@ def depth_rule(name: str, layers: int) -> DepthRule:
     Raises
     ------
     InputError
-        For another name, or unless ``layers`` is a positive integer.
+        For another name, unless ``layers`` is a positive integer, and for more layers than memory has room for.
     """
-    return DEPTH_RULES[check_choice("depth", name, DEPTH_RULES)](check_integer("layers", layers))
+    rule, layers = DEPTH_RULES[check_choice("depth", name, DEPTH_RULES)], check_integer("layers", layers)
+    check_memory(f"{layers} layers", CALL_BYTES * len(rule(1).calls) * layers, "take fewer")
+    return rule(layers)

@@ -46,6 +46,7 @@ from __future__ import annotations
 
 __all__ = ["Run", "RunFileError", "read"]
 
+import codecs
 import json
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -58,7 +59,7 @@ from typing import Any
 import numpy as np
 
 from wflow import initial
-from wflow.checks import did_you_mean
+from wflow.checks import check_path, did_you_mean
 from wflow.datasets import Dataset, diabetes, digits, from_npz, in_context_regression
 from wflow.energies import TransformerObjective
 from wflow.errors import InputError
@@ -120,7 +121,7 @@ def read(path: str | PathLike[str]) -> Run:
     RunFileError
         With all problems of the file, one line each.
     """
-    path = Path(path)
+    path = check_path("path", path)
     text, content = _parse(path)
     check = _Check(str(path))
     config = check.file(content)
@@ -132,7 +133,7 @@ def read(path: str | PathLike[str]) -> Run:
     return Run(text, config, **made)
 
 
-def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: bool = False) -> Run:
+def rebuild(config: dict[str, Any], path: str | PathLike[str], stream: int = 0) -> Run:
     """A run with other values than those of its file, such as twice the layers.
 
     Parameters
@@ -141,8 +142,8 @@ def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: 
         ``Run.resolved``, changed.
     path
         The run file: messages name it, and a relative ``path`` of an .npz file starts from its folder.
-    other_particles
-        Whether the initial measure takes other random numbers than those of the file.
+    stream
+        Which random numbers the initial measure takes: 0 for those of the file, 1 or 2 for others.
 
     Raises
     ------
@@ -150,7 +151,7 @@ def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: 
         For values that do not fit.
     """
     check = _Check(str(path))
-    made = _make(check, config, Path(path).parent, other_particles)
+    made = _make(check, config, Path(path).parent, stream)
     if check.problems:
         raise RunFileError(check.problems)
     return Run("", config, **made)
@@ -158,14 +159,20 @@ def rebuild(config: dict[str, Any], path: str | PathLike[str], other_particles: 
 
 def _parse(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = path.read_bytes().decode()
-        if len(text.encode()) > MAX_BYTES:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise RunFileError([f"{path}: cannot be read: it is {'a folder' * path.is_dir() or 'no regular file'}"])
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise RunFileError([f"{path}: the file has more than {MAX_BYTES} bytes; keep arrays in an .npz file"])
+        text = content.decode("utf-8-sig")  # editors of Windows mark UTF-8
         return text, tomllib.loads(text)
     except OSError as error:
         raise RunFileError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
-        raise RunFileError([f"{path}: is not a text file: no UTF-8 at byte {error.start}"]) from None
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = "; it looks like UTF-16: save it as UTF-8" if utf16 else ""
+        raise RunFileError([f"{path}: is not a text file: no UTF-8 at byte {error.start}{hint}"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise RunFileError([f"{path}: is not valid TOML: {error}"]) from None
 
@@ -244,7 +251,7 @@ class _Check:
             elif key.accepts(content[name]):
                 values[name] = _floats(content[name]) if "number" in key.words else content[name]
             else:
-                hint = did_you_mean(content[name], key.type if isinstance(key.type, tuple) else ())
+                hint = key.hint(content[name])
                 self.say(f"{name} must be {key.words}, got {content[name]!r:.80}", section, hint)
         return values
 
@@ -274,7 +281,8 @@ class _Check:
             values = self.table(rest, SECTIONS["initial"], "initial")
             for name, law in own.items():
                 if name not in GROUPS:
-                    hint = did_you_mean(name, GROUPS, "[initial.{}]") or f"; the names are {', '.join(GROUPS)}"
+                    hint = did_you_mean(name, SECTIONS["initial"]) or did_you_mean(name, GROUPS, "[initial.{}]")
+                    hint = hint or f"; the names are {', '.join(GROUPS)}"
                     self.say(f"unknown section [initial.{name}]", "", hint, breaks="initial")
                 values[name] = self.variant(law, "law", LAWS, f"initial.{name}")
             random = any(values[name]["law"] != "atoms" for name in own)
@@ -315,11 +323,11 @@ def _floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) else value
 
 
-def _make(check: _Check, config: dict[str, Any], folder: Path, other_particles: bool = False) -> dict[str, Any]:
+def _make(check: _Check, config: dict[str, Any], folder: Path, stream: int = 0) -> dict[str, Any]:
     """What the values of a file stand for, as far as it is sound."""
     seed = config["seed"]
-    data_rng, *streams = np.random.default_rng(seed).spawn(3)
-    initial_rng = streams[other_particles]
+    data_rng, *streams = np.random.default_rng(seed).spawn(4)
+    initial_rng = streams[stream]
     data: Any  # None, like everything below, when it or what it needs is broken
     heldout: Any
     parts = check.attempt("data", ["data"], lambda: _datasets(config["data"], folder, data_rng))
@@ -383,16 +391,22 @@ def _save(options: Mapping[str, Any] | None) -> SaveAt | None:
 
 
 def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int) -> dict[str, Any]:
-    arguments = {"tau_range": (options["tau_start"], options["tau_end"]), "save": save, "rng": seed}
+    start, end = options["tau_start"], options["tau_end"]
+    if save is not None:
+        save.check_range(start, end)
     steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
     scheme = scheme_of(options["scheme"], **options["options"] or {})
-    return arguments | {"scheme": scheme} | {name: options[name] for name in ("tol", *steps)}
+    arguments = {"tau_range": (start, end), "save": save, "rng": seed, "scheme": scheme}
+    return arguments | {name: options[name] for name in ("tol", *steps)}
 
 
 def _observers(options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None) -> Observers:
     """What to observe: "training error rate", "held-out risk" and the like."""
     if options["heldout"] and heldout is None:
         raise InputError("heldout observes held-out data, but [data] has no key heldout, such as heldout = 0.2,")
+    for key, data in (("training", objective.dataset), ("heldout", heldout)):
+        if "error-rate" in options[key] and data is not None:
+            data.check_classes()
     return {
         f"{name} {quantity.replace('-', ' ')}": OBSERVERS[quantity](objective, data)
         for key, name, data in (("training", "training", None), ("heldout", "held-out", heldout))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from wflow import initial
+from wflow.checks import did_you_mean
 from wflow.encoders import ENCODERS
 from wflow.network.rules import DEPTH_RULES
 from wflow.observers import OBSERVERS
@@ -75,7 +76,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     "a section or a table such as { every = 0.5 }": lambda value: isinstance(value, dict),
     "a section or a table such as { levels = 2 }": lambda value: isinstance(value, dict),
     "a list of 'risk', 'error-rate' and 'virial'": lambda value: (
-        value == [] or _list_of(lambda v: v in list(OBSERVERS))(value)
+        value == [] or _list_of(lambda v: _is_text(v) and v in OBSERVERS)(value)
     ),
 }
 
@@ -91,6 +92,15 @@ class Key:
     def words(self) -> str:
         """The type in words."""
         return self.type if isinstance(self.type, str) else "one of " + ", ".join(map(repr, self.type))
+
+    def hint(self, value: Any) -> str:
+        """Which of its choices a wrong value may mean, in words."""
+        if isinstance(self.type, tuple):
+            return did_you_mean(value, self.type)
+        if not isinstance(value, list) or "'risk'" not in self.type:
+            return ""
+        wrong = [entry for entry in value if not _is_text(entry) or entry not in OBSERVERS]
+        return did_you_mean(wrong[0], OBSERVERS) if wrong else ""
 
     def accepts(self, value: Any) -> bool:
         """Whether a value has the type."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from wflow.checks import check_choice, did_you_mean
+from wflow.checks import check_choice, did_you_mean, shown
 from wflow.errors import InputError
 from wflow.plain import register
 from wflow.schemes.avf import AVF
@@ -88,10 +88,10 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
             scheme = scheme()
         except TypeError as error:
             raise InputError(f"scheme must be an object where its class needs arguments: {error}") from None
-    names = (*Scheme.__annotations__, "flow", "step")
+    names = (*Scheme.__annotations__, "flow", "step", "inside")
     members = {name: getattr(scheme, name) for name in names if hasattr(scheme, name)}
     if not {"name", "order", "step"} <= members.keys():
-        raise InputError(f"scheme must be a name or have a method step, a name and an order, got {scheme!r:.80}")
+        raise InputError(f"scheme must be a name or have a method step, a name and an order, got {shown(scheme)}")
     if not isinstance(scheme, Scheme):  # what it lacks is as in the base class
         home = {name: getattr(type(scheme), name) for name in ("__module__", "__qualname__")}  # for messages
         scheme = Scheme()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any, ClassVar
 
+from wflow.checks import shown
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Particles
@@ -87,6 +88,8 @@ class Scheme:
     monotone: ClassVar[bool] = True
     #: Whether it moves particles by noise: the energy of its runs is the smooth part.
     noisy: ClassVar[bool] = False
+    #: Whether :meth:`inside` gives the states within a step (dense output). Frames then do not cut the steps.
+    dense: ClassVar[bool] = False
 
     def flow(self, energy: Energy, rho0: Any, noise: int | None = None) -> Flow:
         """The flow that the scheme steps in.
@@ -103,8 +106,14 @@ class Scheme:
         """Propose a step of size h from a point."""
         raise NotImplementedError(f"scheme {self.name!r} has no method step")
 
+    def inside(self, flow: Any, point: Any, trial: Trial, share: float) -> Any:
+        """The state x at this share of an accepted step from a point, for dense output."""
+        raise NotImplementedError(f"scheme {self.name!r} has no method inside")
+
     def check_problem(self, energy: Energy, rho0: Any) -> None:
         """Raise :class:`InputError` unless the scheme treats this kind of measure and internal energy."""
+        if not isinstance(energy, Energy):
+            raise InputError(f"energy must be a wflow energy such as TransformerObjective, got {type(energy).__name__}")
         kind, internal, words = self.measure.__name__, energy.internal, ""
         if not isinstance(rho0, self.measure):
             words = f"moves a measure of type wflow.{kind}, got {type(rho0).__name__}"
@@ -119,5 +128,7 @@ class Scheme:
     def propose(self, flow: Any, point: Any, h: float) -> Trial:
         """The trial of :meth:`step`, with the scheme's values in place of those that it leaves out."""
         trial = self.step(flow, point, h)
+        if not isinstance(trial, Trial):
+            raise InputError(f"step of scheme {self.name!r} must return a wflow.schemes.Trial, got {shown(trial)}")
         names = ("order", "error_order", "stability", "restart")
         return replace(trial, **{n: getattr(self, n) for n in names if getattr(trial, n) is OF_THE_SCHEME})

@@ -7,7 +7,7 @@ __all__ = ["BDF2"]
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wflow.schemes.particle_flow import Flow, Point, rises
+from wflow.schemes.particle_flow import Flow, Point
 from wflow.schemes.proximal import Proximal
 
 
@@ -41,6 +41,6 @@ class BDF2(Proximal):
         first = self.euler(flow, point, h) if flow.need_error else None
         second = self.bdf2(flow, point, h, start=first or point)
         error = flow.norm(second.x - first.x) if first else None
-        if rises(point, second):
+        if flow.rises(point, second):
             return first or self.euler(flow, point, h), error, {"fallbacks": 1}
         return second, error, {}

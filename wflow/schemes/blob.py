@@ -59,7 +59,7 @@ class Blob(Scheme):
         """The flow of the regularised energy, after the checks."""
         self.check_problem(energy, rho0)
         assert energy.internal is not None
-        blob = BlobEnergy(energy.internal, bandwidth(rho0) if self.epsilon is None else self.epsilon)
+        blob = BlobEnergy(energy.internal, bandwidth(energy.prepare(rho0)) if self.epsilon is None else self.epsilon)
         return Flow(SumEnergy(energy, blob), rho0, noise)
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:

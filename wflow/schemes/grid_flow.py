@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_fields, check_nonnegative
+from wflow.checks import check_fields, check_nonnegative, check_number
 from wflow.energies import Energy, Entropy
 from wflow.errors import InputError
 from wflow.measures import Grid
@@ -22,7 +22,7 @@ from wflow.schemes.particle_flow import Flow
 
 Array = NDArray[Any]
 
-#: Extrapolation may leave this share of the largest density negative.
+#: Steps may leave this share of the largest density negative.
 NEGATIVE = 1e-8
 
 
@@ -38,6 +38,7 @@ class DensityPoint:
     potential: Array
     parts: Mapping[str, float]
     carry: Mapping[str, Array] = field(default_factory=dict)
+    terms: float = 0.0
 
     @property
     def is_finite(self) -> bool:
@@ -84,11 +85,17 @@ class GridFlow(Flow):
         self.interrupt()
         self.n_evaluations += 1
         result = self.energy.linearise(self.measure(x))
-        return DensityPoint(x, result.value, self.flat(result.first_variation), result.parts)
+        potential = self.flat(result.first_variation_at(self.template))
+        value = check_number("Q", result.value, finite=False)
+        return DensityPoint(x, value, potential, result.parts, terms=result.terms)
 
     def norm(self, e: Array) -> float:
         """The L1 norm."""
-        return float(self.mass @ np.abs(e))
+        return float(np.sum(self.mass * np.abs(e)))
+
+    def rises(self, old: Any, new: Any) -> bool:
+        """Whether Q rose from one point to another by more than rounding, or is no number."""
+        return not (new.is_finite and new.value <= old.value + self.rounding(old))
 
     def size(self, point: Any) -> float:
         """The root of the second moment, over depth and blocks."""
@@ -137,6 +144,8 @@ class GridScheme(Scheme):
 
     internals: ClassVar[tuple[type, ...]] = (Entropy,)
     measure = Grid
+    #: What it steps in.
+    flow_type: ClassVar[type[GridFlow]] = GridFlow
     #: The largest number of parameters of a block.
     max_dimension: ClassVar[int] = 3
     outer_mass: float
@@ -163,14 +172,17 @@ class GridScheme(Scheme):
             if (p := len(rho0.box[name])) > self.max_dimension:
                 most = f"at most {self.max_dimension} parameters, but {name} has {p}"
                 raise InputError(f"scheme {self.name!r} takes grids of {most}")
-        return GridFlow(energy, rho0, noise, self.outer_mass)
+        return self.flow_type(energy, rho0, noise, self.outer_mass)
+
+
+def is_negative(x: Array) -> bool:
+    """Whether a density is negative somewhere, by more than what counts as 0."""
+    return bool(x.min() < -NEGATIVE * x.max())
 
 
 def unless_negative(x: Array, plain: Array) -> tuple[Array, dict[str, int]]:
     """An extrapolated density, or the plain one where extrapolation made it negative; and a note of that."""
-    if x.min() < -NEGATIVE * x.max():
-        return plain, {"not_extrapolated": 1}
-    return x, {}
+    return (plain, {"not_extrapolated": 1}) if is_negative(x) else (x, {})
 
 
 def along(axis: int, *arrays: Array) -> list[Array]:

@@ -25,6 +25,11 @@ from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 
+#: A drift of one particle is singular above so many times its noise and so many times that of nine in ten particles.
+NOISES, REST = 5.0, 10.0
+#: Beyond so many bisections of a step, two frames do not share the numbers of its bridge.
+BISECTIONS = 12
+
 
 class NoisyFlow(Flow):
     """A flow of which only the drift is seen: how fast the energy falls is not observable from particles."""
@@ -38,8 +43,14 @@ class NoisyFlow(Flow):
 class EulerMaruyama(Scheme):
     """``X+ = X + h v(X) + sqrt(2 sigma h) xi_n``: weak order 1, invariant measure of order 1.
 
-    A step over which the drift alone would move the particles by more than ``cap`` is tried with half the h. The test
-    comes before the noise is drawn: to reject a step for its outcome would bias the law.
+    A step is tried with half the h where the drift alone would move the particles by more than ``cap``, or one of them
+    by more than 5 root mean squares of its noise, ``sqrt(2 sigma h p)``, and than 10 times what 90 % of them move by:
+    the drift is then singular, and h too large for it. The test comes before the noise is drawn: to reject a step for
+    its outcome would bias the law.
+
+    Steps do not depend on the frames that are saved. A frame at the share s of a step is
+    ``(1 - s) X + s X+ + sqrt(q) B(s)``, with a Brownian bridge B whose numbers serve nothing else and q the variance of
+    the noise of the step: pure diffusion then has the exact variance at every time.
 
     Parameters
     ----------
@@ -70,6 +81,7 @@ class EulerMaruyama(Scheme):
     internals = (Entropy,)
     monotone = False
     noisy = True
+    dense = True
 
     def __post_init__(self) -> None:
         check_fields(self, check_positive, "cap")
@@ -83,18 +95,33 @@ class EulerMaruyama(Scheme):
 
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
         """One step of size h; none where the drift exceeds the cap."""
-        drift = h * point.velocity
+        drift, sigma = h * point.velocity, _sigma(flow)
         if (length := flow.norm(drift)) > self.cap:
             return Trial(h, point, failure=f"has a drift of {length:.3g}, more than the cap {self.cap:.3g}")
+        for name, moves in flow.unflat(drift).items():
+            lengths, p = np.linalg.norm(moves, axis=2), moves.shape[2]
+            usual = max(NOISES * math.sqrt(2 * sigma * h * p), REST * float(np.quantile(lengths, 0.9)))
+            if (length := float(lengths.max())) > usual:
+                words = f"moves one particle of {name} by {length:.3g}, though its noise and others' drift are small"
+                return Trial(h, point, failure=f"{words}: the drift is singular, and dtau too large for it")
         noise, carry = self._noise(flow, point.carry, h)
-        sigma = flow.energy.internal.sigma  # type: ignore[union-attr]
         new = flow.evaluate(point.x + drift + math.sqrt(2 * sigma * h) * noise)
         return Trial(h, Point(new.x, new.value, new.velocity, new.parts, carry))
+
+    def inside(self, flow: Flow, point: Point, trial: Trial, share: float) -> Array:
+        """A point of a Brownian bridge between both ends of a step (see the class)."""
+        noise = math.sqrt(2 * _sigma(flow) * trial.h * self._variance(point.carry, trial.h))
+        index = int(trial.point.carry["index"])
+        return np.asarray((1 - share) * point.x + share * trial.point.x + noise * bridge(flow, index, share))
 
     def _noise(self, flow: Flow, carry: Mapping[str, Array], h: float) -> tuple[Array, dict[str, Array]]:
         """The noise of a step, and what to remember of it: the index of the last normals."""
         n = int(carry.get("index", -1)) + 1
         return flow.normal(n), {"index": np.array(n)}
+
+    def _variance(self, carry: Mapping[str, Array], h: float) -> float:
+        """The variance of that noise."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -110,9 +137,42 @@ class Langevin(EulerMaruyama):
 
     def _noise(self, flow: Flow, carry: Mapping[str, Array], h: float) -> tuple[Array, dict[str, Array]]:
         n = int(carry.get("index", -1))
-        if math.isclose(h, carry.get("h", math.nan), rel_tol=1e-9):
+        if _goes_on(carry, h):
             first = 0.5 * flow.normal(n)
         else:
             n += 1
             first = math.sqrt(0.75) * flow.normal(n)
         return first + 0.5 * flow.normal(n + 1), {"index": np.array(n + 1), "h": np.array(h)}
+
+    def _variance(self, carry: Mapping[str, Array], h: float) -> float:
+        return 0.5 if _goes_on(carry, h) else 1.0
+
+
+def _goes_on(carry: Mapping[str, Array], h: float) -> bool:
+    """Whether the last step had the same h."""
+    return math.isclose(h, carry.get("h", math.nan), rel_tol=1e-9)
+
+
+def _sigma(flow: Flow) -> float:
+    return float(flow.energy.internal.sigma)  # type: ignore[union-attr]
+
+
+def bridge(flow: Flow, index: int, share: float) -> Array:
+    """A standard Brownian bridge of the step of this index at a share of it, in (0, 1).
+
+    By bisection: halfway between two known times, s apart, it is their mean plus a normal number of variance s/4.
+    Every midpoint has numbers of its own, so that the bridge is one path, whichever of its points are looked at.
+    """
+    left, right, node = 0.0, 1.0, 1
+    low: Any = 0.0
+    high: Any = 0.0
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (left + right)
+        between = 0.5 * (low + high) + 0.5 * math.sqrt(right - left) * flow.normal(index, node)
+        if share < middle:
+            right, high, node = middle, between, 2 * node
+        else:
+            left, low, node = middle, between, 2 * node + 1
+    s = (share - left) / (right - left)
+    rest = math.sqrt(s * (1 - s) * (right - left))
+    return np.asarray((1 - s) * low + s * high + rest * flow.normal(index, node))

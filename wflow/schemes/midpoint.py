@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from wflow.schemes.adams import adams_moulton_error, past
-from wflow.schemes.particle_flow import Flow, Point, rises
+from wflow.schemes.particle_flow import Flow, Point
 from wflow.schemes.proximal import Proximal
 
 
@@ -45,7 +45,7 @@ class Midpoint(Proximal):
         """The step of order 2 unless it raises Q."""
         new = self.midpoint(flow, point, h)
         notes = {}
-        if rises(point, new):
+        if flow.rises(point, new):
             new, notes = self.euler(flow, point, h), {"fallbacks": 1}
         return new, adams_moulton_error(flow, point, new, h) if flow.need_error else None, notes
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.bundle import KINK, bundle
-from wflow.schemes.particle_flow import ROUNDING, Flow, Point
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 Accuracy = Callable[[Point], float]
@@ -82,7 +82,7 @@ def prox(
         point, missing = bundle(flow, met, base, h, KINK, max_iter)
         if missing > MISSING * (first - look(point)[0]):
             raise NoMinimum(f"did not converge in {max_iter} iterations")
-    if look(point)[0] > first + ROUNDING * eps * abs(first):
+    if look(point)[0] > first + max(flow.rounding(start), flow.hidden_rounding(start, point)):
         raise NoMinimum("did not lower its objective")
     return _move_massless(flow, point, base, h, massless, eps) if massless.any() else point
 
@@ -93,9 +93,9 @@ def _descend(
     """The points that L-BFGS met at last, its best the last of them; and whether the gradient there is small."""
     eps = float(np.finfo(point.x.dtype).eps)
     value, gradient = look(point)
-    pairs: deque[tuple[Array, Array, float]] = deque(maxlen=memory)
+    pairs: deque[tuple[Array, Array, float]] = deque(maxlen=min(memory, max_iter))
     history: list[tuple[float, float]] = []
-    met: deque[Point] = deque(maxlen=memory)
+    met: deque[Point] = deque(maxlen=min(memory, max_iter))
     for _ in range(max_iter):
         size, noise = flow.norm(gradient), 2 * eps * (flow.norm(point.x) / h + flow.norm(point.velocity))
         history.append((value, size))
@@ -104,7 +104,7 @@ def _descend(
         if _is_flat(history):
             break
         direction = -_inverse_hessian(flow, gradient, pairs, h)
-        found = _line_search(flow, look, point, value, gradient, direction, eps, met)
+        found = _line_search(flow, look, point, value, gradient, direction, met)
         if found:
             new, value, new_gradient = found
             s, y = new.x - point.x, new_gradient - gradient
@@ -139,7 +139,7 @@ def _inverse_hessian(flow: Flow, gradient: Array, pairs: deque[tuple[Array, Arra
 
 
 def _line_search(
-    flow: Flow, look: Look, point: Point, value: float, gradient: Array, direction: Array, eps: float, met: deque[Point]
+    flow: Flow, look: Look, point: Point, value: float, gradient: Array, direction: Array, met: deque[Point]
 ) -> tuple[Point, float, Array] | None:
     """A point, its value and gradient, that meets the weak Wolfe conditions; None without one.
 
@@ -155,7 +155,9 @@ def _line_search(
             met.append(new)
         new_slope = flow.inner(new_gradient, direction) if new_value < np.inf else np.nan
         falls = new_value <= value + 1e-4 * t * slope
-        level = new_value <= value + ROUNDING * eps * abs(value) and new_slope <= -0.8 * slope
+        level = new_slope <= -0.8 * slope and new_value <= value + max(
+            flow.rounding(point), flow.hidden_rounding(point, new)
+        )
         if not (falls or level):
             jumps = jumps + 1 if new_slope >= 0.5 * high[1] else 0
             if jumps == JUMPS:

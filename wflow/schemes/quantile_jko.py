@@ -68,7 +68,8 @@ class QuantileFlow(Flow):
         point = super().evaluate(x)
         value, gradient, _ = self.internal(x)
         parts = {**point.parts, "internal": value}
-        return Point(x, point.value + value, point.velocity - gradient, parts)
+        terms = max(abs(point.value), point.terms) + abs(value)
+        return Point(x, point.value + value, point.velocity - gradient, parts, terms=terms)
 
     def internal(self, x: Array) -> tuple[float, Array, Array]:
         """The internal energy, its gradient, and the Hessian ``sum_i H_i (e_{i+1} - e_i)^2`` as H."""
@@ -135,7 +136,7 @@ class QuantileJKO(Scheme):
         for name, x in rho0.blocks.items():
             if x.shape[2] > 1:
                 raise InputError(f"scheme {self.name!r} treats one parameter a block, but {name} has p = {x.shape[2]}")
-            if np.ptp(rho0.weights(name)) > 1e-12:
+            if np.ptp(a := rho0.weights(name)) > 1e-12 * a.max():
                 raise InputError(f"scheme {self.name!r} needs particles of equal weights, but those of {name} differ")
         return QuantileFlow(energy, rho0, noise)
 
@@ -166,7 +167,7 @@ class QuantileJKO(Scheme):
         mean = (new.x - point.x) / h
         change = mean - point.carry.get("mean_velocity", point.velocity)
         error = 0.5 * flow.norm(newton.tridiagonal(new.x, change))
-        new = new if new.value < point.value else point  # a rise is rounding
+        new = new if new.value <= point.value else point  # a rise is rounding
         new = replace(new, carry={"mean_velocity": mean})
         return Trial(h, new, error, h * flow.norm2(mean), notes={"inner_iterations": inner})
 
@@ -178,8 +179,7 @@ class QuantileJKO(Scheme):
             return at.value + flow.norm2(at.x - point.x) / (2 * h)
 
         now, t = objective(here), 1.0
-        internal = here.parts["internal"]
-        rounding = 64 * EPS * (abs(here.value - internal) + abs(internal))
+        rounding = flow.rounding(here)
         if not free:
             closing = -np.where(flow.k > 0, np.diff(d), 0.0) / flow.gaps(here.x)
             t = min(1.0, (1 - SHARE) / max(float(closing.max(initial=0.0)), 1e-300))
@@ -187,6 +187,8 @@ class QuantileJKO(Scheme):
             x = here.x + t * d
             # Sorting lowers the distance from sorted values and leaves Q as it is.
             new = flow.evaluate(flow.sort(x) if free else x)
+            if free:
+                rounding = max(rounding, flow.hidden_rounding(here, new))
             if objective(new) <= now + 1e-4 * t * slope + rounding:
                 return new
             t *= 0.5

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_array, check_fields, check_integer, check_positive
+from wflow.checks import check_array, check_fields, check_integer, check_positive, shown
 from wflow.errors import InputError
+from wflow.plain import build, describe
 from wflow.schemes.base import Scheme, Trial
 from wflow.schemes.particle_flow import Flow, Point
 
@@ -65,7 +66,7 @@ class RungeKutta(Scheme):
         check_fields(self, check_integer, "order", "error_order")
         check_fields(self, check_positive, "stability", optional=True)
         if not (isinstance(self.name, str) and isinstance(self.a, (tuple, list))):
-            raise InputError(f"name must be a word and a a tuple of rows, got {self.name!r:.80} and {self.a!r:.80}")
+            raise InputError(f"name must be a word and a a tuple of rows, got {shown(self.name)} and {shown(self.a)}")
         rows = [check_array("a row of a, and b_hat,", row, 1, "(stages,)").tolist() for row in (*self.a, self.b_hat)]
         lengths, stages = [len(row) for row in rows], len(rows)
         if stages < 2 or lengths != [*range(1, stages + 1)] or rows[0] == [0.0]:
@@ -81,6 +82,10 @@ class RungeKutta(Scheme):
                     words = f"{exact:.9g} is exact, b gives {b:.9g} and b_hat {b_hat:.9g}"
                     raise InputError(f"the tableau of {self.name!r} misses a condition of order {k}: {words}")
             tall = tableau[:-1] @ tall
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A tableau that files know by its name alone is itself again, not another one with the same numbers.
+        return (build, (describe(self),)) if type(self) is RungeKutta else super().__reduce_ex__(protocol)
 
     @property
     def b(self) -> tuple[float, ...]:

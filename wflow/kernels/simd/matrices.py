@@ -19,6 +19,7 @@ __all__ = [
     "put",
     "rows",
     "space",
+    "toeplitz",
 ]
 
 from collections.abc import Callable
@@ -130,6 +131,23 @@ def _in_array(name: str, explanation: str, shared: bool) -> Any:
 
 space = _in_array("space", "The matrix (rows, columns) in an array (registers, lanes) from register first on.", False)
 number_space = _in_array("number_space", "The same for a matrix of numbers, as many as fit in each register.", True)
+
+
+@intrinsic
+def toeplitz(typingctx: Any, array: Any, size: Any) -> Any:
+    """The matrix of numbers (size, size) with entries ``array[size - 1 + j - i]``, in a contiguous array.
+
+    A row starts one number before the row above.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        values = context.make_array(signature.args[0])(context, builder, args[0])
+        kind, n = signature.return_type, args[1]
+        entry = INT(kind.entry_bytes)
+        start = builder.gep(builder.bitcast(values.data, BYTES), [builder.mul(builder.sub(n, INT(1)), entry)])
+        return Matrix(builder, kind, start, n, n, builder.neg(entry)).value(context)
+
+    return MatrixType(array.dtype, True)(array, types.intp), generate
 
 
 @intrinsic
