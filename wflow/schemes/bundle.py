@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.schemes.particle_flow import ROUNDING, Flow, Point
+from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 
@@ -75,7 +75,7 @@ def bundle(
         slopes = -np.array([point.velocity for point in kept], dtype=np.float64)
         values = np.array([point.value for point in kept])
         done = flow.norm2(best.x - base) / (2 * h)
-        rounding = eps * (ROUNDING * abs(best.value) + 4 * h * float((slopes**2 @ mass).max()))
+        rounding = flow.rounding(best) + 4 * eps * h * float((slopes**2 @ mass).max())
         errors, far = best.value - values + (slopes * moved) @ mass, moved**2 @ mass
         errors[abs(errors) <= rounding] = 0.0
         away = far > 2 * h * rounding
