@@ -30,12 +30,13 @@ from wflow import (
     runfile,
     schemes,
 )
+from wflow.check import Source, error_bars
 from wflow.controllers import Adaptive, Fixed, Replay
 from wflow.datasets import diabetes, digits, in_context_regression
 from wflow.distances import gaussian_w2
 from wflow.energies import Energy, Evaluation, SumEnergy
 from wflow.observers import ErrorRate, Risk, Virial
-from wflow.plain import describe
+from wflow.plain import build, describe
 
 Door = Callable[[Any], Any]
 
@@ -94,6 +95,7 @@ NUMBERS: dict[str, Door] = {
     "an end of a box": lambda v: Grid(x=np.ones(4), box={"x": ((-1, v),)}),
 }
 NOT_NUMBERS: dict[str, Any] = {
+    "a difference of times": np.timedelta64(3),
     "a boolean": True,
     "numpy's boolean": np.True_,
     "none": None,
@@ -788,6 +790,7 @@ FUNCTIONS: dict[str, Door] = {
     "a solution": lambda v: figures.draw("energy", v),
     "a solution of clouds": figures.clouds,
     "a solution of predictions": figures.predictions,
+    "an objective of predictions": lambda v: figures.predictions(RUN, objective=v),
     "a figure": lambda v: figures.save(v, "x.pdf"),
     "coordinates": lambda v: figures.clouds(RUN, coordinates=v),
     "frames of a figure": lambda v: figures.clouds(RUN, frames=v),
@@ -817,6 +820,7 @@ ODDITIES: list[Any] = [
     np.ones((2, 2)),
     np.nan,
     {"x"},
+    TransformerObjective,
 ]
 
 
@@ -890,3 +894,97 @@ def test_energies_are_passed_again_to_resume(tmp_path: Path) -> None:
     for wrong in (len, "x", 1.0, POINT):
         refused(lambda energy: wflow.resume(path, 1.0, energy=energy), wrong)
     assert wflow.resume(path, 1.0, energy=V, progress=np.False_).tau[-1] == 1
+
+
+CONVERGING = {"Q": 1.0}
+PAIR = wflow.encoders.pairing
+
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "a density beyond floats in sum": (lambda: Grid(x=np.full(9, 1e308), box={"x": ((-4, 4),)}), "too large"),
+    "points of no block": (lambda: CELLS.points(["x"]), "no block"),  # type: ignore[arg-type]
+    "equal weights of no block": (lambda: CELLS.has_equal_weights("y"), "no block 'y'"),
+    "cells in a dictionary": (
+        lambda: Grid.from_particles(POINT, {"x": ((-3, 3), (-3, 3))}, {"x": {5: 1, 7: 1}}),  # type: ignore[dict-item]
+        "cells of x",
+    ),
+    "an array as points by block": (lambda: Q.first_variation(RHO, np.ones((2, 1, 4))), "points"),  # type: ignore[arg-type]
+    "no prompts": (lambda: FeedForward().mean(np.ones((0, 2, 3)), np.ones((1, 4)), np.ones(1)), "must not be empty"),
+    "no encoder to pair": (lambda: PAIR(np, DATA.tokens, np.ones((1, 4)), DATA.tokens), "has no method"),  # type: ignore[arg-type]
+    "an encoder's class": (lambda: PAIR(FeedForward, DATA.tokens, np.ones((1, 4)), DATA.tokens), "call it"),  # type: ignore[type-abstract]
+    "no name of a source": (lambda: Source(3, 1.0), "name must be text"),  # type: ignore[arg-type]
+    "a source of order 0": (lambda: Source("depth", 0.0), "order"),
+    "a ratio of 1": (lambda: Source("depth", 1.0, ratio=1.0), "ratio must be greater than 1"),
+    "sources that are none": (lambda: error_bars(lambda refined: CONVERGING, ["depth"]), "sources must be"),  # type: ignore[list-item]
+    "outcomes that are none": (lambda: error_bars(lambda refined: 3, []), "solve must return"),  # type: ignore[arg-type,return-value]
+    "outcomes in words": (lambda: error_bars(lambda refined: {"Q": "big"}, []), "Q of solve"),
+    "a data set without arrays": (lambda: build({"kind": "Dataset"}), "lacks the argument 'tokens'"),
+    "a kind that is no word": (lambda: build({"kind": ["Dataset"]}), "is unknown"),
+    "an own object without a name": (lambda: build({"kind": "user"}), "of your own"),
+    "a proximal map of another shape": (
+        lambda: wflow.solve(
+            V + wflow.Entropy(0.5),
+            Grid(x=np.exp(-((np.linspace(-5.9, 5.9, 60) - 1) ** 2)), box={"x": ((-6, 6),)}),
+            (0, 0.2),
+            scheme=schemes.EntropicJKO(prox=lambda s, potential, weight, eps: s[..., 1:], outer_mass=1e-3),
+            dtau=0.1,
+        ),
+        "prox must return an array",
+    ),
+    "a smoothing beyond all scales": (lambda: wflow.BlobEnergy(wflow.Entropy(1.0), 1e300), "epsilon must be between"),
+    "steps that do not get anywhere": (lambda: solve(dtau=None, controller=Fixed(1e-300)), "dtau must be at least"),
+    "a last step that does not": (lambda: solve(dtau=None, controller=Replay((0.1, 1e-299))), "dtau must be at least"),
+    "a range of bytes": (lambda: solve(tau_range=b"\x00\x01"), "tau_range must be a pair"),
+    "a name too long for a file": (lambda: solve(path="x" * 400), "path cannot be used"),
+    "attributes that files have": (lambda: solve(path="x.h5", attributes={"run": "mine"}), "other names"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_words(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, words = REFUSED[name]
+    with pytest.raises(InputError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_of_numpy_are_attributes(tmp_path: Path) -> None:
+    attributes = {np.str_("note"): np.str_("mine")}
+    assert solve(path=tmp_path / "run.h5", attributes=attributes).attributes["note"] == "mine"
+
+
+def test_options_beyond_need_are_no_limits() -> None:
+    few, many = (solve(scheme=schemes.JKO(memory=memory)) for memory in (200, 10**30))
+    np.testing.assert_array_equal(few.energy, many.energy)
+
+
+def test_resuming_takes_energies_and_whole_checkpoints(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    solve(path=path)
+    with pytest.raises(InputError, match="energy must be"):
+        wflow.resume(path, energy=DATA)  # type: ignore[arg-type]
+    checkpoint = Path(f"{path}.resume")
+    content = bytearray(checkpoint.read_bytes())
+    content[200:264] = b"\xa5" * 64
+    checkpoint.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        wflow.resume(path, energy=V)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("M = 4", "M = [[4]]", "M must be"),
+        ("tau_end = 1", "tau_end = 1\nsave = { tau = [2.0] }", "must be in the range"),
+        ("M = 4", "boxx = { w = [[-1, 1]] }", "did you mean 'box'"),
+        ("seed = 1", "seed = [['x']]", "seed must be"),
+    ],
+)
+def test_reading_run_files_finds_what_solving_would(old: str, new: str, words: str, tmp_path: Path) -> None:
+    text = "seed = 1\n[data]\nkind = 'in-context'\nn_prompts = 2\ndimension = 1\ncontext = 2\n[feedforward]\n"
+    text += "[initial]\nM = 4\n[solve]\ntau_end = 1\n"
+    file = tmp_path / "run.toml"
+    file.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=words):
+        runfile.read(file)

@@ -246,3 +246,55 @@ def test_weights_are_equal_relative_to_their_size() -> None:
         wflow.Entropy(1.0).estimate(uneven)
     with pytest.raises(wflow.InputError, match="particles of equal weights"):
         wflow.solve(V + wflow.Entropy(1.0), uneven, scheme="quantile-jko")
+
+
+INTERACTIONS = {
+    "attraction": (lambda z: 0.5 * np.sum(z**2, axis=1), lambda z: z),
+    "gaussian": (
+        lambda z: -np.exp(-np.sum(z**2, axis=1)),
+        lambda z: 2 * z * np.exp(-np.sum(z**2, axis=1, keepdims=True)),
+    ),
+    "distance": (
+        lambda z: np.sqrt(np.sum(z**2, axis=1)),
+        lambda z: z / np.maximum(np.sqrt(np.sum(z**2, axis=1, keepdims=True)), 1e-300),
+    ),
+    "lopsided": (lambda z: np.sum(z**4, axis=1) + z[:, -1], lambda z: 4 * z**3 + 1),
+    "exponential": (lambda z: np.exp(30 * np.abs(z).sum(axis=1)), lambda z: z * np.exp(30 * np.abs(z))),
+}
+
+
+@pytest.mark.parametrize("kind", INTERACTIONS)
+@pytest.mark.parametrize(
+    ("cells", "box"),
+    [((50,), ((-1, 1),)), ((13, 20), ((-1, 0.5), (0, 1))), ((3, 3), ((0, 1), (0, 0.5))), ((5, 7, 6), ((-1, 1),) * 3)],
+)
+def test_interactions_on_cells_are_those_of_pairs(kind: str, cells: tuple[int, ...], box: Any) -> None:
+    """The transform gives what summing over pairs gives, at the cells asked for as points; also where it cannot."""
+    Q = wflow.InteractionEnergy(*INTERACTIONS[kind])
+    density = np.random.default_rng(1).random((2, *cells)) ** 8
+    density[1, ..., : cells[-1] // 2] = 0
+    rho = wflow.Grid(x=density, box={"x": box})
+    particles = wflow.Particles(x=np.array(rho.points("x")), weights={"x": rho.weights("x")})
+    pairs, direct = Q.first_variation(rho, {"x": np.array(rho.points("x"))})["x"], Q.evaluate(particles)
+    on_cells, fast = Q.first_variation(rho)["x"], Q.evaluate(rho)
+    assert np.abs(on_cells - pairs).max() <= 1e-12 * np.abs(pairs).max()
+    assert fast.value == pytest.approx(direct.value, rel=1e-12)
+    assert Q.linearise(rho).value == pytest.approx(direct.value, rel=1e-12)
+    assert np.abs(fast.velocity.x - direct.velocity.x).max() <= 1e-12 * np.abs(direct.velocity.x).max()
+
+
+def test_an_interaction_that_is_infinite_at_zero() -> None:
+    Q = wflow.InteractionEnergy(lambda z: np.where(z[:, 0] == 0, np.inf, 1.0), lambda z: z)
+    assert np.isposinf(Q.first_variation(wflow.Grid(x=np.ones(5), box={"x": ((0, 1),)}))["x"]).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_mass_interacts_around_the_box(seed: int) -> None:
+    """A bump of short range at one end is not felt at the other."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(8, 40))
+    density = np.zeros(n)
+    density[0] = 1.0
+    Q = wflow.InteractionEnergy(lambda z: np.maximum(1 - np.abs(z[:, 0]) * n / 2.5, 0), lambda z: 0 * z)
+    phi = Q.first_variation(wflow.Grid(x=density, box={"x": ((0, 1),)}))["x"][0]
+    assert phi[:3] == pytest.approx([1, 0.6, 0.2], abs=1e-12) and np.abs(phi[3:]).max() < 1e-15

@@ -178,10 +178,18 @@ def test_resumed_equals_uninterrupted(scheme: EntropicJKO, tmp_path: Path) -> No
 def test_far_from_the_mass(gamma: float) -> None:
     """Cells that no mass can reach in floating-point numbers, in a box of 90 standard deviations of K."""
     x = (np.arange(200) + 0.5) / 5 - 20
-    rho0 = wflow.Grid(x=np.abs(x - 5) < 0.5, box={"x": ((-20, 20),)})
+    rho0 = wflow.Grid(x=1.0 * (np.abs(x - 5) < 0.5), box={"x": ((-20, 20),)})
     rho = wflow.solve(ornstein_uhlenbeck(), rho0, (0, 0.6), scheme=EntropicJKO(gamma), dtau=0.2).measure(-1)
     assert rho.weights("x").sum() == pytest.approx(1, abs=1e-13)
     assert rho.moment(1).x[0, 0] == pytest.approx(5 / 1.2**3, abs=1e-6)
+
+
+@pytest.mark.parametrize(("mean", "sigma"), [(3.0, 0.009), (2.0, 0.004)])
+def test_mass_out_of_the_range_of_the_scalings(mean: float, sigma: float) -> None:
+    """Potentials of more than 300 (sigma_m + gamma) would not drive it."""
+    Q = wflow.PotentialEnergy(lambda x: 0.5 * np.sum(x**2, axis=1), lambda x: x) + wflow.Entropy(sigma)
+    with pytest.raises(wflow.SolveError, match=r"% of the mass is where dQ/drho is more than .* take a larger gamma"):
+        wflow.solve(Q, gaussian_grid(600, mean=mean, variance=0.05), (0, 1), scheme="entropic-jko", dtau=0.2)
 
 
 @given(st.floats(0.2, 2.0), st.floats(0.1, 1.0), st.floats(0.2, 1.0), st.integers(1, 2))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from densities import gaussian_grid
 
 import wflow
-from wflow.schemes import GridFlow, Kernel
+from wflow.schemes import EntropicJKO, FiniteVolume, GridFlow, Kernel, Muscl, QuantileJKO
 
 LINEAR = wflow.PotentialEnergy(lambda x: 3.0 * x[:, 0], lambda x: np.full_like(x, 3.0))
 X = (np.arange(120) + 0.5) / 10 - 6
@@ -59,3 +62,39 @@ def test_step_lengths_of_particles_are_distances() -> None:
     length = answer.series["step_length"][-1]
     assert length == pytest.approx(wflow.distances.conditional_w2(rho0, answer.measure(-1)), rel=1e-12)
     assert length == pytest.approx(0.5 * np.sqrt(0.25 * 2.5 + 0.75 * 4.5), rel=1e-12)
+
+
+BUMPY = wflow.PotentialEnergy(
+    lambda x: np.sum(0.5 * x**2 + 0.1 * np.cos(2 * x), axis=1), lambda x: x - 0.2 * np.sin(2 * x)
+) + wflow.InteractionEnergy(lambda z: 0.2 * np.sum(z**2, axis=1), lambda z: 0.4 * z)
+CLOUD = wflow.Particles(x=np.linspace(-1.0, 2.5, 20)[:, None])
+COARSE = gaussian_grid(32, mean=0.7, variance=0.4)
+
+
+@pytest.mark.parametrize(
+    ("energy", "rho0", "scheme", "steps", "order"),
+    [
+        (BUMPY + wflow.Entropy(0.5), COARSE, Kernel(1, outer_mass=1e-4), 40, 1),
+        (BUMPY + wflow.Entropy(0.5), COARSE, Kernel(2, outer_mass=1e-4), 20, 2),
+        (BUMPY + wflow.Entropy(0.5), COARSE, Kernel(3, outer_mass=1e-4), 10, 3),
+        (BUMPY + wflow.Entropy(0.5), COARSE, Kernel(4, outer_mass=1e-4), 5, 4),
+        (BUMPY + wflow.Entropy(0.5), gaussian_grid(36, 2, 0.3, 0.4, half=4.5), Kernel(2, outer_mass=1e-4), 20, 2),
+        (BUMPY + wflow.Entropy(0.5), COARSE, FiniteVolume(outer_mass=1e-4), 20, 2),
+        (BUMPY + wflow.Entropy(0.5), COARSE, FiniteVolume(extrapolate=False, outer_mass=1e-4), 40, 1),
+        (BUMPY, COARSE, FiniteVolume(outer_mass=1e-4), 20, 2),
+        (BUMPY, COARSE, Muscl(outer_mass=1e-4), 100, 2),
+        (BUMPY + wflow.PorousMedium(2.0), COARSE, Muscl(outer_mass=1e-4), 100, 2),
+        (BUMPY + wflow.Entropy(0.5), gaussian_grid(80, mean=0.7, variance=0.4), EntropicJKO(outer_mass=1e-4), 5, 1),
+        (BUMPY + wflow.Entropy(0.5), CLOUD, QuantileJKO(), 20, 1),
+        (BUMPY + wflow.PorousMedium(2.0), CLOUD, QuantileJKO(), 20, 1),
+    ],
+    ids=lambda value: getattr(value, "name", None) or (str(value) if isinstance(value, int) else type(value).__name__),
+)
+def test_the_defect_is_the_error_of_the_steps(energy: Any, rho0: Any, scheme: Any, steps: int, order: int) -> None:
+    """On one coarse grid it falls with the order of the scheme, however much the cells are off."""
+    defects = []
+    for n in (steps, 2 * steps, 4 * steps):
+        answer = wflow.solve(energy, rho0, (0, 1), scheme=scheme, dtau=1 / n)
+        defects.append(abs(answer.series["defect"][-1]) / (answer.energy[0] - answer.energy[-1]))
+    orders = np.log2(np.divide(defects[:-1], defects[1:]))
+    assert orders[-1] > order - 0.4, (defects, orders)

@@ -342,8 +342,8 @@ SUITE = (
     Mutant(
         "density-of-the-first-depth",
         INITIAL,
-        "law.density(points[:, group.place], float(t), group)",
-        "law.density(points[:, group.place], float(rule.nodes[0]), group)",
+        "law.cell_density(points[:, place], widths[place], t, group)",
+        "law.cell_density(points[:, place], widths[place], float(rule.nodes[0]), group)",
         "the density in a slice is that of its depth",
         LAWS,
     ),

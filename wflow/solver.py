@@ -477,6 +477,8 @@ class _Run:
 def _check_range(tau_range: Any) -> tuple[float, float]:
     try:
         start, end = (check_number("tau_range", value, finite=False) for value in tau_range)
+        if isinstance(tau_range, bytes):  # whose entries are integers
+            raise TypeError
     except (TypeError, ValueError):
         raise InputError(f"tau_range must be a pair (tau_start, tau_end), got {shown(tau_range)}") from None
     if not (np.isfinite(start) and np.isfinite(end)) or end <= start:

@@ -102,7 +102,10 @@ class Dataset:
         array = check_array("tokens", tokens, 3, "(B, D, n)", finite=False)
         if array.shape[1:] != self.tokens.shape[1:]:
             raise InputError(f"tokens must have shape (B, {self.dimension}, {self.n_tokens}), got shape {array.shape}")
-        values = array.reshape(len(array), -1).astype(np.float64) @ self.readout.reshape(self.n_labels, -1).T
+        values = (
+            array.reshape(-1, self.dimension * self.n_tokens).astype(np.float64)
+            @ self.readout.reshape(self.n_labels, -1).T
+        )
         return values[:, 0] if self.labels.ndim == 1 else values
 
     def risk(self, predictions: ArrayLike) -> float:

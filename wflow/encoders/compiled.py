@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from wflow.checks import check_array, check_result
+from wflow.errors import InputError
 from wflow.measures.measure import frozen
 
 Array = NDArray[Any]
@@ -244,6 +245,8 @@ class CompiledEncoder:
     def _alone(self, tokens: Array, parameters: Array, weights: Array) -> tuple[Passes, list[Packed], Array]:
         """The program of one call, its particles, and memory for its states; kernels do not look at shapes."""
         tokens = check_array("tokens", tokens, 3, "(B, D, n)", finite=False)
+        if 0 in tokens.shape:
+            raise InputError(f"tokens must not be empty, got shape {tokens.shape}")
         D, n = tokens.shape[1:]
         parameters = check_array("parameters", parameters, 2, "(M, p)", finite=False)
         shape = len(parameters), self.n_parameters(D)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_array, check_integer, check_memory, check_result
+from wflow.checks import check_array, check_index, check_integer, check_memory, check_result
 from wflow.errors import InputError
 
 Array = NDArray[Any]
@@ -90,7 +90,9 @@ def optional(encoder: object, name: str) -> Any:
 def reads(encoder: Encoder, columns: Array, n_tokens: int) -> Array:
     """The tokens on which an encoder's outputs at some tokens depend; all where the encoder does not know."""
     known = optional(encoder, "reads")
-    return np.arange(n_tokens) if known is None else np.asarray(known(columns, n_tokens))
+    if known is None:
+        return np.arange(n_tokens)
+    return check_index(f"{_name(encoder)}: what reads returns", known(columns, n_tokens), n_tokens)
 
 
 def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array) -> Array:
@@ -105,8 +107,7 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     >>> pairing(FeedForward("identity"), tokens, w, np.ones((1, 1, 1)))
     array([6.])
     """
-    if isinstance(encoder, type) or not callable(getattr(encoder, "mean", None)):
-        raise InputError(f"{_name(encoder)} has no method mean; see wflow.encoders.Encoder")
+    check_methods(_name(encoder), encoder)
     tokens, cotangent = (
         check_array(name, x, 3, "(B, D, n)", finite=False) for name, x in (("tokens", tokens), ("cotangent", cotangent))
     )
@@ -119,6 +120,14 @@ def pairing(encoder: Encoder, tokens: Array, parameters: Array, cotangent: Array
     return np.array([np.sum(encoder.mean(tokens, beta[None], one) * cotangent) for beta in parameters])
 
 
+def check_methods(name: str, encoder: Any) -> None:
+    """Raise :class:`InputError` for what lacks a method of an encoder, and for a class in the place of an object."""
+    if isinstance(encoder, type):
+        raise InputError(f"{name} must be an object, got the class {encoder.__name__}: call it")
+    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
+        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
+
+
 def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
     """Try an encoder on one prompt (1, D, n) and two particles, so that a wrong shape is found before any work is done.
 
@@ -128,8 +137,7 @@ def check_encoder(name: str, encoder: Any, tokens: Array) -> None:
         For a missing method, or one that returns another shape than :class:`Encoder` says.
     """
     name = f"the encoder {type(encoder).__name__} of block {name!r}"
-    if missing := [m for m in ("n_parameters", "mean", "vjp") if not callable(getattr(encoder, m, None))]:
-        raise InputError(f"{name} has no method {missing[0]}; see wflow.encoders.Encoder")
+    check_methods(name, encoder)
     D = tokens.shape[1]
     p = check_integer(f"{name}: n_parameters({D})", encoder.n_parameters(D))
     check_memory(f"two particles of {name}", 16 * p, f"n_parameters({D}) is {p}")

@@ -22,6 +22,8 @@ M = TypeVar("M", bound=Measure)
 
 #: Pairs of points are treated in batches of at most this many.
 PAIRS = 2**20
+#: The smallest epsilon, and the inverse of the largest.
+SMALLEST = 1e-100
 
 
 class BlobEnergy(Energy):
@@ -87,6 +89,9 @@ class BlobEnergy(Energy):
             if isinstance(epsilon, Mapping)
             else check_positive("epsilon", epsilon)
         )
+        for e in self.epsilon.values() if isinstance(self.epsilon, dict) else [self.epsilon]:
+            if not SMALLEST <= e <= 1 / SMALLEST:  # so that densities are numbers
+                raise InputError(f"epsilon must be between {SMALLEST:g} and {1 / SMALLEST:g}, got {e!r}")
         self.nodes: dict[str, tuple[Array, float]] = {}
         for name, of_block in (box or {}).items():
             intervals = check_box(name, of_block)
@@ -179,9 +184,9 @@ def _smooth(x: Array, y: Array, b: Array, e: float) -> tuple[Array, Array]:
     """``sum_k b_k K_e(x_j - y_k)``, shape (J,), and its gradient, shape (J, p), in float64."""
     from scipy.spatial.distance import cdist
 
-    columns = np.column_stack([b, b[:, None] * y]) / (2 * np.pi * e * e) ** (x.shape[1] / 2)
+    columns = np.column_stack([b, b[:, None] * y]) / (2 * np.pi * e**2) ** (x.shape[1] / 2)
     batch = max(1, PAIRS // len(y))
     batches = (x[start : start + batch] for start in range(0, len(x), batch))
-    sums = np.concatenate([np.exp(cdist(some, y, "sqeuclidean") / (-2 * e * e)) @ columns for some in batches])
+    sums = np.concatenate([np.exp(cdist(some, y, "sqeuclidean") / (-2 * e**2)) @ columns for some in batches])
     value, first_moment = sums[:, 0], sums[:, 1:]
-    return value, np.asarray((first_moment - x * value[:, None]) / (e * e))
+    return value, np.asarray((first_moment - x * value[:, None]) / e**2)

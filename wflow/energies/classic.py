@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["InteractionEnergy", "PotentialEnergy"]
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -20,8 +21,9 @@ M = TypeVar("M", bound=Measure)
 
 #: Pairs of points are treated in batches of at most this many numbers.
 PAIRS = 2**21
-#: Transforms round off in units of the largest W; where that is so many times the largest sum, pairs are added up.
-LARGEST = 500.0
+#: Transforms round off in units of the largest ``|W|``: where it is more than so many times the mean of ``|W * rho|``,
+#: pairs of cells are added up.
+LARGEST = 100.0
 
 
 class _OneBlock(Energy):
@@ -111,7 +113,8 @@ class InteractionEnergy(_OneBlock):
     """``Q = 1/2 int_0^1 int int W(x - y) d rho(x) d rho(y) dt`` for a measure of one block; W is even.
 
     On the cells of a :class:`wflow.Grid`, ``W * rho`` is a discrete convolution, made by fast Fourier transforms of
-    twice the size: no mass comes back around the box. Particles, and other points, are treated pair by pair.
+    twice the size: no mass comes back around the box. Particles, other points, and W that are too large far away for
+    transforms to be precise, are treated pair by pair.
 
     Parameters
     ----------
@@ -148,8 +151,8 @@ class InteractionEnergy(_OneBlock):
 
     def _convolve(self, rho: Measure, x: Array, kernel: Callable[[Array], Array]) -> Array:
         """``sum_k a_k kernel(x_j - y_k)`` in every slice: (S, K, p) or (S, K, 1)."""
-        if isinstance(rho, Grid) and x is rho.points(_block(rho)) and (sums := _on_cells(rho, kernel)) is not None:
-            return sums
+        if isinstance(rho, Grid) and x is rho.points(_block(rho)):
+            return _on_cells(rho, kernel)
         y, a = rho.points(_block(rho)), rho.weights(_block(rho))
         batch = max(1, PAIRS // (y.shape[1] * y.shape[2]))
         out = []
@@ -161,30 +164,34 @@ class InteractionEnergy(_OneBlock):
         return np.concatenate(out).reshape(*x.shape[:2], -1)
 
 
-def _on_cells(rho: Grid, kernel: Callable[[Array], Array]) -> Array | None:
-    """The same at the centres of all cells; None where the round-off of transforms is not small."""
+def _on_cells(rho: Grid, kernel: Callable[[Array], Array]) -> Array:
+    """The same at the centres of all cells, whose differences are few."""
     from scipy.fft import irfftn, next_fast_len, rfftn
 
     name = _block(rho)
     cells, widths = rho.cells(name), np.array(rho.spacing(name))
     sizes = [2 * n - 1 for n in cells]  # differences of indices, from 1 - n to n - 1
-    count = int(np.prod(sizes))
-    batch = max(1, PAIRS // len(sizes))
+    count, batch = math.prod(sizes), PAIRS // len(sizes)
     values = []
     for start in range(0, count, batch):
         index = np.unravel_index(np.arange(start, min(start + batch, count)), sizes)
         z = (np.stack(index, axis=-1) - np.array(cells) + 1) * widths
         values.append(np.asarray(kernel(z), dtype=np.float64).reshape(len(z), -1))
     W = np.concatenate(values).T.reshape(-1, *sizes)
-    if not np.isfinite(W).all():
-        return None
-    a = rho.weights(name).reshape(-1, 1, *cells)
-    axes, shape = range(2, 2 + len(cells)), [next_fast_len(n, real=True) for n in sizes]
-    product = rfftn(a, shape, axes=axes) * rfftn(W[None], shape, axes=axes)
-    within = (slice(None), slice(None), *(slice(n - 1, 2 * n - 1) for n in cells))
-    sums = irfftn(product, shape, axes=axes)[within].reshape(len(a), len(W), -1)
-    precise = np.abs(W).max() <= LARGEST * np.abs(sums).max(axis=(1, 2)).min()
-    return np.moveaxis(sums, 1, 2) if precise else None
+    a = rho.weights(name).reshape(-1, *cells)
+    largest, sums = np.abs(W).max(), np.empty((len(a), len(W), *cells))
+    if np.isfinite(largest):
+        axes, shape = range(2, 2 + len(cells)), [next_fast_len(n, real=True) for n in sizes]
+        product = rfftn(a[:, None], shape, axes=axes) * rfftn(W[None], shape, axes=axes)
+        sums = irfftn(product, shape, axes=axes)[(..., *(slice(n - 1, 2 * n - 1) for n in cells))]
+    for l, one in enumerate(a):
+        if not largest <= LARGEST * np.einsum("x,kx->", one.ravel(), np.abs(sums[l]).reshape(len(W), -1)):
+            from wflow.kernels.convolution import convolve_pairs
+
+            lines = [1] * (3 - len(cells))
+            for k, w in enumerate(W):
+                sums[l, k] = convolve_pairs(one.reshape(*lines, *cells), w.reshape(*lines, *sizes)).reshape(cells)
+    return np.moveaxis(sums.reshape(len(a), len(W), -1), 1, 2)
 
 
 def _block(rho: Measure) -> str:

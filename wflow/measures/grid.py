@@ -73,9 +73,12 @@ class Grid(Measure):
                 raise InputError(f"{name} must have at least 3 cells along every axis, got shape {array.shape}")
             if array.min() < 0:
                 raise InputError(f"the density of {name} must not be negative, got {array.min():.6g}")
-            total = self.cell_volume(name, array.shape[1:]) * array.reshape(len(array), -1).sum(axis=1)
+            with np.errstate(over="ignore"):
+                total = self.cell_volume(name, array.shape[1:]) * array.reshape(len(array), -1).sum(axis=1)
             if total.min() <= 0:
                 raise InputError(f"the density of {name} has no mass in slice {int(total.argmin())}")
+            if not np.isfinite(total).all():
+                raise InputError(f"the density of {name} is too large to be scaled, up to {array.max():.6g}")
             arrays[name] = array / total.reshape(-1, *[1] * p)
         self._place(arrays, t, depth_weights)
 
@@ -247,9 +250,11 @@ def check_box(block: str, intervals: Any, p: int | None = None) -> tuple[tuple[f
 
 def check_cells(block: str, cells: Any, p: int, slices: int = 1) -> tuple[int, ...]:
     """The numbers of cells along the p axes of a block, or an :class:`InputError`: also where memory is too small."""
-    counts = list(cells) if np.iterable(cells) and not isinstance(cells, bytes) else [cells] * p
+    counts = list(cells) if np.iterable(cells) and not isinstance(cells, bytes | Mapping) else [cells] * p
     if len(counts) != p or any(not is_integer(n) or n < 3 for n in counts):
         raise InputError(f"cells of {block} must be an integer >= 3, or {p} of them, got {shown(cells)}")
     shape = tuple(int(n) for n in counts)
-    check_memory(f"densities of {block} on {math.prod(shape)} cells", 8 * (slices + p) * math.prod(shape), "take fewer")
+    check_memory(
+        f"densities of {block} on {shown(math.prod(shape))} cells", 8 * (slices + p) * math.prod(shape), "take fewer"
+    )
     return shape

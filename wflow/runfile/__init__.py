@@ -281,7 +281,8 @@ class _Check:
             values = self.table(rest, SECTIONS["initial"], "initial")
             for name, law in own.items():
                 if name not in GROUPS:
-                    hint = did_you_mean(name, GROUPS, "[initial.{}]") or f"; the names are {', '.join(GROUPS)}"
+                    hint = did_you_mean(name, SECTIONS["initial"]) or did_you_mean(name, GROUPS, "[initial.{}]")
+                    hint = hint or f"; the names are {', '.join(GROUPS)}"
                     self.say(f"unknown section [initial.{name}]", "", hint, breaks="initial")
                 values[name] = self.variant(law, "law", LAWS, f"initial.{name}")
             random = any(values[name]["law"] != "atoms" for name in own)

@@ -18,7 +18,14 @@ from wflow.errors import InputError, SolveError
 from wflow.schemes.anderson import Anderson
 from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
-from wflow.schemes.kernel import HALF_STENCILS, convolve, extrapolated, gaussian_row, second_difference
+from wflow.schemes.kernel import (
+    MISSED,
+    convolve,
+    extrapolated,
+    gaussian_row,
+    second_difference,
+    worst_mean,
+)
 from wflow.schemes.minimise import NoMinimum
 
 Array = NDArray[np.float64]
@@ -58,7 +65,7 @@ class SmoothFlow(GridFlow):
             psi = phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
                 rho, level = np.moveaxis(r, axis, -1), np.moveaxis(psi, axis, -1)
-                for k, w in enumerate(second_difference(min(HALF_STENCILS[0], r.shape[axis] - 1)), start=1):
+                for k, w in enumerate(second_difference(min(4, r.shape[axis] - 1)), start=1):
                     pairs = (rho[..., k:] + rho[..., :-k]) * (level[..., k:] - level[..., :-k]) ** 2
                     total += 0.5 * w * float(om @ pairs.reshape(len(om), -1).sum(axis=1)) * math.prod(widths) / dx**2
         return max(total, 0.0)
@@ -97,7 +104,7 @@ class EntropicJKO(GridScheme):
     InputError
         For a gamma that leaves no entropy, extrapolation without debiasing, and blocks of more than two parameters.
     SolveError
-        For steps with ``sqrt(h gamma) < dx``.
+        For steps with ``sqrt(h gamma) < dx``, and where mass lies at potentials out of range.
 
     References
     ----------
@@ -164,6 +171,7 @@ class EntropicJKO(GridScheme):
         sigma: float = flow.energy.internal.sigma  # type: ignore[union-attr]
         gammas = [(self.gamma or sigma) / 2**k for k in range(self.richardson)]
         weights = [max(sigma - 0.5 * gamma, 0.0) if self.debias else sigma for gamma in gammas]
+        _check_range(flow, point, HIGHEST * min(map(sum, zip(gammas, weights))))
         steps = [_Step(flow, point.x, h, *pair, self.prox) for pair in zip(gammas, weights)]
         potential, accelerate = point.potential, Anderson()
         for _ in range(EVALUATIONS):
@@ -177,6 +185,19 @@ class EntropicJKO(GridScheme):
                 return new, notes
             potential = accelerate(potential, residual, mass)
         raise NoMinimum(f"did not converge in {EVALUATIONS} evaluations of dQ/drho")
+
+
+def _check_range(flow: GridFlow, point: Any, highest: float) -> None:
+    """Raise :class:`SolveError` where mass lies at potentials that count as less than they are."""
+    for _, _, (r, phi) in flow.blocks(point.x, point.potential):
+        axes = tuple(range(1, r.ndim))
+        beyond = phi - phi.min(axis=axes, keepdims=True) > highest
+        if (share := worst_mean(beyond, r)) > MISSED:
+            raise SolveError(
+                f"{100 * share:.3g} % of the mass is where dQ/drho is more than {highest:.3g} above its minimum, which "
+                "is out of the range of the scaling iterations; take a larger gamma, a smaller box, or "
+                "scheme='finite-volume'"
+            )
 
 
 class _Step:

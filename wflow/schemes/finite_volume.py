@@ -26,7 +26,8 @@ class FiniteVolume(GridScheme):
     Between neighbouring cells flows ``F = (sigma/dx) (B(z) rho_j - B(-z) rho_{j+1})`` with
     ``z = (Phi_{j+1} - Phi_j)/sigma`` and ``B(z) = z/(e^z - 1)``: it vanishes where rho is proportional to
     ``exp(-Phi/sigma)``, so that this density stays as it is, and it is the upwind flux of sigma = 0 in the limit
-    (errors O(dx^2) with entropy, O(dx) without). One step solves ``rho+ + h div F(rho+) = rho``, axis after axis, with
+    (errors O(dx^2) with entropy, O(dx) without: it diffuses as ``P coth(P)`` times sigma does, with the cell Peclet
+    number ``P = |z|/2``). One step solves ``rho+ + h div F(rho+) = rho``, axis after axis, with
     Phi_0 of its beginning: positive, mass exact, and for a fixed Phi_0 of decreasing Q for every h.
 
     Two half steps T_2, the second with Phi_0 at half time, and the whole step T_1 give ``2 T_2 - T_1`` of order 2, and
