@@ -211,7 +211,7 @@ class Adaptive(Controller):
         memory = 1.0 if attempt.restart else memory
         h *= float(np.clip(0.9 * error ** (-0.7 / q) * memory ** (0.4 / q), 0.2, 5.0))
         if attempt.stability is not None and attempt.lipschitz > 0:
-            h = min(h, attempt.stability / attempt.lipschitz)
+            h = min(h, max(attempt.stability / attempt.lipschitz, attempt.h))
         return Verdict(True, "", h, error)
 
 
