@@ -791,6 +791,7 @@ FUNCTIONS: dict[str, Door] = {
     "a solution": lambda v: figures.draw("energy", v),
     "a solution of clouds": figures.clouds,
     "a solution of predictions": figures.predictions,
+    "an objective of predictions": lambda v: figures.predictions(RUN, objective=v),
     "a figure": lambda v: figures.save(v, "x.pdf"),
     "coordinates": lambda v: figures.clouds(RUN, coordinates=v),
     "frames of a figure": lambda v: figures.clouds(RUN, frames=v),
@@ -820,6 +821,7 @@ ODDITIES: list[Any] = [
     np.ones((2, 2)),
     np.nan,
     {"x"},
+    TransformerObjective,
 ]
 
 

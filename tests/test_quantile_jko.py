@@ -154,7 +154,7 @@ def test_adaptive_steps_and_resuming(tmp_path: Path) -> None:
 
 
 def test_a_step_that_does_not_converge_is_tried_with_half_the_size() -> None:
-    scheme = scheme_of("quantile-jko", max_inner=10)
+    scheme = scheme_of("quantile-jko", max_inner=4)
     answer = wflow.solve(WELL, normal(50, 0.0, 2.0), (0, 4), scheme=scheme, dtau=2.0)
     assert answer.stats["rejected"] > 0 and answer.tau[-1] == 4
     with pytest.raises(wflow.SolveError, match="did not converge in 1 inner iterations"):

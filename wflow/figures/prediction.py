@@ -35,7 +35,7 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
     objective = solution.objective if objective is None else objective
     terms = getattr(objective, "terms", ())  # of a sum, the one that predicts
     objective = next((term for term in terms if hasattr(term, "predict")), objective)
-    if not callable(getattr(objective, "predict", None)):
+    if isinstance(objective, type) or not callable(getattr(objective, "predict", None)):
         found = "none: an encoder of your own is not stored" if objective is None else type(objective).__name__
         raise InputError(
             f"predictions need an objective that predicts, got {found}; pass objective=, the Transformer of the run"

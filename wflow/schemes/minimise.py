@@ -12,16 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.schemes.anderson import Anderson
+from wflow.schemes.bundle import KINK, bundle
 from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
 Accuracy = Callable[[Point], float]
 Look = Callable[[Point], tuple[float, Array]]
 
-#: Trial points of one line search, and iterations for particles without mass.
-LINE_SEARCH, MASSLESS = 30, 25
-#: A minimum at kinks: F falls by less than this share of its whole descent in so many iterations.
-FLAT, PATIENCE = 1e-6, 10
+#: Trial points of one line search; shorter and shorter ones among them at which F rises as steeply, for it is at a kink
+#: then; and iterations for particles without mass.
+LINE_SEARCH, JUMPS, MASSLESS = 30, 6, 25
+#: Kinks are near when F falls by less than this share of its whole descent in so many iterations.
+FLAT, PATIENCE = 1e-3, 10
+#: This share of the descent may be missing where the minimiser at kinks is not as accurate as wanted.
+MISSING = 1e-5
 
 
 class NoMinimum(ArithmeticError):
@@ -36,7 +40,8 @@ def prox(
     L-BFGS in the mass-weighted inner product (Nocedal, Math. Comp. 35 (1980) 773), in which the gradient of F is
     ``(x - base)/h - v(x)``: one evaluation of the flow a trial point. The inverse Hessian starts as that of the
     quadratic term, h. It stops where ``|grad F| <= accuracy(x) |x - base|/h``, or at round-off. At a kink of Q, as
-    those of relu, no gradient vanishes: there it stops when neither F nor its gradient get smaller any more.
+    those of relu or ``|x|``, no gradient vanishes: when neither F nor its gradient get smaller any more, the bundle
+    method goes on (:func:`wflow.schemes.bundle.bundle`).
 
     Particles without mass do not enter F. They solve ``x = base + h v(x)`` afterwards, as particles with mass do.
 
@@ -45,7 +50,7 @@ def prox(
     accuracy
         The relative accuracy of the minimiser, as a function of the point.
     max_iter, memory
-        Iterations at most, and how many of them make the approximation of the Hessian.
+        Iterations at most, of either method, and how many of them make the approximation of the Hessian.
 
     Raises
     ------
@@ -70,32 +75,51 @@ def prox(
         value = point.value + flow.norm2(point.x - base) / (2 * h)
         return (value if point.is_finite and np.isfinite(value) else np.inf), gradient
 
-    point, (value, gradient) = start, look(start)
+    first = look(start)[0]
+    met, solved = _descend(flow, look, start, h, lambda p: accuracy(p) * flow.norm(p.x - base) / h, max_iter, memory)
+    point = met[-1]
+    if not solved:
+        point, missing = bundle(flow, met, base, h, KINK, max_iter)
+        if missing > MISSING * (first - look(point)[0]):
+            raise NoMinimum(f"did not converge in {max_iter} iterations")
+    if look(point)[0] > first + max(flow.rounding(start), flow.hidden_rounding(start, point)):
+        raise NoMinimum("did not lower its objective")
+    return _move_massless(flow, point, base, h, massless, eps) if massless.any() else point
+
+
+def _descend(
+    flow: Flow, look: Look, point: Point, h: float, goal: Accuracy, max_iter: int, memory: int
+) -> tuple[list[Point], bool]:
+    """The points that L-BFGS met at last, its best the last of them; and whether the gradient there is small."""
+    eps = float(np.finfo(point.x.dtype).eps)
+    value, gradient = look(point)
     pairs: deque[tuple[Array, Array, float]] = deque(maxlen=min(memory, max_iter))
     history: list[tuple[float, float]] = []
+    met: deque[Point] = deque(maxlen=min(memory, max_iter))
     for _ in range(max_iter):
         size, noise = flow.norm(gradient), 2 * eps * (flow.norm(point.x) / h + flow.norm(point.velocity))
         history.append((value, size))
-        if size <= max(accuracy(point) * flow.norm(point.x - base) / h, noise) or _is_flat(history):
-            if value > look(start)[0] + max(flow.rounding(start), flow.hidden_rounding(start, point)):
-                raise NoMinimum("did not lower its objective")
-            return _move_massless(flow, point, base, h, massless, eps) if massless.any() else point
-        found = _line_search(flow, look, point, value, gradient, -_inverse_hessian(flow, gradient, pairs, h))
-        if found is None:
-            if not pairs:
-                raise NoMinimum("found no descent in its line search")
+        if size <= max(goal(point), noise):
+            return [point], True
+        if _is_flat(history):
+            break
+        direction = -_inverse_hessian(flow, gradient, pairs, h)
+        found = _line_search(flow, look, point, value, gradient, direction, met)
+        if found:
+            new, value, new_gradient = found
+            s, y = new.x - point.x, new_gradient - gradient
+            if (curvature := flow.inner(s, y)) > eps * flow.norm(s) * flow.norm(y):
+                pairs.append((s, y, curvature))
+            point, gradient = new, new_gradient
+        elif pairs:
             pairs.clear()
-            continue
-        new, value, new_gradient = found
-        s, y = new.x - point.x, new_gradient - gradient
-        if (curvature := flow.inner(s, y)) > eps * flow.norm(s) * flow.norm(y):
-            pairs.append((s, y, curvature))
-        point, gradient = new, new_gradient
-    raise NoMinimum(f"did not converge in {max_iter} iterations")
+        else:
+            break
+    return [*(other for other in met if other is not point), point], False
 
 
 def _is_flat(history: list[tuple[float, float]]) -> bool:
-    """Whether values have converged, in the accuracy of a thousandth of the step, while gradients do not vanish."""
+    """Whether values hardly fall any more, while gradients do not vanish."""
     if len(history) <= PATIENCE:
         return False
     (first, _), (before, size_before), (now, size) = history[0], history[-1 - PATIENCE], history[-1]
@@ -115,7 +139,7 @@ def _inverse_hessian(flow: Flow, gradient: Array, pairs: deque[tuple[Array, Arra
 
 
 def _line_search(
-    flow: Flow, look: Look, point: Point, value: float, gradient: Array, direction: Array
+    flow: Flow, look: Look, point: Point, value: float, gradient: Array, direction: Array, met: deque[Point]
 ) -> tuple[Point, float, Array] | None:
     """A point, its value and gradient, that meets the weak Wolfe conditions; None without one.
 
@@ -123,16 +147,21 @@ def _line_search(
     decrease drowns in the rounding of Q, the slope decides (Hager, Zhang, SIAM J. Optim. 16 (2005) 170).
     """
     slope = flow.inner(gradient, direction)
-    low, high, t = (0.0, slope), (np.inf, np.nan), 1.0
+    low, high, t, jumps = (0.0, slope), (np.inf, np.nan), 1.0, 0
     for _ in range(LINE_SEARCH if slope < 0 else 0):
         new = flow.evaluate(point.x + t * direction)
         new_value, new_gradient = look(new)
+        if new_value < np.inf:
+            met.append(new)
         new_slope = flow.inner(new_gradient, direction) if new_value < np.inf else np.nan
         falls = new_value <= value + 1e-4 * t * slope
         level = new_slope <= -0.8 * slope and new_value <= value + max(
             flow.rounding(point), flow.hidden_rounding(point, new)
         )
         if not (falls or level):
+            jumps = jumps + 1 if new_slope >= 0.5 * high[1] else 0
+            if jumps == JUMPS:
+                break
             high = (t, new_slope)
         elif new_slope < 0.9 * slope:
             low = (t, new_slope)

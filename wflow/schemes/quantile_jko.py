@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["QuantileFlow", "QuantileJKO"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any
 
@@ -17,6 +17,7 @@ from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Particles
 from wflow.schemes.base import Scheme, Trial
+from wflow.schemes.bundle import KINK, bundle
 from wflow.schemes.particle_flow import Flow, Point
 
 Array = NDArray[Any]
@@ -100,7 +101,8 @@ class QuantileJKO(Scheme):
     Parameters
     ----------
     max_inner
-        A step that takes more inner iterations is tried with half the h.
+        A step that takes more inner iterations is tried with half the h. Without an internal energy, in which values
+        may rest at kinks of Q, the bundle method (:func:`wflow.schemes.bundle.bundle`) has twice as many before.
 
     Raises
     ------
@@ -141,20 +143,33 @@ class QuantileJKO(Scheme):
     def step(self, flow: QuantileFlow, point: Point, h: float) -> Trial:
         """One step of size h: the proximal point, or a failure."""
         new, newton = point, _Secants(flow, h)
-        for inner in range(self.max_inner):
+        free, solved, inner = flow.energy.internal is None, False, 0
+        for inner in range(self.max_inner):  # noqa: B007
             moved = new.x - point.x
             gradient = moved / h - new.velocity
             first, d = newton.solve(new.x, gradient)
-            if flow.norm(first) <= TOLERANCE * flow.norm(moved) + 4 * EPS * flow.norm(new.x):
-                error = 0.5 * flow.norm(newton.tridiagonal(new.x, new.velocity - point.velocity))
-                new = new if new.value <= point.value else point  # a rise is rounding
-                return Trial(h, new, error, flow.norm2(moved) / h, notes={"inner_iterations": inner})
+            length, rounding = flow.norm(moved), 4 * EPS * flow.norm(new.x)
+            if flow.norm(first) <= TOLERANCE * length + rounding:
+                # At a kink the model is so stiff that every step is short.
+                solved = not free or h * flow.norm(gradient) <= KINK * length + rounding
+                break
             further = self._descend(flow, point, new, -d, -flow.inner(gradient, d), h)
             if further is None:
                 break
             newton.add(new, further)
             new = further
-        return Trial(h, point, failure=f"did not converge in {inner + 1} inner iterations")
+        if free and not solved:
+            new, missing = bundle(flow, [point, new], point.x, h, KINK, 2 * self.max_inner)
+            new, solved = flow.evaluate(flow.sort(new.x)), missing == 0
+        if not solved:
+            return Trial(h, point, failure=f"did not converge in {inner + 1} inner iterations")
+        # The velocity v(x+), but at a kink, where any of those around might be found.
+        mean = (new.x - point.x) / h
+        change = mean - point.carry.get("mean_velocity", point.velocity)
+        error = 0.5 * flow.norm(newton.tridiagonal(new.x, change))
+        new = new if new.value <= point.value else point  # a rise is rounding
+        new = replace(new, carry={"mean_velocity": mean})
+        return Trial(h, new, error, h * flow.norm2(mean), notes={"inner_iterations": inner})
 
     def _descend(self, flow: QuantileFlow, point: Point, here: Point, d: Array, slope: float, h: float) -> Point | None:
         """The first point along d, from the longest step that keeps order, where the objective has fallen enough."""
@@ -172,9 +187,10 @@ class QuantileJKO(Scheme):
             x = here.x + t * d
             # Sorting lowers the distance from sorted values and leaves Q as it is.
             new = flow.evaluate(flow.sort(x) if free else x)
-            if free:
-                rounding = max(rounding, flow.hidden_rounding(here, new))
             if objective(new) <= now + 1e-4 * t * slope + rounding:
+                return new
+            flat = flow.inner((new.x - point.x) / h - new.velocity, d) <= -0.8 * slope
+            if free and flat and objective(new) <= now + flow.hidden_rounding(here, new):
                 return new
             t *= 0.5
         return None
