@@ -147,7 +147,7 @@ def test_what_it_does_not_take() -> None:
 def test_a_transformer_on_a_grid() -> None:
     """It agrees with the kernel step, up to errors of the grid: halving dx divides the difference by four."""
     Q, differences = scalar_transformer(), []
-    for cells in (24, 48):
+    for cells in (20, 40):
         box = {"theta": ((-5, 5), (-5, 5)), "w": ((-5, 5), (-5, 5))}
         rho0 = wflow.initial.gaussian(0.7).on_grid(Q, box, cells)
         kernel = wflow.solve(Q, rho0, (0, 0.5), scheme=Kernel(levels=3, outer_mass=1e-6), dtau=0.1)

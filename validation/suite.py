@@ -170,8 +170,8 @@ SUITE = (
     Mutant(
         "variance-of-the-coarser",
         CHECK,
-        "[sizes[-1] ** 2 / (1 + r)]",
-        "[sizes[-1] ** 2]",
+        "(r if k < 0 else 1 / r)",
+        "(0 if k < 0 else 1 / r)",
         "the difference to the coarsened outcome has (1 + r) times the variance",
         BARS,
     ),

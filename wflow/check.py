@@ -48,7 +48,7 @@ Problem = tuple[Any, Measure, Observers]
 #: ``make(layers, size, stream)``: energy, initial measure and observers; streams are independent random numbers.
 Make = Callable[[Any, Any, int], Problem]
 
-#: Estimates are multiplied by this much, since they are no bounds: with an observed order, and where none can be seen
+#: Estimates are multiplied by this much, since they are no bounds: from a coarser and a finer outcome, and from others
 #: (Roache, Annu. Rev. Fluid Mech. 29 (1997) 123, grid convergence index).
 SAFETY, SAFETY_UNSEEN = 1.25, 3.0
 #: Observed orders below this are not trusted.
@@ -184,7 +184,8 @@ def error_bars(
         Deterministic ones are extrapolated: with ``d_- = |y_{-1} - y_0|``, ``d_+ = |y_0 - y_1|`` and the order p (the
         observed one ``log(d_-/d_+)/log(ratio)``, at most the expected one), the error of ``y_0`` is
         ``d_+ / (1 - ratio^-p)``; without ``y_{-1}`` it is ``d_+`` and the error of ``y_1``, likewise. The safety factor
-        is 1.25, but 3 where outcomes go to and fro, and where there is one of them only and p is the expected order.
+        is 1.25, but 3 where ``y_{-1}`` or ``y_1`` cannot be had, and where outcomes go to and fro. With one of them
+        only, p is the expected order.
         Random ones are 95 % intervals: independent samples of the variances ``s^2``, ``s^2/r`` and ``r s^2``,
         ``r = ratio^(2 order)``, make ``E d_+^2 = (1 + 1/r) s^2`` and ``E d_-^2 = (1 + r) s^2``; the bar is 4.3 s, or
         12.7 s from ``d_+`` alone.
@@ -264,7 +265,7 @@ def _bar(source: Source, changes: Mapping[int, Any], smallest: float) -> Bar:
     seen = not turns and min(fine, coarse) > smallest and 0 < order <= source.order + 1
     fine = max(fine, coarse * source.ratio**-source.order)  # it is small where the error changes its sign
     error = fine / (1 - source.ratio**-p) + (0.0 if -1 in changes else coarse)
-    return Bar((SAFETY_UNSEEN if turns else SAFETY) * error, order if seen else None, p)
+    return Bar((SAFETY if -1 in changes and not turns else SAFETY_UNSEEN) * error, order if seen else None, p)
 
 
 def check(path: str | PathLike[str], say: Say = lambda line: None, progress: bool | None = None) -> Report:

@@ -14,6 +14,20 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 
+#: What makes the code of a call run on its own.
+PRELUDE = """\
+import numpy as np
+import wflow
+from wflow import check, controllers, distances, encoders, figures, initial
+from wflow import observers, plain, problems, runfile, schemes
+
+from validation.doors.props import *
+from validation.doors.runner import ready
+
+with ready():
+    """
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run generated calls; 1 if there are faults."""
     from validation.doors.generate import generate
@@ -42,25 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.one is not None:
         generated = calls[options.one]
         print(f"# {generated.title}\n# {generated.verdict}: {outcomes[0].result} {outcomes[0].fault}")
-        print("import numpy as np\nimport wflow\nfrom wflow import *\nfrom validation.doors.props import *\n")
-        print(generated.code)
+        print(PRELUDE + generated.code.replace("\n", "\n    ") + "\n    print(value)")
         return int(bool(outcomes[0].fault))
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for outcome in outcomes:
         generated = calls[outcome.number]
-        for row in (generated.kind, "all"):
-            kinds[row]["calls"] += 1
-            kinds[row]["good"] += generated.verdict == "same"
-            kinds[row]["refused"] += outcome.result == "refused"
-            kinds[row]["accepted"] += outcome.result.startswith("accepted")
-            kinds[row]["faults"] += bool(outcome.fault)
+        for kind in (generated.kind, "all"):
+            kinds[kind]["calls"] += 1
+            kinds[kind]["good"] += generated.verdict == "same"
+            kinds[kind]["refused"] += outcome.result == "refused"
+            kinds[kind]["accepted"] += outcome.result.startswith("accepted")
+            kinds[kind]["faults"] += bool(outcome.fault)
     if not outcomes:
         parser.error(f"no call is of a kind {options.only!r}")
     print(f"{'':<48} {'calls':>6} {'good':>12} {'accepted':>9} {'refused':>8} {'faults':>7}")
-    for name in [*sorted(kinds.keys() - {"all"}), "all"]:
-        row = kinds[name]
-        share = f"{row['good']} ({row['good'] / row['calls']:.0%})"
-        print(f"{name:<48} {row['calls']:>6} {share:>12} {row['accepted']:>9} {row['refused']:>8} {row['faults']:>7}")
+    for kind in [*sorted(kinds.keys() - {"all"}), "all"]:
+        n = kinds[kind]
+        share = f"{n['good']} ({n['good'] / n['calls']:.0%})"
+        print(f"{kind:<48} {n['calls']:>6} {share:>12} {n['accepted']:>9} {n['refused']:>8} {n['faults']:>7}")
     slowest = max(outcomes, key=lambda outcome: outcome.seconds)
     print(f"{time.monotonic() - began:.0f} s; the slowest call, {slowest.number}, took {slowest.seconds:.2f} s")
     faults: dict[tuple[str, str, str], list[int]] = defaultdict(list)

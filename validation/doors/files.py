@@ -405,13 +405,13 @@ def _spoil(rng: np.random.Generator, document: Document, sources: dict[str, dict
         sources["colours"] = {"a": "1"}
         return "an unknown section", "colours", ""
     if way == 4:
-        needed = [(s, k) for s, keys in document.items() for k, value in keys.items() if value.required]
-        s, k = needed[int(rng.integers(len(needed)))]
-        del sources[s][k]
-        return f"[{s}] {k} missing", "", ""
+        needed = [(name, k) for name, keys in document.items() for k, value in keys.items() if value.required]
+        name, lost = needed[int(rng.integers(len(needed)))]
+        del sources[name][lost]
+        return f"[{name}] {lost} missing", "", ""
     if way == 5:
-        needed = [name for name in NEEDED if not any(other.startswith(name + ".") for other in sources)]
-        name = needed[int(rng.integers(len(needed)))]
+        sections = [name for name in NEEDED if not any(other.startswith(name + ".") for other in sources)]
+        name = sections[int(rng.integers(len(sections)))]
         del sources[name]
         return f"section [{name}] missing", name, ""
     if way == 6:

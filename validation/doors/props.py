@@ -291,6 +291,6 @@ def warm() -> None:
                 encoder.mean(tokens, parameters, a)
                 encoder.vjp(tokens, parameters, a, tokens)
             encoder.pairing(tokens, parameters, tokens)
-        rho = {name: x.astype(dtype) for name, x in RHO.blocks.items()}
+        rho: dict[str, Any] = {name: x.astype(dtype) for name, x in RHO.blocks.items()}
         Q.first_variation(wflow.Particles(**rho))
         Q.velocity(wflow.Particles(**rho))

@@ -61,7 +61,8 @@ def run(
             with contextlib.suppress(Exception):
                 right(generated.reference)
         waiting = [list(numbers[k : k + BATCH]) for k in range(0, len(numbers), BATCH)]
-        outcomes, children = [], {}
+        outcomes: list[Outcome] = []
+        children: dict[int, _Child] = {}
         while waiting or children:
             while waiting and len(children) < workers:
                 child = _Child(seed, waiting.pop(0), Path(folder))
@@ -257,6 +258,13 @@ def _difference(a: Any, b: Any, rtol: float) -> str:
         )
         return "" if equal else f"a wrong value: {a.ravel()[:3]} for {b.ravel()[:3]}"
     return "" if a == b else f"a wrong value: {a!r:.40} for {b!r:.40}"
+
+
+@contextlib.contextmanager
+def ready() -> Iterator[None]:
+    """The files that calls start from, and an empty folder."""
+    with store(), tempfile.TemporaryDirectory(prefix="doors-") as folder, fresh(Path(folder)):
+        yield
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ def from_npz(path: str | os.PathLike[str]) -> Dataset:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder) / "mine.npz"
     ...     np.savez(file, tokens=np.zeros((4, 3, 2)), labels=np.ones(4), readout=(1, -1))

@@ -19,7 +19,6 @@ from wflow.schemes.anderson import Anderson
 from wflow.schemes.base import Trial
 from wflow.schemes.grid_flow import GridFlow, GridScheme, unless_negative
 from wflow.schemes.kernel import (
-    HALF_STENCILS,
     MISSED,
     convolve,
     extrapolated,
@@ -66,7 +65,7 @@ class SmoothFlow(GridFlow):
             psi = phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
                 rho, level = np.moveaxis(r, axis, -1), np.moveaxis(psi, axis, -1)
-                for k, w in enumerate(second_difference(min(HALF_STENCILS[0], r.shape[axis] - 1)), start=1):
+                for k, w in enumerate(second_difference(min(4, r.shape[axis] - 1)), start=1):
                     pairs = (rho[..., k:] + rho[..., :-k]) * (level[..., k:] - level[..., :-k]) ** 2
                     total += 0.5 * w * float(om @ pairs.reshape(len(om), -1).sum(axis=1)) * math.prod(widths) / dx**2
         return max(total, 0.0)

@@ -28,14 +28,14 @@ SUBSTEPS = (1, 2, 4, 8)
 #: Smaller entries of a Gaussian are left out: processors are slow with products that underflow.
 NO_WEIGHT = 1e-150
 #: The stencil that replaces a narrow Gaussian reaches so many cells to either side: fewer in steps in which it would
-#: make a density negative. The second keeps normal laws positive that are wider than a cell, the last one every law.
-HALF_STENCILS = (4, 3, 1)
-#: The largest cell Peclet number ``|Phi_{j+1} - Phi_j|/(2 sigma)``: beyond it, no jumps between cells with positive
-#: probabilities have both the mean and the variance of a short step.
-PECLET = 1.0
+#: make a density negative. Normal laws stay positive whose deviations are 2, 1.5 and 1 cells; with the last, every law.
+HALF_STENCILS = (7, 5, 3, 1)
+#: The largest cell Peclet number ``|Phi_{j+1} - Phi_j|/(2 sigma)``: the stencil has the drift to 1e-3 there, and the
+#: diffusion to 2 %. From 2 arsinh(1) = 1.76 on, no stencil does, however wide.
+PECLET = 1.25
 #: The largest exponents of a, around their mean over the mass, so that no cell divides zero by zero.
 EXPONENT = 600.0
-#: The largest share of the drift that may be missed, on average over the mass: variances are then off by less than 1 %.
+#: The largest share of the drift that may be missed, on average over the mass: variances are off by 1 % then, or less.
 MISSED = 0.01
 
 
@@ -125,11 +125,11 @@ class Kernel(GridScheme):
     ``|T[k,k] - T[k,k-1]|`` in L1 estimates the error. A density that extrapolation makes negative is replaced by that
     of the finest substeps.
 
-    A Gaussian narrower than a cell is replaced by a stencil with its moments up to the eighth; up to the sixth or the
-    second in steps from densities that are about as narrow as a cell, which it would make negative. Cells resolve the
-    drift up to the cell Peclet number ``|Phi_{j+1} - Phi_j|/(2 sigma) = 1``. Where Phi_0 is steeper, the steps flatten
-    it; the run is refused, or ends, when more than 1 % of the drift would be missed on average over the mass, which
-    leaves errors of the variance below 1 %.
+    A Gaussian narrower than a cell is replaced by a stencil with its moments up to the fourteenth; up to the tenth, the
+    sixth or the second in steps from densities that are about as narrow as a cell, which it would make negative. Cells
+    resolve the drift up to the cell Peclet number ``|Phi_{j+1} - Phi_j|/(2 sigma) = 1.25``. Where Phi_0 is steeper, the
+    steps flatten it; the run is refused, or ends, when more than 1 % of the drift would be missed on average over the
+    mass, which puts variances off by about 1 %.
 
     Parameters
     ----------

@@ -187,9 +187,10 @@ class QuantileJKO(Scheme):
             x = here.x + t * d
             # Sorting lowers the distance from sorted values and leaves Q as it is.
             new = flow.evaluate(flow.sort(x) if free else x)
-            if free:
-                rounding = max(rounding, flow.hidden_rounding(here, new))
             if objective(new) <= now + 1e-4 * t * slope + rounding:
+                return new
+            flat = flow.inner((new.x - point.x) / h - new.velocity, d) <= -0.8 * slope
+            if free and flat and objective(new) <= now + flow.hidden_rounding(here, new):
                 return new
             t *= 0.5
         return None

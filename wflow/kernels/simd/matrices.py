@@ -16,6 +16,7 @@ __all__ = [
     "extent",
     "flipped",
     "number_space",
+    "number_toeplitz",
     "put",
     "rows",
     "space",
@@ -133,21 +134,30 @@ space = _in_array("space", "The matrix (rows, columns) in an array (registers, l
 number_space = _in_array("number_space", "The same for a matrix of numbers, as many as fit in each register.", True)
 
 
-@intrinsic
-def toeplitz(typingctx: Any, array: Any, size: Any) -> Any:
-    """The matrix of numbers (size, size) with entries ``array[size - 1 + j - i]``, in a contiguous array.
-
-    A row starts one number before the row above.
-    """
+def _of_diagonals(name: str, explanation: str, shared: bool) -> Any:
+    """A matrix whose rows lie over one another in a contiguous array: each starts one number before the row above."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = context.make_array(signature.args[0])(context, builder, args[0])
-        kind, n = signature.return_type, args[1]
-        entry = INT(kind.entry_bytes)
-        start = builder.gep(builder.bitcast(values.data, BYTES), [builder.mul(builder.sub(n, INT(1)), entry)])
-        return Matrix(builder, kind, start, n, n, builder.neg(entry)).value(context)
+        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
+        kind, (_, rows_, columns_) = signature.return_type, args
+        number = INT(kind.lanes.itemsize)
+        last = builder.mul(builder.sub(rows_, INT(1)), number)
+        start = builder.gep(builder.bitcast(array.data, BYTES), [last])
+        return Matrix(builder, kind, start, rows_, columns_, builder.neg(number)).value(context)
 
-    return MatrixType(array.dtype, True)(array, types.intp), generate
+    def function(typingctx: Any, array: Any, rows: Any, columns: Any) -> Any:
+        return MatrixType(array.dtype, shared)(array, types.intp, types.intp), generate
+
+    function.__name__, function.__doc__ = name, explanation
+    return intrinsic(function)
+
+
+toeplitz = _of_diagonals(
+    "toeplitz",
+    "The matrix (rows, columns) of registers whose number in row i and place j is ``array[rows - 1 + j - i]``.",
+    False,
+)
+number_toeplitz = _of_diagonals("number_toeplitz", "The same for a matrix of numbers.", True)
 
 
 @intrinsic
