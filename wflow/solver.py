@@ -46,7 +46,7 @@ SLIVER = 1e-6
 STEP_COLLAPSE = 1e-10
 #: The same for steps whose equations were not solved: halving cures them soon or never.
 CONVERGENCE_COLLAPSE = 1e-3
-#: After so many steps in a row in which a run crawls, a kink of Q is looked for, in so many steps ahead.
+#: When steps that crawl outnumber the longer ones by so many, a kink of Q is looked for, in so many steps ahead.
 CRAWLED, AHEAD = 100, 100
 #: What a checkpoint keeps of a run, besides the state and its notes: attributes, and counts of ``Solution.stats``.
 PROGRESS = ("tau", "h", "h_largest", "memory", "energy0", "dissipated", "last_frame", "crawled")
@@ -422,7 +422,7 @@ class _Run:
         self.h_largest = max(self.h_largest, h)
         if not shortened:
             self.h, self.memory = float(verdict.h), float(verdict.memory)
-            self.crawled = self.crawled + 1 if crawls(h, self.h_largest, self.end - self.tau) else 0
+            self.crawled = max(0, self.crawled + (1 if crawls(h, self.h_largest, self.end - self.tau) else -1))
         self._accept()
         self._record(self.tau, self.point, h, old)
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
