@@ -164,9 +164,9 @@ class Adaptive(Controller):
 
     A step is accepted when ``err = |estimate| / (atol + rtol max(|x|, |x+|)) <= 1`` in the mass-weighted norm (L1 for
     densities) and Q has not risen. The next step is ``h clip(0.9 err^{-0.7/q} err_prev^{0.4/q}, 0.2, 5)`` with q the
-    order of the estimate (Hairer, Wanner, Solving ODEs II, section IV.2), at most the stability limit of the scheme for
-    the Lipschitz constant seen on the way, and without the integral term after a rejection or where the scheme
-    restarts.
+    order of the estimate (Hairer, Wanner, Solving ODEs II, section IV.2), not growing beyond the stability limit of
+    the scheme for the Lipschitz constant seen on the way, and without the integral term after a rejection or where the
+    scheme restarts.
 
     Parameters
     ----------
@@ -211,7 +211,8 @@ class Adaptive(Controller):
         memory = 1.0 if attempt.restart else memory
         h *= float(np.clip(0.9 * error ** (-0.7 / q) * memory ** (0.4 / q), 0.2, 5.0))
         if attempt.stability is not None and attempt.lipschitz > 0:
-            h = min(h, attempt.stability / attempt.lipschitz)
+            # Never shrinking: across a jump of the velocity that constant is 1/h, for every h.
+            h = min(h, max(attempt.stability / attempt.lipschitz, attempt.h))
         return Verdict(True, "", h, error)
 
 
