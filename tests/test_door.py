@@ -3,6 +3,7 @@ taken as what it is."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -988,3 +989,21 @@ def test_reading_run_files_finds_what_solving_would(old: str, new: str, words: s
     file.write_text(text.replace(old, new))
     with pytest.raises(InputError, match=words):
         runfile.read(file)
+
+
+@pytest.mark.parametrize("start", range(300, 22_000, 700))
+def test_a_damaged_trajectory_is_read_or_refused_in_words(start: int, tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "run.h5"
+    content = bytearray(damaged)
+    content[start : start + 64] = b"\xa5" * len(content[start : start + 64])
+    path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        assert wflow.load(path).measure(-1).x.shape == (1, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A trajectory, to be damaged."""
+    path = tmp_path_factory.mktemp("runs") / "run.h5"
+    solve(path=path)
+    return path.read_bytes()

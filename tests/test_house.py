@@ -25,7 +25,7 @@ STOREYS = [
     ["energies"],
     ["initial", "observers", "problems", "controllers"],
     ["schemes", "solution"],
-    ["session", "settings"],
+    ["session", "settings", "kinks"],
     ["trajectory", "figures"],
     ["solver"],
     ["runfile"],

@@ -1,13 +1,15 @@
-"""Energies whose gradients jump: proximal steps are exact there."""
+"""Energies whose gradients jump: proximal steps are exact there, explicit ones go on or end in words."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import wflow
+from wflow.kinks import jumps_ahead
 from wflow.schemes import Flow
 from wflow.schemes.bundle import bundle, cheapest_mixture
 from wflow.schemes.minimise import prox
@@ -155,3 +157,78 @@ def test_mixtures_are_optimal() -> None:
         prices = G @ (G.T @ shares) + cost
         assert shares.min() >= 0 and shares.sum() == pytest.approx(1)
         assert prices @ shares - prices.min() <= 1e-5 * (prices @ shares)
+
+
+# Explicit steps at kinks
+
+
+def cross(x: Array) -> Array:
+    """A kink that the other coordinate pushes against, harder and harder."""
+    return np.abs(x[:, 0]) + 0.5 * (x[:, 1] - 1) ** 2 + 0.3 * x[:, 0] * x[:, 1]
+
+
+def cross_gradient(x: Array) -> Array:
+    return np.stack([np.sign(x[:, 0]) + 0.3 * x[:, 1], x[:, 1] - 1 + 0.3 * x[:, 0]], 1)
+
+
+@pytest.mark.parametrize("scheme", ["dopri5", "bs3", "heun", "euler"])
+@pytest.mark.parametrize(
+    ("potential", "gradient", "x"),
+    [
+        (lambda x: np.abs(x[:, 0]), np.sign, [[1.0], [0.5]]),
+        (lambda x: np.abs(x[:, 0] - 0.1), lambda x: np.sign(x - 0.1), [[1.0], [0.5], [-0.7]]),
+        (cross, cross_gradient, [[1.0, 0.0], [0.5, 2.0]]),
+    ],
+)
+def test_runs_that_crawl_along_kinks_end_in_words(potential: Any, gradient: Any, x: Any, scheme: str) -> None:
+    calls = 0
+
+    def counted(x: Array) -> Array:
+        nonlocal calls
+        calls += 1
+        return np.asarray(gradient(x))
+
+    Q = wflow.PotentialEnergy(potential, counted)
+    with pytest.raises(wflow.SolveError, match=r"velocity jumps there.* scheme='jko'"):
+        wflow.solve(Q, wflow.Particles(x=x), (0, 10), scheme=scheme)
+    assert calls < 5000
+
+
+def test_fixed_steps_that_raise_Q_at_a_kink_name_it() -> None:
+    Q = wflow.PotentialEnergy(lambda x: np.abs(x[:, 0]), np.sign)
+    with pytest.raises(wflow.SolveError, match=r"raised Q .* Q has a kink"):
+        wflow.solve(Q, wflow.Particles(x=[[1.0], [0.53]]), (0, 10), scheme="euler", dtau=0.1)
+    smooth = wflow.PotentialEnergy(lambda x: np.cosh(x[:, 0]), np.sinh)
+    with pytest.raises(wflow.SolveError, match=r"raised Q from [0-9.]* to [0-9.]*\. A step raised"):
+        wflow.solve(smooth, wflow.Particles(x=[[2.0]]), (0, 10), scheme="euler", dtau=3.0)
+
+
+@pytest.mark.parametrize("width", [1e-2, 1e-4])
+@pytest.mark.parametrize("scheme", ["dopri5", "bs3"])
+def test_stiffness_is_no_kink(scheme: str, width: float) -> None:
+    """``|x|`` rounded off: from steps of .1 the run comes to ten thousand short ones, and to its end."""
+    Q = wflow.PotentialEnergy(
+        lambda x: (
+            width * np.log(np.cosh(np.minimum(np.abs(x[:, 0]) / width, 300)))
+            + np.maximum(np.abs(x[:, 0]) - 300 * width, 0)
+        ),
+        lambda x: np.tanh(x / width),
+    )
+    flow = Flow(Q, wflow.Particles(x=[[0.01]]))
+    assert not jumps_ahead(flow, flow.evaluate(np.array([width])), 100 * width)
+    answer = wflow.solve(Q, wflow.Particles(x=[[0.3]]), (0, 0.4), scheme=scheme, rtol=1e-3)
+    assert not answer.status.is_failure and abs(answer.measure(-1).x).max() < width
+
+
+def test_a_run_that_crawled_says_the_same_words_again(tmp_path: Path) -> None:
+    Q, path, words = wflow.PotentialEnergy(lambda x: np.abs(x[:, 0]), np.sign), tmp_path / "run.h5", []
+    for run in (
+        lambda: wflow.solve(Q, wflow.Particles(x=[[1.0], [0.5]]), (0, 10), scheme="heun", path=path),
+        lambda: wflow.resume(path, energy=Q),
+    ):
+        with pytest.raises(wflow.SolveError) as caught:
+            run()
+        words.append(str(caught.value))
+    assert words[0] == words[1] and "are left at this pace" in words[0]
+    answer = wflow.resume(path, 0.9, energy=Q, scheme=wflow.schemes.JKO(), controller=wflow.controllers.Fixed(0.1))
+    np.testing.assert_allclose(answer.measure(-1).x.ravel(), [0.1, 0], atol=1e-9)

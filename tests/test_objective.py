@@ -181,7 +181,7 @@ def test_user_encoders_keep_the_protocol(encoder: Any, dtype: type) -> None:
     class Bare:
         """The same encoder without a pairing of its own."""
 
-        mean = staticmethod(encoder.mean)
+        n_parameters, mean, vjp = map(staticmethod, (encoder.n_parameters, encoder.mean, encoder.vjp))
 
     alone: Any = Bare()
     assert_allclose(own, pairing(alone, tokens, beta, cotangent), rtol=0, atol=1e-14)

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Settings", "parts"]
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any
 
@@ -71,6 +71,8 @@ class Settings:
         InputError
             For an object of the user that is not replaced, and an observer that the run does not have.
         """
+        if strange := data.keys() ^ {field.name for field in fields(cls)}:
+            raise InputError(f"{path} is damaged: its settings have too few or too many names, {sorted(strange)[0]!a}")
         if unknown := set(observe or {}) - set(data["observe"]):
             raise InputError(f"{path} does not observe {sorted(unknown)}; it observes {sorted(data['observe'])}")
         settings: dict[str, Any] = {name: value for name, value in replaced.items() if value is not None}

@@ -48,6 +48,10 @@ class Status(StrEnum):
     STEP_TOO_SMALL = (
         "The step collapsed: loosen rtol and atol, use float64, or check the derivatives of an encoder of your own."
     )
+    AT_KINK = (
+        "The velocity jumps there, from one side of a kink of Q to the other: take a fixed dtau with scheme='jko' or "
+        "'bdf2', which solve kinks, or with controller=Fixed(dtau, monotone=False), or loosen rtol."
+    )
     NOT_CONVERGED = "A step was not solved, even when halved again and again: use another scheme, or a smaller dtau."
     FAILED = "The scheme cannot make the step."
     BOX_TOO_SMALL = "The density reached the boundary of its box: enlarge the box, and the number of cells with it."

@@ -28,6 +28,7 @@ from wflow.checks import (
 from wflow.controllers import Adaptive, Attempt, Controller, Fixed, Replay, Start, Verdict
 from wflow.energies.energy import Energy
 from wflow.errors import InputError, SolveError
+from wflow.kinks import crawls, jumps_ahead
 from wflow.measures import Measure
 from wflow.observers import observed
 from wflow.plain import describe
@@ -45,8 +46,10 @@ SLIVER = 1e-6
 STEP_COLLAPSE = 1e-10
 #: The same for steps whose equations were not solved: halving cures them soon or never.
 CONVERGENCE_COLLAPSE = 1e-3
+#: When steps that crawl outnumber the longer ones by so many, a kink of Q is looked for, in so many steps ahead.
+CRAWLED, AHEAD = 100, 100
 #: What a checkpoint keeps of a run, besides the state and its notes: attributes, and counts of ``Solution.stats``.
-PROGRESS = ("tau", "h", "h_largest", "memory", "energy0", "dissipated", "last_frame")
+PROGRESS = ("tau", "h", "h_largest", "memory", "energy0", "dissipated", "last_frame", "crawled")
 COUNTS = ("steps", "rejected")
 
 
@@ -272,13 +275,13 @@ class _Run:
         size, speed = self.flow.size(self.point), float(np.sqrt(self.flow.dissipation(self.point)))
         start = Start(self.scheme.name, self.scheme.error_order, size, speed)
         self.h, self.memory = map(float, self.controller.start(start))
-        self.h_largest = self.h
+        self.h_largest, self.crawled = self.h, 0
         self._accept()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a checkpoint. The velocity is computed again, to the same bits."""
         for name in PROGRESS:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, 0))  # files of before have no "crawled"
         self.notes.update(state["notes"])
         self.stats |= {name: state[name] for name in COUNTS}
         self.point = replace(self._first_evaluation(state["x"]), carry=state["carry"])
@@ -388,9 +391,14 @@ class _Run:
     def _step(self) -> tuple[Status, str]:
         """One trial; on acceptance the state, the series and the frames move on."""
         if not self.h >= resolution(self.tau, self.tau):
-            return Status.STEP_TOO_SMALL, f"{self._where(self.h)} is too small to be added to tau"
+            return self._too_small(f"{self._where(self.h)} is too small to be added to tau")
         if self.h < STEP_COLLAPSE * self.h_largest:
-            return Status.STEP_TOO_SMALL, f"{self._where(self.h)} is less than {STEP_COLLAPSE:g} of the largest one"
+            return self._too_small(f"{self._where(self.h)} is less than {STEP_COLLAPSE:g} of the largest one")
+        if self.crawled == CRAWLED:
+            self.crawled = 0
+            if self._at_kink(self.h * AHEAD):
+                left = (self.end - self.tau) / self.h
+                return Status.AT_KINK, f"{self._where(self.h)} is one of {left:.2g} that are left at this pace"
         stop = self._stop(self.tau)
         last = not self.scheme.dense and self._reaches(stop, self.h)
         h = stop - self.tau if last else self.h
@@ -414,6 +422,7 @@ class _Run:
         self.h_largest = max(self.h_largest, h)
         if not shortened:
             self.h, self.memory = float(verdict.h), float(verdict.memory)
+            self.crawled = max(0, self.crawled + (1 if crawls(h, self.h_largest, self.end - self.tau) else -1))
         self._accept()
         self._record(self.tau, self.point, h, old)
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
@@ -464,14 +473,26 @@ class _Run:
         words = f"{self._where(trial.h)} {verdict.reason}"
         if not trial.failure and not trial.point.is_finite:
             words = f"{words} ({self.flow.where_not_finite(trial.point)})"
+        if verdict.h <= 0 and trial.point.is_finite and self._at_kink(trial.h):
+            words = (
+                f"{words}, on a way on which the velocity jumps: Q has a kink, as relu has, at which scheme='jko' or "
+            )
+            words += "controller=Fixed(dtau, monotone=False) goes on"
         if verdict.h <= 0:
             return Status.ENERGY_ROSE if trial.point.is_finite else Status.NOT_FINITE, words
         self.h, self.memory = float(verdict.h), float(verdict.memory)
         if trial.failure and self.h < CONVERGENCE_COLLAPSE * self.h_largest:
             return Status.NOT_CONVERGED, words
         if self.h < max(STEP_COLLAPSE * self.h_largest, resolution(self.tau, self.tau)):
-            return Status.STEP_TOO_SMALL, words
+            return self._too_small(words)
         return Status.RUNNING, ""
+
+    def _too_small(self, words: str) -> tuple[Status, str]:
+        return (Status.AT_KINK if self._at_kink(self.h * AHEAD) else Status.STEP_TOO_SMALL), words
+
+    def _at_kink(self, h: float) -> bool:
+        """Whether the velocity jumps within h from here."""
+        return jumps_ahead(self.flow, self.point, h)
 
 
 def _check_range(tau_range: Any) -> tuple[float, float]:

@@ -141,8 +141,12 @@ class TrajectoryFile:
             with open_trajectory(path) as file:
                 _copy(file, Path(path), (n_steps, n_frames), (2 * n_steps, 2 * n_frames), attributes, settings=settings)
             return cls(Path(path))
+        except InputError:
+            raise
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from None
+        except DAMAGE as error:
+            raise InputError(f"{path} is damaged: {error}") from None
 
     def _replace(self, rooms: Pair, attributes: Texts, compress: bool = False) -> None:
         """Put a copy with other room and attributes in the place of the file."""
@@ -535,13 +539,22 @@ def open_trajectory(path: Path_) -> Any:
     return file
 
 
+#: What reading a damaged file may raise: HDF5, numpy, zip, JSON, and what is made of the content.
+DAMAGE = (
+    *(OSError, KeyError, IndexError, TypeError, ValueError, RuntimeError, EOFError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 @contextlib.contextmanager
 def reading(path: Path_) -> Iterator[Any]:
     """An open trajectory (see :func:`open_trajectory`); what cannot be read in it is an :class:`InputError`, too."""
     try:
         with open_trajectory(path) as file:
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
+    except InputError:
+        raise
+    except DAMAGE as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
 
@@ -560,12 +573,12 @@ def load(path: Path_) -> Solution:
         observed = {name: column[:count] for name, column in file["series/observed"].items()}
         frame_tau = file["frames/tau"][:frames]
         attributes, settings = dict(file.attrs), settings_of(file)
-
-    energy = _built(settings.pop("energy"), {})
-    observe = {name: _built(entry, parts(energy)) for name, entry in settings.pop("observe").items()}
-    observe = {name: function for name, function in observe.items() if function is not None}
-    status, message = Status[str(attributes["status"]).upper()], str(attributes["message"])
-    more = status, message, json.loads(attributes.get("stats", "{}")), Path(path), energy, observe, settings, attributes
+        energy = _built(settings.pop("energy"), {})
+        observe = {name: _built(entry, parts(energy)) for name, entry in settings.pop("observe").items()}
+        observe = {name: function for name, function in observe.items() if function is not None}
+        status, message = Status[str(attributes["status"]).upper()], str(attributes["message"])
+        stats = json.loads(attributes.get("stats", "{}"))
+    more = status, message, stats, Path(path), energy, observe, settings, attributes
     return Solution(series, observed, frame_tau, partial(_read_frame, Path(path).absolute()), *more)
 
 
@@ -607,7 +620,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
         When the checkpoint is missing or damaged.
     """
     place = resume_path(path)
-    with open_trajectory(path) as file:
+    with reading(path) as file:
         run = str(file.attrs["run"])
     try:
         with np.load(place, allow_pickle=False) as archive:
@@ -615,7 +628,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
             state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"], "carry": carry}
     except FileNotFoundError:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except DAMAGE as error:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is damaged: {error}") from None
     if state["run"] != run:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")

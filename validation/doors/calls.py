@@ -85,7 +85,8 @@ LABELS = (
 TOKENS = array("eighths(3, 2, 3)").plus(*bad("eighths(2, 2, 3); eighths(3, 6); eighths(3, 0, 3)"))
 call(
     "wflow.Dataset",
-    "prompts(made)[:3], made.risk(made.read(made.tokens)), made.error_rate(made.read(made.tokens) + 0.5)",
+    "made.tokens, made.labels.ravel(), made.readout, made.risk(made.read(made.tokens)), "
+    "made.error_rate(made.read(made.tokens) + 0.5)",
     tokens=TOKENS,
     labels=LABELS,
     readout=ROW_COLUMN,

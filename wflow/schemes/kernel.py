@@ -103,8 +103,8 @@ class KernelFlow(GridFlow):
             remedy = "scheme='finite-volume', which is of first order on such a grid"
             for finer in np.geomspace(PECLET, max(jumps.max(), PECLET), 32):
                 if worst_mean(missed_drift(steep, resolved(steep, r, finer)), r) <= MISSED:
-                    cells = ", ".join(str(math.ceil(finer * n)) for n in r.shape[1:])
-                    remedy = f"({cells}) cells in this box, or {remedy}"
+                    cells = ", ".join(str(math.ceil(finer / PECLET * n)) for n in r.shape[1:])
+                    remedy = f"at least ({cells}) cells in this box, or {remedy}"
                     break
             return (
                 f"the grid is too coarse for the drift of {name}: at ({place}) dQ/drho changes by {jumps[at]:.3g} "
@@ -118,7 +118,7 @@ class KernelFlow(GridFlow):
 class Kernel(GridScheme):
     """One convolution a step, extrapolated to order 1 to 4.
 
-    With ``a = exp(-(Phi_0 - min Phi_0)/(2 sigma))`` and G the convolution with the Gaussian of variance ``2 sigma h``
+    With ``a = exp(-Phi_0/(2 sigma))`` and G the convolution with the Gaussian of variance ``2 sigma h``
     along every axis, ``rho+ = a G(rho/G(a))``: positive, mass exact, reversible. The first variation Phi_0 of the
     smooth energy is that of the beginning of the (sub)step. The expansion of the error in h is clean: 1, 2, 4, 8
     substeps are extrapolated by Aitken and Neville, ``T[j,i+1] = T[j,i] + (T[j,i] - T[j-1,i])/(2^i - 1)``, and
@@ -141,7 +141,7 @@ class Kernel(GridScheme):
     Raises
     ------
     InputError
-        When the grid is too coarse for the drift where the initial density is; the message says how many cells do.
+        When the grid is too coarse for the drift where the initial density is, with the number of cells it takes.
     SolveError
         When the density gets where the grid is too coarse.
 

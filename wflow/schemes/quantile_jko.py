@@ -183,7 +183,7 @@ class QuantileJKO(Scheme):
         if not free:
             closing = -np.where(flow.k > 0, np.diff(d), 0.0) / flow.gaps(here.x)
             t = min(1.0, (1 - SHARE) / max(float(closing.max(initial=0.0)), 1e-300))
-        for _ in range(40):
+        for _ in range(10 if free else 40):
             x = here.x + t * d
             # Sorting lowers the distance from sorted values and leaves Q as it is.
             new = flow.evaluate(flow.sort(x) if free else x)
