@@ -298,3 +298,26 @@ def test_no_mass_interacts_around_the_box(seed: int) -> None:
     Q = wflow.InteractionEnergy(lambda z: np.maximum(1 - np.abs(z[:, 0]) * n / 2.5, 0), lambda z: 0 * z)
     phi = Q.first_variation(wflow.Grid(x=density, box={"x": ((0, 1),)}))["x"][0]
     assert phi[:3] == pytest.approx([1, 0.6, 0.2], abs=1e-12) and np.abs(phi[3:]).max() < 1e-15
+
+
+def test_the_size_of_terms_adds_up_what_cancels_in_the_value() -> None:
+    """``int |U|`` over depth and cells for densities on both sides of 1, and of sums whose terms cancel."""
+    r = np.array([[0.2, 1.8, 1.0], [1.5, 0.5, 1.0], [0.3, 0.3, 2.4]])
+    rho = wflow.Grid(x=r, box={"x": ((0.0, 3.0),)}, t=[0.1, 0.4, 0.8], depth_weights=[0.2, 0.5, 0.3])
+    U = 0.7 * rho.x * np.log(rho.x)  # in cells of width 1
+    linear = wflow.Entropy(0.7).linearise(rho)
+    assert linear.value == pytest.approx(rho.depth_weights @ U.sum(axis=1), rel=1e-14)
+    assert linear.terms == pytest.approx(rho.depth_weights @ np.abs(U).sum(axis=1), rel=1e-14)
+    up = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2, lambda x: 2 * x)
+    down = wflow.PotentialEnergy(lambda x: -(x[:, 0] ** 2), lambda x: -2 * x)
+    both = (up + down).evaluate(wflow.Particles(x=[[3.0], [1.0]]))
+    assert (both.value, both.terms) == (0.0, 10.0)
+
+
+def test_the_size_of_the_terms_of_an_objective() -> None:
+    """The risk, half the mean square of the labels, the decay and the entropy."""
+    data = wflow.Dataset(np.ones((2, 1, 1)), [3.0, 1.0])
+    rho = wflow.Particles(w=[[[2.0, 1.0]], [[0.0, 0.0]]])
+    Q = wflow.TransformerObjective(data, feedforward=wflow.FeedForward("identity"), weight_decay=0.4, layers=2)
+    answer = Q.evaluate(rho)
+    assert answer.terms == pytest.approx(Q.risk(rho) + 2.5 + 0.2 * 0.5 * 5, rel=1e-14)

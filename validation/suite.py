@@ -285,8 +285,8 @@ SUITE = (
     Mutant(
         "internal-energy-without-depth-weights",
         "wflow/energies/energy.py",
-        "(rho.depth_weights @ function(r)",
-        "(np.full(rho.n_slices, 1 / rho.n_slices) @ function(r)",
+        "float(rho.depth_weights @ U.sum(axis=1))",
+        "float(U.sum(axis=1).mean())",
         "internal energies are integrals over depth",
         ("tests/test_energies.py",),
     ),

@@ -233,8 +233,10 @@ def resume(
 
 def _differs(new: Any, description: Any) -> bool:
     """Whether something is given, and is not what a trajectory describes."""
+    if new is None:
+        return False
     old, given = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
-    return new is not None and given != old
+    return given != old
 
 
 def _open(settings: Settings, rho0: Measure) -> Flow:
@@ -473,13 +475,13 @@ class _Run:
         words = f"{self._where(trial.h)} {verdict.reason}"
         if not trial.failure and not trial.point.is_finite:
             words = f"{words} ({self.flow.where_not_finite(trial.point)})"
-        if verdict.h <= 0 and trial.point.is_finite and self._at_kink(trial.h):
-            words = (
-                f"{words}, on a way on which the velocity jumps: Q has a kink, as relu has, at which scheme='jko' or "
-            )
-            words += "controller=Fixed(dtau, monotone=False) goes on"
+        if verdict.h <= 0 and not trial.point.is_finite:
+            return Status.NOT_FINITE, words
         if verdict.h <= 0:
-            return Status.ENERGY_ROSE if trial.point.is_finite else Status.NOT_FINITE, words
+            if self._at_kink(trial.h):
+                words += ", on a way on which the velocity jumps: Q has a kink, as relu has, at which scheme='jko' or "
+                words += "controller=Fixed(dtau, monotone=False) goes on"
+            return Status.ENERGY_ROSE, words
         self.h, self.memory = float(verdict.h), float(verdict.memory)
         if trial.failure and self.h < CONVERGENCE_COLLAPSE * self.h_largest:
             return Status.NOT_CONVERGED, words

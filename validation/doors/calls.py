@@ -833,36 +833,30 @@ DEPTH, BLOCKS = (
     """),
     ),
 )
-COMMON = {"layers": count(2), "width": count(3), "rng": seed(4)}
+COMMON = {"weight_decay": number(0.5, zero=True), "layers": count(2), "width": count(3), "depth": DEPTH, "rng": seed(4)}
 call(
     "problems.pure_decay",
     PROBLEM,
-    weight_decay=number(0.5, zero=True),
     activation=choice("tanh").plus(*bad("'sigmoid'; 'softplus'")),
-    depth=DEPTH,
     precision=1e-13,
     **COMMON,
 )
 call(
     "problems.constant_encoders",
     PROBLEM,
-    weight_decay=number(0.5, zero=True),
     blocks=BLOCKS,
-    depth=DEPTH,
     precision=1e-13,
     **COMMON,
 )
 call(
     "problems.single_token",
     PROBLEM,
-    weight_decay=number(0.5, zero=True),
     blocks=BLOCKS,
-    depth=DEPTH,
     limit=boolean(False),
     precision=1e-12,
     **COMMON | {"width": count(1)},
 )
-call("problems.two_layer", PROBLEM, weight_decay=number(0.5, zero=True), depth=DEPTH, precision=1e-12, **COMMON)
+call("problems.two_layer", PROBLEM, precision=1e-12, **COMMON)
 call(
     "problems.sine_circle",
     PROBLEM,
@@ -1167,7 +1161,8 @@ call(
         "controllers.Fixed(0.125)",
         "controller",
         "0.125; controllers; controllers.Fixed; {'dtau': 0.1}",
-    ),
+        optional=True,
+    ).plus(*open_("None")),
     observe=OBSERVE.without("{'second': lambda rho: rho.x}"),
     save=SAVE,
     precision=1e-12,

@@ -164,32 +164,31 @@ class InternalEnergy(Energy):
 
     def of(self, rho: Measure) -> float:
         """The value on a grid, 0 on particles."""
-        return self._integral(rho, self.density)
+        return self.of_and_terms(rho)[0]
 
-    def magnitude(self, rho: Measure) -> float:
-        """``int |U(rho)|`` on a grid, 0 on particles: the size of the terms of the value."""
-        return self._integral(rho, lambda r: np.abs(self.density(r)))
-
-    def _integral(self, rho: Measure, function: Callable[[Array], Array]) -> float:
+    def of_and_terms(self, rho: Measure) -> tuple[float, float]:
+        """The value, and ``int |U(rho)|``, the size of its terms, from one pass over the cells; 0 on particles."""
         if not isinstance(rho, Grid):
-            return 0.0
-        return float(
-            sum(
-                rho.cell_volume(name) * (rho.depth_weights @ function(r).reshape(rho.n_slices, -1).sum(axis=1))
-                for name, r in rho.blocks.items()
-            )
-        )
+            return 0.0, 0.0
+        value = terms = 0.0
+        for name, r in rho.blocks.items():
+            U = self.density(r).reshape(rho.n_slices, -1)
+            value += rho.cell_volume(name) * float(rho.depth_weights @ U.sum(axis=1))
+            terms += rho.cell_volume(name) * float(rho.depth_weights @ np.abs(U).sum(axis=1))
+        return value, terms
 
     def evaluate(self, rho: Measure) -> Evaluation:
         """The value and no velocity (see :meth:`Energy.evaluate`)."""
         rho = self.prepare(rho)
         still = Blocks(**{name: np.zeros_like(rho.points(name)) for name in rho.blocks})
-        return Evaluation(self.of(rho), still, terms=self.magnitude(rho))
+        value, terms = self.of_and_terms(rho)
+        return Evaluation(value, still, terms=terms)
 
     def linearise(self, rho: Measure) -> Linearisation:
         """The value and zeros."""
         rho = self.prepare(rho)
-        return Linearisation(self.of(rho), self.first_variation(rho), terms=self.magnitude(rho))
+        value, terms = self.of_and_terms(rho)
+        return Linearisation(value, self.first_variation(rho), terms=terms)
 
     def first_variation(self, rho: Measure, points: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Zero: that of the smooth part."""

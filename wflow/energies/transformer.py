@@ -135,7 +135,8 @@ class TransformerObjective(Energy):
             decay = 0.5 * self.weight_decay * norm2
             value, terms = value + decay, terms + decay
         if self.internal is not None:
-            value, terms = value + self.internal.of(rho), terms + self.internal.magnitude(rho)
+            internal, size = self.internal.of_and_terms(rho)
+            value, terms = value + internal, terms + size
         return value, terms
 
     def evaluate(self, rho: Measure) -> Evaluation:

@@ -102,7 +102,9 @@ class EulerMaruyama(Scheme):
             lengths, p = np.linalg.norm(moves, axis=2), moves.shape[2]
             usual = max(NOISES * math.sqrt(2 * sigma * h * p), REST * float(np.quantile(lengths, 0.9)))
             if (length := float(lengths.max())) > usual:
-                words = f"moves one particle of {name} by {length:.3g}, though its noise and others' drift are small"
+                words = (
+                    f"would move a particle of {name} by {length:.3g}, far more than its noise and the other particles"
+                )
                 return Trial(h, point, failure=f"{words}: the drift is singular, and dtau too large for it")
         noise, carry = self._noise(flow, point.carry, h)
         new = flow.evaluate(point.x + drift + math.sqrt(2 * sigma * h) * noise)

@@ -82,7 +82,7 @@ def prox(
         point, missing = bundle(flow, met, base, h, KINK, max_iter)
         if missing > MISSING * (first - look(point)[0]):
             raise NoMinimum(f"did not converge in {max_iter} iterations")
-    if look(point)[0] > first + max(flow.rounding(start), flow.hidden_rounding(start, point)):
+    if look(point)[0] > first + flow.hidden_rounding(start, point):
         raise NoMinimum("did not lower its objective")
     return _move_massless(flow, point, base, h, massless, eps) if massless.any() else point
 
@@ -155,9 +155,7 @@ def _line_search(
             met.append(new)
         new_slope = flow.inner(new_gradient, direction) if new_value < np.inf else np.nan
         falls = new_value <= value + 1e-4 * t * slope
-        level = new_slope <= -0.8 * slope and new_value <= value + max(
-            flow.rounding(point), flow.hidden_rounding(point, new)
-        )
+        level = new_slope <= -0.8 * slope and new_value <= value + flow.hidden_rounding(point, new)
         if not (falls or level):
             jumps = jumps + 1 if new_slope >= 0.5 * high[1] else 0
             if jumps == JUMPS:

@@ -129,17 +129,20 @@ class Flow:
 
     def rounding(self, old: Point) -> float:
         """The differences of Q that have no sign: ``ROUNDING`` units of round-off of its terms."""
-        return ROUNDING * float(np.finfo(self.template.dtype).eps) * max(abs(old.value), old.terms)
+        return self._units(max(abs(old.value), old.terms))
+
+    def _units(self, size: float) -> float:
+        return ROUNDING * float(np.finfo(self.template.dtype).eps) * size
 
     def hidden_rounding(self, old: Point, new: Point) -> float:
-        """The same for terms that cancel inside a function of the user, as far as velocities show them.
+        """The same, and not less, for terms that cancel inside a function of the user, as velocities show them.
 
         Those of ``k |x - a|^2/2 = k |x|^2/2 - k a x + k |a|^2/2`` near a have the size of ``k |x|^2``, and
         ``k = |v+ - v|/|x+ - x|``.
         """
         moved = self.norm(new.x - old.x)
         curvature = self.norm(new.velocity - old.velocity) / moved if moved > 0 else 0.0
-        return ROUNDING * float(np.finfo(self.template.dtype).eps) * curvature * self.norm2(old.x)
+        return max(self.rounding(old), self._units(curvature * self.norm2(old.x)))
 
     def rises(self, old: Any, new: Any) -> bool:
         """Whether Q rose from one point to another by more than rounding, or is no number.
