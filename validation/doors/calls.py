@@ -752,7 +752,10 @@ for law in ("initial.gaussian(0.5)", "initial.ball(2.0)"):
         {'w': (('a', 'b'), (-6, 6))}; [1]
     """),
         ),
-        cells=count(48).plus(
+        cells=count(48)
+        .without("[{}, {}]", "np.array([{}, {}])")
+        .plus(
+            *either("[{}, {}]; np.array([{}, {}])"),
             *same("{'w': 48}; {'w': (48, 48)}; {'w': [48, np.int64(48)]}; {'w': np.array([48, 48])}"),
             *bad("""
         2; 1; {'w': 2}; {'w': (48,)}; {'w': (48, 48, 48)}; {'v': 48}; dict(); {'w': 48.5}; {'w': '48'};
@@ -914,7 +917,7 @@ for name in ("DiscreteGradient", "AVF"):
     call(f"schemes.{name}", PARTICLES, max_iter=count(25, sized=False).plus(*open_("1")))
 for name in ("BDF2", "Midpoint"):
     call(f"schemes.{name}", PARTICLES, max_iter=MANY, memory=SOME)
-call("schemes.JKO", PARTICLES, max_iter=MANY, memory=SOME, check_every=SOME)
+call("schemes.JKO", PARTICLES, max_iter=MANY, memory=SOME, check_every=count(10, least=0, sized=False))
 for name in ("Langevin", "EulerMaruyama"):
     call(f"schemes.{name}", solved("HEAT", "CLOUD", 0.5, 0.25), cap=number(1.0).plus(*open_("1e-9; 1e300")))
 call(

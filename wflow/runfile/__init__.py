@@ -396,6 +396,8 @@ def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int)
         save.check_range(start, end)
     steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
     scheme = scheme_of(options["scheme"], **options["options"] or {})
+    if options["dtau"] is None and scheme.error_order is None:
+        raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
     arguments = {"tau_range": (start, end), "save": save, "rng": seed, "scheme": scheme}
     return arguments | {name: options[name] for name in ("tol", *steps)}
 
