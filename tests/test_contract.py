@@ -14,7 +14,7 @@ import wflow
 
 #: What is imported, by the module that promises it.
 NAMES = {
-    "wflow": "BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
+    "wflow": "Attention BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
     "PorousMedium PotentialEnergy SaveAt SoftmaxAttention Solution SolveError Status TransformerObjective __version__ "
     "load resume solve check controllers datasets distances encoders figures initial observers problems runfile "
     "schemes trajectory",
@@ -25,7 +25,7 @@ NAMES = {
     "wflow.schemes": "SCHEMES AVF BDF2 JKO Blob DiscreteGradient EntropicJKO EulerMaruyama FiniteVolume Kernel "
     "Langevin Midpoint Muscl QuantileJKO RungeKutta Flow GridFlow Point DensityPoint Trial Scheme ParticleScheme "
     "GridScheme",
-    "wflow.encoders": "ENCODERS ACTIVATIONS Encoder pairing",
+    "wflow.encoders": "ENCODERS ACTIVATIONS KERNELS Encoder pairing",
     "wflow.runfile": "read",
     "wflow.check": "check",
     "wflow.distances": "conditional_w2",
@@ -41,6 +41,7 @@ def test_names_are_where_they_were(module: str, name: str) -> None:
 #: Parameters that callers pass, in order where they do so by position.
 CALLS: dict[Any, str] = {
     wflow.Dataset: "tokens labels readout",
+    wflow.Attention: "kernel mask factored rank scale",
     wflow.SoftmaxAttention: "factored rank",
     wflow.FeedForward: "activation hidden bias",
     wflow.Particles: "weights t depth_weights",

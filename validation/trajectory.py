@@ -66,9 +66,12 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     objective = solution.objective
-    built_in = {"theta": wflow.SoftmaxAttention, "w": wflow.FeedForward}
-    encoders = getattr(objective, "encoders", {"theta": None})
-    known = all(type(encoder) is built_in[block] for block, encoder in encoders.items())
+    encoders = dict(getattr(objective, "encoders", {"theta": None}))
+    heads, neurons = encoders.pop("theta", None), encoders.pop("w", None)
+    known = heads is None or heads == wflow.SoftmaxAttention(
+        getattr(heads, "factored", False), getattr(heads, "rank", None)
+    )
+    known = known and (neurons is None or type(neurons) is wflow.FeedForward) and (heads or neurons) is not None
     if not known or objective.rule.name != "split-euler":
         print("only split-euler runs with built-in encoders are finite Transformers", file=sys.stderr)
         return 2

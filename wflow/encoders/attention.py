@@ -251,8 +251,9 @@ def _checked_mask(mask: Any) -> Mask:
         return "local", check_integer("w of the mask ('local', w)", mask[1], 0)
     if isinstance(mask, (str, bytes, int, float)) or (isinstance(mask, (tuple, list)) and "local" in mask[:1]):
         raise InputError(f"{words}, got {shown(mask)}")
-    if isinstance(mask, np.ndarray) and mask.dtype == bool and not isinstance(mask, np.ma.MaskedArray):
-        mask = mask.astype(float)
+    booleans = np.asarray(mask)
+    if booleans.dtype == bool and not isinstance(mask, np.ma.MaskedArray):  # which other arrays may not be
+        mask = booleans.astype(float)
     array = check_array("mask", mask, 2, "(n, n)")
     if array.shape[0] != array.shape[1] or not np.isin(array, (0, 1)).all():
         raise InputError(f"{words}, got {shown(mask)}")
