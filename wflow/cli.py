@@ -192,7 +192,10 @@ def _problem(solution: Solution) -> dict[str, str]:
             rows["data"] = f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} label{'s' * (data.n_labels > 1)}"
             rows["encoders"] = ", ".join(str(encoder) for encoder in energy.encoders.values())
             noise = f"entropy {energy.entropy:g}, " if energy.entropy else ""
-            terms.append(f"weight_decay {energy.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers")
+            speeds = f", mobility {_words(energy.mobility)}" if energy.mobility else ""
+            terms.append(
+                f"weight_decay {energy.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers{speeds}"
+            )
         else:
             terms.append(_words(describe(energy)) if energy else "of your own: not all of it is stored")
     rows |= {"objective": " + ".join(terms), "measure": str(solution.measure(0))}

@@ -22,6 +22,7 @@ from wflow.energies.energy import (
     squared_norm,
 )
 from wflow.energies.internal import Entropy
+from wflow.energies.mobility import mobilities_of
 from wflow.errors import InputError
 from wflow.measures import Blocks, Measure
 from wflow.measures.particles import with_massless
@@ -53,6 +54,11 @@ class TransformerObjective(Energy):
         (mean-field Langevin). It becomes ``internal`` and needs a scheme that treats it.
     depth, layers
         The depth rule and its number of layers L.
+    mobility
+        ``{name: M}`` with M >= 0, by the name of a group of parameters such as ``"W_K"``, of a block, or
+        ``"theta.W_K"`` where both blocks have such a group; a group wins over its block, and what is not named has
+        M = 1. Velocities are ``-M grad``, decay included; M = 0 freezes. ``|v|^2`` and every other norm of the flow
+        is that of the metric of ``M^{-1}``, so that ``dQ/d tau = -|v|^2`` still holds.
 
     Raises
     ------
@@ -69,6 +75,9 @@ class TransformerObjective(Energy):
     (array([1.5]), 0.125, 0.625)
     >>> Q.velocity(rho).w
     array([[[-0.25, -0.25]]])
+    >>> slow = TransformerObjective(data, None, FeedForward("identity"), 0.5, layers=1, mobility={"W_1": 0, "W_2": 4})
+    >>> slow.velocity(rho).w, Q.dissipation(rho), slow.dissipation(rho)
+    (array([[[-0., -1.]]]), 0.125, 0.25)
     """
 
     def __init__(
@@ -80,6 +89,7 @@ class TransformerObjective(Energy):
         entropy: float = 0.0,
         depth: str = "split-euler",
         layers: int = 8,
+        mobility: Mapping[str, float] | None = None,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
@@ -101,6 +111,10 @@ class TransformerObjective(Energy):
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
+        self.mobility: dict[str, float] | None = None
+        if mobility is not None:
+            self.mobilities = mobilities_of(mobility, self.encoders, dataset.dimension)
+            self.mobility = dict(mobility)
         self._half_labels = 0.5 * float(np.mean(np.sum(dataset.labels.reshape(dataset.n_prompts, -1) ** 2, axis=1)))
         numbers = sum(self.n_parameters.values()), 2 * dataset.dimension * dataset.n_tokens  # states and their adjoints
         check_memory(
@@ -147,6 +161,8 @@ class TransformerObjective(Energy):
         for block, v in velocity.items():
             v *= scale
             v -= self.weight_decay * rho.points(block)
+            if block in self.mobilities:
+                v *= self.mobilities[block]
         value, terms = self._with_risk(rho, risk)
         return Evaluation(value, Blocks(**velocity), {"risk": risk}, terms)
 
