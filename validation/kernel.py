@@ -61,7 +61,7 @@ def prediction_gradients(transformer: FiniteTransformer, state: State, data: Pro
 
     It is the gradient of the risk of that prompt alone, with a label one below the prediction: a residual of 1.
     """
-    free = replace(transformer, weight_decay=0.0)
+    free = replace(transformer, weight_decay=0.0, loss="squares", mobility=None)
     predictions = free.predict(*state, data)
     rows = []
     for b in range(len(predictions)):
