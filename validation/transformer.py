@@ -127,6 +127,16 @@ _METHODS: Final[dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]
     "gd": ((), (1.0,)),
     "heun": (((1.0,),), (1 / 2, 1 / 2)),
     "rk4": (((1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+    "dopri5": (
+        (
+            (1 / 5,),
+            (3 / 40, 9 / 40),
+            (44 / 45, -56 / 15, 32 / 9),
+            (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+            (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        ),
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    ),
 }
 
 
@@ -436,23 +446,23 @@ class FiniteTransformer:
         theta: Block,
         w: Block,
         data: Prompts,
-        dtau: float,
+        dtau: ArrayLike,
         steps: int,
-        method: Literal["gd", "heun", "rk4"] = "gd",
+        method: Literal["gd", "heun", "rk4", "dopri5"] = "gd",
         theta_weights: Block = None,
         w_weights: Block = None,
     ) -> History:
-        """Follow the gradient flow ``d(particle)/d tau = -m G`` with a constant step.
+        """Follow the gradient flow ``d(particle)/d tau = -m G`` with given steps.
 
         Parameters
         ----------
         dtau
-            The step in training time. The step ``theta <- theta - dtau G`` is plain gradient descent on Q
+            The step in training time, or all of them, shape (steps,). The step ``theta <- theta - dtau G`` is plain gradient descent on Q
             with the learning rate ``M L dtau`` when the weights are equal.
         steps
             How many; 0 evaluates the initial particles only.
         method
-            ``"gd"`` (explicit Euler, order 1), ``"heun"`` (order 2) or ``"rk4"`` (order 4).
+            ``"gd"`` (explicit Euler, order 1), ``"heun"`` (order 2), ``"rk4"`` (order 4) or ``"dopri5"`` (order 5).
 
         Returns
         -------
@@ -475,7 +485,8 @@ class FiniteTransformer:
         """
         if method not in _METHODS:
             raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
-        if not (math.isfinite(dtau) and dtau > 0):
+        h = np.broadcast_to(np.asarray(dtau, dtype=float), (steps,)) if steps else np.array([])
+        if not (np.isfinite(h).all() and (h > 0).all()):
             raise ValueError(f"dtau must be a positive finite number, got {dtau}")
         stage_rows, step_row = _METHODS[method]
         layers = self._check(theta, w, data.tokens.shape[1], theta_weights, w_weights)
@@ -492,10 +503,12 @@ class FiniteTransformer:
                 break
             gradients: list[_State] = [(_times(m_theta, first[0]), _times(m_w, first[1]))]
             for row in stage_rows:
-                gradients.append(self.gradient(*_moved(state, gradients, row, dtau), data, a, b))
-            state = _moved(state, gradients, step_row, dtau)
+                gradients.append(self.gradient(*_moved(state, gradients, row, h[step]), data, a, b))
+            state = _moved(state, gradients, step_row, h[step])
         energies, risks, dissipations = np.array(records).T
-        return History(dtau * np.arange(steps + 1), energies, risks, dissipations, np.array(predictions), *state)
+        return History(
+            np.concatenate([[0.0], np.cumsum(h)]), energies, risks, dissipations, np.array(predictions), *state
+        )
 
     # The pieces
 
@@ -624,7 +637,7 @@ def _moved(state: _State, gradients: Sequence[_State], row: Sequence[float], dta
     for x, *stages in zip(state, *gradients):
         for c, G in zip(row, stages):
             if x is not None and G is not None and c != 0:
-                x = x - dtau * c * G
+                x = x - float(dtau * c) * G
         moved.append(x)
     return moved[0], moved[1]
 
