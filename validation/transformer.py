@@ -457,8 +457,8 @@ class FiniteTransformer:
         Parameters
         ----------
         dtau
-            The step in training time, or all of them, shape (steps,). The step ``theta <- theta - dtau G`` is plain gradient descent on Q
-            with the learning rate ``M L dtau`` when the weights are equal.
+            The step in training time, or all of them, shape (steps,). The step ``theta <- theta - dtau G`` is plain
+            gradient descent on Q with the learning rate ``M L dtau`` when the weights are equal.
         steps
             How many; 0 evaluates the initial particles only.
         method
