@@ -71,7 +71,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=numba.config.NUMBA_NUM_THREADS)
     options = parser.parse_args()
     numba.config.NUMBA_NUM_THREADS = options.threads
-    return int(not all([measure(path, options.repeats) for path in options.runfiles]))
+    good = [measure(path, options.repeats) for path in options.runfiles]
+    return int(not all(good))
 
 
 if __name__ == "__main__":

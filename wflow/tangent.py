@@ -12,7 +12,7 @@ in it: where ``dl/du`` is near ``Lambda r``, the eigenvalues that count are thos
 
 from __future__ import annotations
 
-__all__ = ["KernelSpectrum", "kernel_spectrum", "output_variance", "tangent_kernel"]
+__all__ = ["KernelSpectrum", "kernel_shares", "kernel_spectrum", "output_variance", "tangent_kernel"]
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -199,6 +199,41 @@ def output_variance(objective: TransformerObjective, rho: Measure, std: float, d
         X = panel.rows[: len(variance)]
         variance += std**2 * np.einsum("rk,rk->r", X, X)
     return variance.reshape(data.labels.shape)
+
+
+def kernel_shares(
+    objective: TransformerObjective, rho: Measure, dataset: Dataset | None = None, by: str = "block"
+) -> dict[str, float]:
+    """The shares of blocks or groups of parameters of the trace of the kernel, which need no kernel.
+
+    Parameters
+    ----------
+    objective, rho, dataset
+        As for :func:`tangent_kernel`.
+    by
+        "block" or "group".
+
+    Returns
+    -------
+    By the same names as there; one in sum, and NaN where the kernel is zero.
+
+    Examples
+    --------
+    >>> from wflow import FeedForward, Particles
+    >>> Q = TransformerObjective(Dataset(np.ones((1, 1, 1)), [0.0]), feedforward=FeedForward("identity"), layers=1)
+    >>> kernel_shares(Q, Particles(w=[[[1.0, 3.0]]]), by="group")  # (1 + w_1 w_2/2) H
+    {'w.W_1': 0.9, 'w.W_2': 0.1}
+    """
+    by = check_choice("by", by, ("block", "group"))
+    rho, data = _checked(objective, rho, dataset)
+    names = _names(objective, by == "group")
+    traces = dict.fromkeys((name for parts in names.values() for name in parts), 0.0)
+    for panel in _panels(objective, rho, data, names):
+        for name, left, right in zip(names[panel.block], panel.edges, panel.edges[1:]):
+            X = panel.rows[:, left:right]
+            traces[name] += float(np.einsum("rk,rk->", X, X))
+    total = sum(traces.values())
+    return {name: trace / total if total else float("nan") for name, trace in traces.items()}
 
 
 @dataclass(frozen=True, eq=False)

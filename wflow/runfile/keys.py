@@ -75,7 +75,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     ),
     "a section or a table such as { every = 0.5 }": lambda value: isinstance(value, dict),
     "a section or a table such as { levels = 2 }": lambda value: isinstance(value, dict),
-    "a list of 'risk', 'error-rate' and 'virial'": lambda value: (
+    "a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'": lambda value: (
         value == [] or _list_of(lambda v: _is_text(v) and v in OBSERVERS)(value)
     ),
 }
@@ -220,7 +220,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "steps": Key("a positive integer", None),
     },
     "observe": {
-        "training": Key("a list of 'risk', 'error-rate' and 'virial'", []),
-        "heldout": Key("a list of 'risk', 'error-rate' and 'virial'", []),
+        "training": Key("a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'", []),
+        "heldout": Key("a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'", []),
     },
 }
