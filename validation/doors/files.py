@@ -136,7 +136,22 @@ ADAPTIVE = {
     "atol": number(0.0009765625, zero=True),
     "tau_end": number(0.5, required=True, sign=True),
 }
-OBJECTIVE = {"weight_decay": number(0.25, zero=True), "layers": count(2), "depth": choice("split-euler")}
+OBJECTIVE = {
+    "weight_decay": number(0.25, zero=True),
+    "layers": count(2),
+    "depth": choice("split-euler"),
+    "loss": choice("huber"),
+    "huber_delta": number(1.0),
+}
+MOBILITY = of(
+    "{ w = 0.5, theta = 2.0 }",
+    *same("{ w = 0.50, 'theta' = 2 }; { theta = 2.0, w = 5e-1 }"),
+    *open_("{ }; { w = 0 }; { w = 1e9 }"),
+    *bad("""
+        0.5; 'w'; true; ['w']; { w = -0.5 }; { w = '0.5' }; { w = nan }; { w = inf }; { w = true }; { w = [0.5] };
+        { theta.w = 0.5 }; { w = 0, theta = 0.0 }; { w = 1e-200 }; { W_X = 0.5 }; { 'w.V' = 0.5 }; { '' = 1.0 }
+    """),
+)
 IN_CONTEXT = {
     "kind": choice("in-context", required=True),
     "n_prompts": count(3, required=True),
@@ -177,7 +192,7 @@ DOCUMENTS: list[Document] = [
         "data": IN_CONTEXT,
         "attention": {"kind": choice("attention"), "factored": boolean("true"), "rank": count(1)},
         "feedforward": {"activation": choice("tanh"), "hidden": count(2), "bias": boolean("false")},
-        "objective": OBJECTIVE,
+        "objective": OBJECTIVE | {"mobility": MOBILITY},
         "initial": GAUSSIAN,
         "solve": SOLVE,
     },
@@ -236,7 +251,11 @@ DOCUMENTS: list[Document] = [
     {
         "data": {"kind": choice("npz", required=True), "path": of("'line.npz'", required=True)},
         "feedforward": {"activation": choice("tanh")},
-        "objective": {"weight_decay": number(0.5, zero=True), "entropy": number(0.5, zero=True), "layers": count(1)},
+        "objective": {
+            "weight_decay": number(0.5, zero=True),
+            "entropy": number(0.5, zero=True),
+            "loss": choice("logistic"),
+        },
         "initial": {
             "law": choice("gaussian"),
             "std": number(0.5),

@@ -105,6 +105,10 @@ class Attention(CompiledEncoder):
                 raise InputError(f"rank={self.rank!r} needs factored=True: the full form has no rank")
             object.__setattr__(self, "rank", check_integer("rank", self.rank))
 
+    def _class(self) -> type[Attention]:
+        """The class, of which :class:`SoftmaxAttention` is another name."""
+        return Attention if type(self) is SoftmaxAttention else type(self)
+
     def _options(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -113,10 +117,10 @@ class Attention(CompiledEncoder):
         words = [f"{name}={x!r}" for name, x in options.items() if not isinstance(x, np.ndarray)]
         if isinstance(self.mask, np.ndarray):
             words.insert(1, f"mask=<array {self.mask.shape}>")
-        return f"{type(self).__name__}({', '.join(words)})"
+        return f"{self._class().__name__}({', '.join(words)})"
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
+        if not isinstance(other, Attention) or self._class() is not other._class():
             return NotImplemented
         return all(
             type(x) is type(y) and np.array_equal(x, y)  # of a mask, an array or not
@@ -125,7 +129,7 @@ class Attention(CompiledEncoder):
 
     def __hash__(self) -> int:
         mask = self.mask.tobytes() if isinstance(self.mask, np.ndarray) else self.mask
-        return hash((type(self), *(self._options() | {"mask": mask}).values()))
+        return hash((self._class(), *(self._options() | {"mask": mask}).values()))
 
     def n_parameters(self, dimension: int) -> int:
         """2 D^2, or 4 r D in the factored form."""
@@ -160,7 +164,9 @@ class Attention(CompiledEncoder):
         j, i = np.asarray(keys)[:, None], np.asarray(queries)[None, :]
         if isinstance(self.mask, np.ndarray):
             if len(self.mask) != n_tokens:
-                raise InputError(f"mask has shape {self.mask.shape}, but prompts have {n_tokens} tokens: take one that fits")
+                raise InputError(
+                    f"mask has shape {self.mask.shape}, but prompts have {n_tokens} tokens: take one that fits"
+                )
             return np.asarray(self.mask[j, i])
         if self.mask == "causal":
             return j <= i
@@ -231,15 +237,18 @@ class Attention(CompiledEncoder):
             bars[2 + i] -= 0.5 * self.scale * (X @ (N_bar + N_bar.swapaxes(-1, -2)))
         return _side_by_side(*bars)
 
-def SoftmaxAttention(factored: bool = False, rank: int | None = None) -> Attention:
-    """Softmax attention, ``Attention(factored=factored, rank=rank)``: the name of the paper's heads.
+
+class SoftmaxAttention(Attention):
+    """``Attention(factored=factored, rank=rank)``: the heads of Gao et al. (2024) by their name, and equal to it.
 
     Examples
     --------
     >>> SoftmaxAttention(factored=True) == Attention("softmax", factored=True)
     True
     """
-    return Attention(factored=factored, rank=rank)
+
+    def __init__(self, factored: bool = False, rank: int | None = None) -> None:
+        super().__init__(factored=factored, rank=rank)
 
 
 def _checked_mask(mask: Any) -> Mask:

@@ -214,9 +214,7 @@ def attention_mean(tokens, queries, heads, kind, n_tokens, places, mask, memory,
 
 
 @kernel
-def attention_vjp(
-    tokens, queries, heads, kind, n_tokens, places, mask, cotangent, memory, T_bar, X_bar, heads_bar
-):
+def attention_vjp(tokens, queries, heads, kind, n_tokens, places, mask, cotangent, memory, T_bar, X_bar, heads_bar):
     """The transpose of :func:`attention_mean`, which computes the weights P again.
 
     With ``Z = T P``, ``G = V^T p``, ``Gamma`` the pull-back of ``T^T G`` to the scores, and ``Y = T Gamma``, it adds
@@ -266,7 +264,10 @@ def attention_vjp(
                 for i in range(before, before + q, width):
                     j = min(i + width, before + q)
                     low, high = _seen(places, mask, q, n, i - before, j - before)
-                    keys, keys_flipped = columns(T, b * n + low, b * n + high), rows(T_flipped, b * n + low, b * n + high)
+                    keys, keys_flipped = (
+                        columns(T, b * n + low, b * n + high),
+                        rows(T_flipped, b * n + low, b * n + high),
+                    )
                     keys_total = columns(T_total, keys_before + low, keys_before + high)
                     P = space(memory, here + (4 * D + 2) * c, high - low, j - i)
                     u, z, g, y = columns(U, i, j), columns(Z, i, j), columns(G, i, j), columns(Y, i, j)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.encoders.protocol import Encoder, optional
+from wflow.losses import Loss
 from wflow.measures import Measure
 from wflow.network.blocks import Block, CompiledBlock
 from wflow.network.compiled import CompiledExecutor
@@ -70,44 +71,44 @@ class Network:
 
     def predict(self, rho: Measure, tokens: Array) -> NDArray[np.float64]:
         """``Read T(1)`` for tokens (B, D, n): shape (B, K)."""
-        particles, groups = self.executor.load(rho), self._groups(rho, len(tokens))
+        particles, groups = self.executor.load(rho), self.groups(rho, len(tokens))
         out = np.empty((len(tokens), len(self.readout)))
 
         def work(g: int) -> None:
             for batch in groups[g]:
                 out[batch] = self._read(self.executor.forward(particles, tokens[batch])[-1])
 
-        self._share(work, len(groups))
+        self.share(work, len(groups))
         return out
 
     def value_and_gradient(
-        self, rho: Measure, tokens: Array, labels: Array, pairings: bool = False
+        self, rho: Measure, tokens: Array, targets: Array, loss: Loss, pairings: bool = False
     ) -> tuple[float, dict[str, Array]]:
-        """``sum_b 1/2 |Read T_b(1) - y_b|^2 / B`` for tokens (B, D, n) and labels (B, K), and its derivatives.
+        """``sum_b l(Read T_b(1), y_b) / B`` of a loss l, for tokens (B, D, n) and targets (B, K), and its derivatives.
 
         Those are, by block, ``sum_b grad_beta <f(T_b, beta_j), p_b>`` (S, M, p), summed over the calls of a slice with
         their coefficients, without the weights; with ``pairings``, ``sum_b <f(T_b, beta_j), p_b>`` (S, M).
         """
         executor = self.executor
-        particles, groups = executor.load(rho), self._groups(rho, len(tokens))
+        particles, groups = executor.load(rho), self.groups(rho, len(tokens))
         pool: list[list[list[Array]]] = []  # memory that nobody uses
 
         def partial(g: int) -> tuple[float, list[list[Array]]]:
-            """The loss of a group, and the derivatives."""
+            """The risk that a group adds, and the derivatives."""
             try:  # not a look before: another thread may be quicker
                 sums = pool.pop()
             except IndexError:
                 sums = executor.sums(particles, pairings)
             for array in chain(*sums):
                 array[...] = 0
-            loss = 0.0
+            risk = 0.0
             for batch in groups[g]:
                 states = executor.forward(particles, tokens[batch])
-                residual = self._read(states[-1]) - labels[batch]
-                loss += 0.5 * float(np.sum(residual**2)) / len(tokens)
-                cotangent = (residual / len(tokens)) @ self.readout
+                total, gradient = loss.sum_and_gradient(self._read(states[-1]), targets[batch])
+                risk += total / len(tokens)
+                cotangent = (gradient / len(tokens)) @ self.readout
                 executor.adjoint(particles, states, cotangent.reshape(states[-1].shape).astype(tokens.dtype), sums)
-            return loss, sums
+            return risk, sums
 
         def add(a: Any, b: Any) -> Any:
             with np.errstate(over="ignore", invalid="ignore"):  # whoever looks at the sum says what is wrong
@@ -116,14 +117,14 @@ class Network:
             pool.append(b[1])
             return a[0] + b[0], a[1]
 
-        loss, sums = tree_sum(partial, len(groups), add, self._share)
-        return loss, (executor.pairings if pairings else executor.gradient)(particles, sums)
+        risk, sums = tree_sum(partial, len(groups), add, self.share)
+        return risk, (executor.pairings if pairings else executor.gradient)(particles, sums)
 
     def overflow(self, rho: Measure, tokens: Array) -> str:
         """The first prompt and depth at which tokens are no finite numbers, and what encoders know of the reason, in
         words; empty where all are."""
         particles, kept = self.executor.load(rho), self.program.tokens
-        for batch in (batch for group in self._groups(rho, len(tokens)) for batch in group):
+        for batch in (batch for group in self.groups(rho, len(tokens)) for batch in group):
             for j, state in enumerate(self.executor.forward(particles, tokens[batch])):
                 if not np.isfinite(state).all():
                     b, d, i = (int(k) for k in np.argwhere(~np.isfinite(state))[0])
@@ -137,7 +138,7 @@ class Network:
         """``Read T(1)`` of the last state, shape (B, K)."""
         return final.reshape(len(final), -1).astype(np.float64) @ self.readout.T
 
-    def _groups(self, rho: Measure, n_prompts: int) -> list[list[slice]]:
+    def groups(self, rho: Measure, n_prompts: int) -> list[list[slice]]:
         """The prompts in groups of batches, a function of the problem's sizes alone."""
         (D, n), bytes_ = self.shape, rho.dtype.itemsize
         batch, groups = STATE_BYTES // (3 * len(self.program.tokens) * D * n * bytes_), 1
@@ -152,7 +153,7 @@ class Network:
             for group in _parts(slice(0, n_prompts), groups)
         ]
 
-    def _share(self, work: Callable[[int], None], count: int) -> None:
+    def share(self, work: Callable[[int], None], count: int) -> None:
         """``work(0), ..., work(count - 1)``, by several threads if the executor is made for them."""
         from wflow.kernels.threads import in_threads
 
