@@ -3,8 +3,8 @@
     python benchmarks/attention.py [--size medium] [--dtype float64] [--prompts 64] [--rounds 25]
 
 The Transformers are those of ``velocity.py`` with factored heads of full rank, which all kernels have. They run in
-turn, with one thread; the program prints medians of the processor's seconds, on which other programs have little influence,
-and of the ratios within a round. All cost is linear in the number of prompts.
+turn, with one thread; the program prints medians of the processor's seconds, on which other programs have little
+influence, and of the ratios within a round. All cost is linear in the number of prompts.
 """
 
 from __future__ import annotations
