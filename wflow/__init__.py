@@ -28,10 +28,11 @@ if TYPE_CHECKING:
         problems,
         runfile,
         schemes,
+        tangent,
         trajectory,
     )
     from wflow.datasets import Dataset
-    from wflow.encoders import FeedForward, SoftmaxAttention
+    from wflow.encoders import Attention, FeedForward, SoftmaxAttention
     from wflow.energies import (
         BlobEnergy,
         Entropy,
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
     from wflow.measures import Grid, Particles
     from wflow.solution import SaveAt, Solution, Status
     from wflow.solver import Interrupted, resume, solve
+    from wflow.tangent import kernel_spectrum, output_variance, tangent_kernel
     from wflow.trajectory import load
 
 __all__ = [
+    "Attention",
     "BlobEnergy",
     "Dataset",
     "Entropy",
@@ -73,17 +76,21 @@ __all__ = [
     "energies",
     "figures",
     "initial",
+    "kernel_spectrum",
     "load",
     "losses",
     "measures",
     "network",
     "observers",
+    "output_variance",
     "plain",
     "problems",
     "resume",
     "runfile",
     "schemes",
     "solve",
+    "tangent",
+    "tangent_kernel",
     "trajectory",
 ]
 
@@ -93,12 +100,13 @@ _HOMES = {
     name: module
     for module, names in {
         "datasets": "Dataset",
-        "encoders": "FeedForward SoftmaxAttention",
+        "encoders": "Attention FeedForward SoftmaxAttention",
         "energies": "BlobEnergy Entropy InteractionEnergy PorousMedium PotentialEnergy TransformerObjective",
         "errors": "InputError SolveError",
         "measures": "Grid Particles",
         "solution": "SaveAt Solution Status",
         "solver": "Interrupted resume solve",
+        "tangent": "kernel_spectrum output_variance tangent_kernel",
         "trajectory": "load",
     }.items()
     for name in names.split()

@@ -453,6 +453,21 @@ WRONG_ENCODERS = (
     "Wrong(n_parameters=lambda D: -1)",
     "Wrong(n_parameters=1)",
 )
+MOBILITY = fixed(
+    "{'V': 0.0, 'w': 0.5}",
+    *same("""
+        {'w': np.float32(0.5), 'V': 0}; {'theta.V': 0.0, 'w': 0.5}; {np.str_('V'): 0.0, 'w': np.array(0.5)};
+        {'W_1': 0.5, 'w.W_2': 0.5, 'V': 0.0}; __import__('types').MappingProxyType({})
+    """),
+    *open_("None; dict()"),
+    *bad("""
+        'V'; 0.5; True; [0.0]; ['V']; {'V'}; object(); len; ...; np.zeros(3); {'V': -1.0}; {'V': None};
+        {'V': np.nan}; {'V': np.inf}; {'V': '0.5'}; {'V': True}; {'V': [0.5]}; {'V': 1j}; {'V': 1e-300};
+        {'V': 1e300}; {'V': 10**400}; {3: 0.5}; {None: 0.5}; {('V',): 0.5}; {'theta.w': 0.5};
+        {'V.V': 0.5}; {'': 0.5}; {'V': 1.0, 'theta.V': 1.0}; {'theta': 0.0, 'w': 0}; {'W_K': 0.5}
+    """),
+    *bad("{'theta.VV': 0.5}; {'thetta': 0.5}", words="did you mean"),
+)
 call(
     "wflow.losses.loss_of",
     "made.value(np.ones((1, 2)), np.array([[0.75, -1.0]]))",
@@ -472,6 +487,7 @@ call(
     weight_decay=number(0.25, zero=True),
     depth=choice("split-euler"),
     layers=count(2),
+    mobility=MOBILITY,
     precision=1e-15,
 )
 call(
@@ -784,10 +800,10 @@ for law in ("initial.gaussian(0.5)", "initial.ball(2.0)"):
 
 # ---- observers, distances
 
-for name, probe in (("Risk", "made(RHO)"), ("ErrorRate", "made(RHO)")):
+for name in ("Risk", "ErrorRate", "KernelMax", "KernelMin"):
     call(
         f"observers.{name}",
-        probe,
+        "made(RHO)",
         objective=thing("Q", "energy", "V; DATA; wflow.TransformerObjective; HEAT"),
         dataset=thing("DATA.subset([0, 1])", "data", "LINE; eighths(3, 2, 3); RHO", optional=True),
     )
@@ -807,6 +823,20 @@ call(
     ),
 )
 call("observers.Virial", "made(CLOUD)", objective=thing("HEAT", "energy", "V; Q; wflow.Entropy; DATA"))
+
+# ---- the tangent kernel
+
+KERNEL = {
+    "objective": thing("Q", "energy", "V; DATA; wflow.TransformerObjective; HEAT"),
+    "rho": thing("RHO", "measure", "V; wflow.Particles; CLOUD"),
+    "dataset": thing("DATA.subset([0, 1])", "data", "LINE; eighths(3, 2, 3); RHO", optional=True),
+}
+for by in ("block", "group"):
+    call("wflow.tangent_kernel", "made", by=choice(by, optional=True), **KERNEL)
+call("wflow.tangent_kernel", "made", **KERNEL)
+call("tangent.kernel_shares", "made", by=choice("group"), **KERNEL)
+call("wflow.kernel_spectrum", "made.values, made.rates, made.words", **KERNEL)
+call("wflow.output_variance", "made", std=number(0.5, zero=True), **KERNEL)
 call(
     "distances.conditional_w2",
     "made",

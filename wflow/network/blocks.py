@@ -6,18 +6,31 @@ Both kinds of blocks have the same methods. *Particles* are what :meth:`load` ma
 
 from __future__ import annotations
 
-__all__ = ["Block", "CompiledBlock", "taken"]
+__all__ = ["Block", "CompiledBlock", "Evaluated", "taken"]
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.compiled import Packed, Passes, one_call
+from wflow.encoders.compiled import Packed, Passes, aligned_empty
 from wflow.encoders.protocol import Encoder, called_mean, called_vjp, optional, pairing
 from wflow.network.program import Program, ProgramCall
 
 Array = NDArray[Any]
+
+
+class Evaluated(NamedTuple):
+    """A call with the tokens T (B, D, width) of its state and the cotangents p (rows, D, q) of its results.
+
+    *Rows* are prompts with one cotangent after another, the same number of each: row r belongs to prompt
+    ``r // (rows / B)``.
+    """
+
+    call: ProgramCall
+    tokens: Array
+    cotangents: Array
 
 
 class Block:
@@ -53,6 +66,16 @@ class Block:
             sums[1][l] += pairing(self.encoder, T, points[l], p)
         return taken(T_bar, kept)
 
+    def rows(self, particles: Any, calls: Sequence[Evaluated], rows: slice) -> Array:
+        """The derivatives (rows, M, p) by the particles of one slice, row by row (see :class:`Evaluated`)."""
+        points, _ = particles
+        out = np.zeros((rows.stop - rows.start, *points.shape[1:]), points.dtype)
+        for call, T, p in calls:
+            alone, per = call._replace(slice=0), len(p) // len(T)
+            for i, r in enumerate(range(rows.start, rows.stop)):
+                self.vjp(particles, alone, T[r // per : r // per + 1], p[r : r + 1], [out[i : i + 1]], False)
+        return out
+
     def gradient(self, particles: Any, sums: list[Array]) -> Array:
         """The derivatives (S, M, p)."""
         return sums[0]
@@ -74,6 +97,7 @@ class CompiledBlock(Block):
     """A block of an encoder with a compiled form, by kernels that see no more tokens than they need."""
 
     def __init__(self, encoder: Encoder, program: Program, dimension: int) -> None:
+        super().__init__(encoder, program, dimension)
         self.form, self.dimension = optional(encoder, "compiled")(dimension), dimension
         self._alone: dict[tuple[int, int], Passes] = {}  # calls one by one
 
@@ -86,7 +110,7 @@ class CompiledBlock(Block):
         return [particles.sums()]
 
     def mean(self, particles: Packed, call: ProgramCall, T: Array) -> Array:
-        passes = self._passes(call, T)
+        passes = self._passes(call)
         flat = passes.empty(T)
         passes.forward([particles.slice(call.slice)], flat)
         return passes.state(flat, 1)
@@ -94,9 +118,16 @@ class CompiledBlock(Block):
     def vjp(
         self, particles: Packed, call: ProgramCall, T: Array, p: Array, sums: list[Array], need_input: bool
     ) -> Array | None:
-        passes, l = self._passes(call, T), call.slice
+        passes, l = self._passes(call), call.slice
         bars = passes.adjoint([particles.slice(l)], passes.empty(T), p, [sums[0][l : l + 1]], need_input)
         return passes.state(bars, 0) if need_input else None
+
+    def rows(self, particles: Packed, calls: Sequence[Evaluated], rows: slice) -> Array:
+        sums = aligned_empty((rows.stop - rows.start, *particles.registers.shape), particles.registers.dtype)
+        sums[...] = 0
+        for call, T, p in calls:
+            self._passes(call, T).adjoint_rows(particles, T, p, rows, sums)
+        return particles.gradient(sums[:, 0])
 
     def gradient(self, particles: Packed, sums: list[Array]) -> Array:
         return particles.gradient(sums[0])
@@ -105,11 +136,16 @@ class CompiledBlock(Block):
         out: Array = self.form.pairing(particles.parameters, particles.gradient(sums[0]))
         return out
 
-    def _passes(self, call: ProgramCall, T: Array) -> Passes:
+    def sees(self, call: ProgramCall) -> NDArray[np.bool_] | None:
+        """Which of the tokens that its state keeps the queries of a call see; None for all."""
+        kept = self.program.tokens[call.state]
+        return None if self.form.sees is None else self.form.sees(kept, kept[call.queries], self.program.n_tokens)
+
+    def _passes(self, call: ProgramCall) -> Passes:
         key = call.slice, call.state
         if key not in self._alone:
-            program = one_call(T.shape[2], tuple(call.queries.tolist()))
-            self._alone[key] = Passes(*program, [self.form], self.dimension)
+            kept, n = self.program.tokens[call.state], self.program.n_tokens
+            self._alone[key] = Passes.of_call(self.form, kept, call.queries, self.dimension, n)
         return self._alone[key]
 
 
