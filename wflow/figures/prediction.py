@@ -59,10 +59,8 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
     panels = _confusion if one_hot else _class_histograms if signs else _label_scatter
     if panels is _label_scatter:
         loss = objective.loss_function if isinstance(objective, TransformerObjective) else loss_of("squares")
-        times = [
-            f"{time}: $R=${style.number(loss.mean(u.reshape(data.targets.shape), data.targets), 2)}"
-            for time, u in zip(times, outputs)
-        ]
+        risks = [loss.mean(output.reshape(data.targets.shape), data.targets) for output in outputs]
+        times = [f"{time}: $R=${style.number(risk, 2)}" for time, risk in zip(times, risks)]
     return style.laid_out(panels(data, outputs, times))
 
 
