@@ -45,7 +45,8 @@ CALLS: dict[Any, str] = {
     wflow.FeedForward: "activation hidden bias",
     wflow.Particles: "weights t depth_weights",
     wflow.Grid: "box",
-    wflow.TransformerObjective: "dataset attention feedforward weight_decay entropy depth layers mobility",
+    wflow.TransformerObjective: "dataset attention feedforward weight_decay entropy depth layers "
+    "loss huber_delta mobility",
     wflow.PotentialEnergy: "V grad",
     wflow.InteractionEnergy: "W grad",
     wflow.SaveAt: "every tau steps",

@@ -11,7 +11,19 @@ from validation.doors import runner
 from validation.doors.calls import CALLS
 from validation.doors.changes import BAD, SAME, Generated
 from validation.doors.generate import generate
-from wflow import check, controllers, datasets, distances, encoders, figures, initial, observers, problems, schemes
+from wflow import (
+    check,
+    controllers,
+    datasets,
+    distances,
+    encoders,
+    figures,
+    initial,
+    losses,
+    observers,
+    problems,
+    schemes,
+)
 
 NUMBERS = range(150)
 
@@ -70,12 +82,26 @@ def test_hangs_and_killed_processes_are_seen(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_public_function_and_class_has_a_call() -> None:
     targets = " ".join(call.target for call in CALLS)
-    modules = (wflow, check, controllers, datasets, distances, encoders, figures, initial, observers, problems, schemes)
+    modules = (
+        wflow,
+        check,
+        controllers,
+        datasets,
+        distances,
+        encoders,
+        figures,
+        initial,
+        losses,
+        observers,
+        problems,
+        schemes,
+    )
     others = {
         *("Solution", "Status", "Interrupted", "InputError", "SolveError"),  # made by the package
         *("Attempt", "Controller", "Start", "Verdict", "Bar", "Report", "Compiled", "CompiledEncoder", "Encoder"),
         *("Group", "Law", "Problem", "ConstantEncoder", "FrozenRowEncoder", "ScalingEncoder", "SineEncoder"),
         *("DensityPoint", "Flow", "GridFlow", "GridScheme", "ParticleScheme", "Point", "Scheme", "Trial"),
+        *("Loss", "Squares", "Logistic", "CrossEntropy", "Huber"),  # their methods take what objectives hold
         *("entropy_prox", "check_problem", "observed"),  # used by those that have calls
     }
     for module in modules:

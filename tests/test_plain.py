@@ -66,6 +66,8 @@ def test_values_of_numpy_become_pythons() -> None:
 OBJECTS = [
     *(cls() for cls in ENCODERS.values()),
     wflow.SoftmaxAttention(True, np.int64(2)),
+    wflow.Attention("gaussian", ("local", np.int8(1)), True, 2, np.float32(0.5)),
+    wflow.Attention("linear", mask=np.tri(3).T),
     wflow.FeedForward("tanh", 2, True),
     *SCHEMES.values(),
     RALSTON,
@@ -118,7 +120,7 @@ def test_what_is_of_ones_own_keeps_its_name() -> None:
     ("data", "message"),
     [
         ({"kind": "wide-head"}, "'wide-head' is unknown: "),
-        ({"kind": "attention", "kernel": "softmax"}, "'attention' has no argument 'kernel': "),
+        ({"kind": "attention", "colour": "red"}, "'attention' has no argument 'colour': "),
         ({"kind": "reference", "to": "energy"}, "there is no energy: "),
         ({"kind": "Fixed", "dtau": -1.0}, "dtau must be a positive finite number, got -1.0"),
     ],

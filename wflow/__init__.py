@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         energies,
         figures,
         initial,
+        losses,
         measures,
         network,
         observers,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         trajectory,
     )
     from wflow.datasets import Dataset
-    from wflow.encoders import FeedForward, SoftmaxAttention
+    from wflow.encoders import Attention, FeedForward, SoftmaxAttention
     from wflow.energies import (
         BlobEnergy,
         Entropy,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from wflow.trajectory import load
 
 __all__ = [
+    "Attention",
     "BlobEnergy",
     "Dataset",
     "Entropy",
@@ -73,6 +75,7 @@ __all__ = [
     "figures",
     "initial",
     "load",
+    "losses",
     "measures",
     "network",
     "observers",
@@ -91,7 +94,7 @@ _HOMES = {
     name: module
     for module, names in {
         "datasets": "Dataset",
-        "encoders": "FeedForward SoftmaxAttention",
+        "encoders": "Attention FeedForward SoftmaxAttention",
         "energies": "BlobEnergy Entropy InteractionEnergy PorousMedium PotentialEnergy TransformerObjective",
         "errors": "InputError SolveError",
         "measures": "Grid Particles",

@@ -136,7 +136,13 @@ ADAPTIVE = {
     "atol": number(0.0009765625, zero=True),
     "tau_end": number(0.5, required=True, sign=True),
 }
-OBJECTIVE = {"weight_decay": number(0.25, zero=True), "layers": count(2), "depth": choice("split-euler")}
+OBJECTIVE = {
+    "weight_decay": number(0.25, zero=True),
+    "layers": count(2),
+    "depth": choice("split-euler"),
+    "loss": choice("huber"),
+    "huber_delta": number(1.0),
+}
 MOBILITY = of(
     "{ w = 0.5, theta = 2.0 }",
     *same("{ w = 0.50, 'theta' = 2 }; { theta = 2.0, w = 5e-1 }"),
@@ -245,7 +251,11 @@ DOCUMENTS: list[Document] = [
     {
         "data": {"kind": choice("npz", required=True), "path": of("'line.npz'", required=True)},
         "feedforward": {"activation": choice("tanh")},
-        "objective": {"weight_decay": number(0.5, zero=True), "entropy": number(0.5, zero=True), "layers": count(1)},
+        "objective": {
+            "weight_decay": number(0.5, zero=True),
+            "entropy": number(0.5, zero=True),
+            "loss": choice("logistic"),
+        },
         "initial": {
             "law": choice("gaussian"),
             "std": number(0.5),

@@ -13,6 +13,8 @@ from typing import Any, get_args
 from wflow import initial
 from wflow.checks import did_you_mean
 from wflow.encoders import ENCODERS
+from wflow.encoders.attention import Mask
+from wflow.losses import LOSSES
 from wflow.network.rules import DEPTH_RULES
 from wflow.observers import OBSERVERS
 from wflow.schemes import SCHEMES
@@ -78,6 +80,10 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     MOBILITY: lambda value: isinstance(value, dict) and all(_is_number(M) and M >= 0 for M in value.values()),
     "a section or a table such as { every = 0.5 }": lambda value: isinstance(value, dict),
     "a section or a table such as { levels = 2 }": lambda value: isinstance(value, dict),
+    "'causal', a pair ['local', w], or the path of an .npy file": lambda value: (
+        _is_text(value)
+        or (_list_of(lambda _: True)(value) and value[0] == "local" and len(value) == 2 and _is_integer(value[1]))
+    ),
     "a list of 'risk', 'error-rate' and 'virial'": lambda value: (
         value == [] or _list_of(lambda v: _is_text(v) and v in OBSERVERS)(value)
     ),
@@ -116,6 +122,7 @@ ANNOTATIONS: dict[Any, str] = {
     int: "a positive integer",
     int | None: "a positive integer",
     float: "a finite number",
+    Mask: "'causal', a pair ['local', w], or the path of an .npy file",
 }
 
 
@@ -198,6 +205,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "entropy": Key("a non-negative finite number", 0.0),
         "depth": Key(tuple(DEPTH_RULES), "split-euler"),
         "layers": Key("a positive integer", 8),
+        "loss": Key(tuple(LOSSES), "squares"),
+        "huber_delta": Key("a positive finite number", 1.0),
         "mobility": Key(MOBILITY, None),
     },
     "initial": {
