@@ -268,6 +268,36 @@ def test_help_loads_nothing_heavy() -> None:
     assert not {"ot", "matplotlib", "h5py", "numba", "tqdm", "scipy.stats"} & set(loaded)
 
 
+def test_kernel(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table says what the functions return, frame by frame."""
+    solution = wflow.load(finished)
+    Q: Any = solution.objective
+    for options, data in (([], Q.dataset), (["--by", "group", "--frames", "0,-1", "--heldout"], solution.heldout)):
+        by = "group" if options else "block"
+        assert main(["kernel", str(finished), *options]) == 0
+        title, head, *rows, end = (re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
+        assert title == [f"tangent kernel of {data.n_prompts} prompts of {data.name}"]
+        assert head[:5] == ["tau", "lambda_max", "lambda_min", "fastest rate", "slowest rate"]
+        assert end == ["rates: lambda/B; shares: of the trace"] and len(rows) == 2
+        for i, row in zip((0, -1), rows):
+            spectrum = wflow.kernel_spectrum(Q, solution.measure(i), data)
+            shares = wflow.tangent.kernel_shares(Q, solution.measure(i), data, by)
+            assert head[5:] == [*shares]
+            assert row[:3] == [f"{solution.frame_tau[i]:.6g}", f"{spectrum.largest:.6g}", spectrum.words]
+            assert row[3] == f"{spectrum.largest / data.n_prompts:.3g}"
+            assert row[-len(shares) :] == [f"{100 * share:.3g}%" for share in shares.values()]
+            kernels = wflow.tangent_kernel(Q, solution.measure(i), data, by=by)
+            total = sum(np.trace(kernel) for kernel in kernels.values())
+            assert [*shares.values()] == pytest.approx([np.trace(x) / total for x in kernels.values()], rel=1e-12)
+
+
+def test_kernel_of_what_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heat = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2, lambda x: 2 * x)
+    wflow.solve(heat, wflow.Particles(x=[[[1.0]]]), (0, 0.1), dtau=0.1, path=tmp_path / "run.h5")
+    assert main(["kernel", str(tmp_path / "run.h5")]) == 2
+    assert "holds no Transformer objective" in capsys.readouterr().err
+
+
 # What can be wrong
 
 

@@ -16,12 +16,13 @@ import wflow
 NAMES = {
     "wflow": "BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
     "PorousMedium PotentialEnergy SaveAt SoftmaxAttention Solution SolveError Status TransformerObjective __version__ "
-    "load resume solve check controllers datasets distances encoders figures initial observers problems runfile "
+    "load resume solve kernel_spectrum output_variance tangent_kernel "
+    "check controllers datasets distances encoders figures initial observers problems runfile "
     "schemes trajectory",
     "wflow.datasets": "in_context_regression digits diabetes Dataset",
     "wflow.initial": "gaussian ball atoms product",
     "wflow.controllers": "Adaptive Fixed Replay",
-    "wflow.observers": "Risk ErrorRate Virial",
+    "wflow.observers": "Risk ErrorRate Virial KernelMax KernelMin",
     "wflow.schemes": "SCHEMES AVF BDF2 JKO Blob DiscreteGradient EntropicJKO EulerMaruyama FiniteVolume Kernel "
     "Langevin Midpoint Muscl QuantileJKO RungeKutta Flow GridFlow Point DensityPoint Trial Scheme ParticleScheme "
     "GridScheme",
@@ -53,6 +54,9 @@ CALLS: dict[Any, str] = {
     wflow.solve: "energy rho0 tau_range scheme dtau rtol atol save observe path overwrite rng progress controller tol",
     wflow.resume: "path tau_end energy observe scheme controller progress",
     wflow.load: "path",
+    wflow.tangent_kernel: "objective rho dataset by",
+    wflow.kernel_spectrum: "objective rho dataset",
+    wflow.output_variance: "objective rho std dataset",
     wflow.distances.conditional_w2: "a b",
     wflow.initial.Law.sample: "objective M rng kind dtype",
     wflow.initial.Law.on_grid: "objective box cells",

@@ -23,6 +23,7 @@ from wflow import (
     observers,
     problems,
     schemes,
+    tangent,
 )
 
 NUMBERS = range(150)
@@ -98,13 +99,24 @@ def test_every_public_function_and_class_has_a_call() -> None:
     )
     others = {
         *("Solution", "Status", "Interrupted", "InputError", "SolveError"),  # made by the package
-        *("Attempt", "Controller", "Start", "Verdict", "Bar", "Report", "Compiled", "CompiledEncoder", "Encoder"),
+        *(
+            "Attempt",
+            "Controller",
+            "Start",
+            "Verdict",
+            "Bar",
+            "Report",
+            "Compiled",
+            "CompiledEncoder",
+            "Encoder",
+            "KernelSpectrum",
+        ),
         *("Group", "Law", "Problem", "ConstantEncoder", "FrozenRowEncoder", "ScalingEncoder", "SineEncoder"),
         *("DensityPoint", "Flow", "GridFlow", "GridScheme", "ParticleScheme", "Point", "Scheme", "Trial"),
         *("Loss", "Squares", "Logistic", "CrossEntropy", "Huber"),  # their methods take what objectives hold
         *("entropy_prox", "check_problem", "observed"),  # used by those that have calls
     }
-    for module in modules:
+    for module in (*modules, tangent):
         for name in module.__all__:
             thing = getattr(module, name)
             if (inspect.isfunction(thing) or inspect.isclass(thing)) and name not in others:

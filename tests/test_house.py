@@ -23,7 +23,7 @@ STOREYS = [
     ["encoders"],
     ["network", "distances"],
     ["energies"],
-    ["initial", "observers", "problems", "controllers"],
+    ["initial", "observers", "problems", "controllers", "tangent"],
     ["schemes", "solution"],
     ["session", "settings", "kinks"],
     ["trajectory", "figures"],

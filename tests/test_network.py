@@ -147,7 +147,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
     monkeypatch.setattr("wflow.network.batches.GROUPED_WORK", 1)
     monkeypatch.setattr("wflow.network.batches.GROUP_WORK", 1_000_000)
     objective, rho = problem(dtype, prompts)
-    assert len(objective.network._groups(rho, prompts)) > 1
+    assert len(objective.network.groups(rho, prompts)) > 1
     results = []
     for threads in (1, 2):
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
@@ -166,7 +166,7 @@ def test_groups_and_batches_change_nothing_but_rounding(dtype: type, monkeypatch
     monkeypatch.setattr("wflow.network.batches.GROUP_WORK", 1)
     monkeypatch.setattr("wflow.network.batches.GROUP_PROMPTS", 3)
     monkeypatch.setattr("wflow.network.batches.SUM_BYTES", 1)
-    groups = objective.network._groups(rho, 40)
+    groups = objective.network.groups(rho, 40)
     assert len(groups) == 40 and all(len(batches) == 1 for batches in groups)
     parts = objective.evaluate(rho)
     eps = np.finfo(dtype).eps
@@ -185,7 +185,7 @@ def test_groups_depend_on_sizes_alone_and_feed_many_threads() -> None:
         objective = TransformerObjective(data, SoftmaxAttention(), FeedForward("tanh"), layers=16)
         p = objective.n_parameters
         rho = Particles(**{block: np.zeros((16, 256, p[block])) for block in p})
-        groups = objective.network._groups(rho, prompts)
+        groups = objective.network.groups(rho, prompts)
         flat = [b for group in groups for batch in group for b in range(batch.start, batch.stop)]
         assert flat == list(range(prompts))
         counts.append(len(groups))
@@ -201,7 +201,7 @@ def test_what_is_no_number_is_added_without_a_warning(monkeypatch: pytest.Monkey
     tokens[20:] = -1
     data = Dataset(tokens, np.zeros(40))
     objective = TransformerObjective(data, feedforward=FeedForward("identity"), layers=1)
-    assert len(objective.network._groups(Particles(w=[[[1.0, 1.0]]]), 40)) > 1
+    assert len(objective.network.groups(Particles(w=[[[1.0, 1.0]]]), 40)) > 1
     with np.errstate(over="ignore", invalid="ignore"):
         answer = objective.evaluate(Particles(w=[[[1e160, 1e160]]]))
     assert not np.isfinite(answer.velocity.w).all()

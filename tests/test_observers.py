@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import wflow
-from wflow.observers import ErrorRate, Risk, Virial
+import wflow.cli
+from wflow.observers import ErrorRate, KernelMax, KernelMin, Risk, Virial
 
 RUN = """
 seed = 5
@@ -102,3 +103,39 @@ def test_the_virial_by_hand() -> None:
         for l, j in np.ndindex(*a.shape):
             total -= om[l] * a[l, j] * float(rho.points(name)[l, j] @ v[name][l, j])
     assert Virial(Q)(rho) == pytest.approx(total / (sigma * (2 + 2)), rel=1e-12)
+
+
+def test_kernels_of_a_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the training and of the held-out prompts, with words where the smallest eigenvalue is not resolved."""
+    text = RUN.replace('training = ["risk"]', 'training = ["kernel-min", "kernel-max"]')
+    text = text.replace('heldout = ["risk"]', 'heldout = ["kernel-min", "kernel-max"]').replace("M = 3", "M = 1")
+    run, _, held, answer = solved(tmp_path, text)
+    for i in (0, -1):
+        for name, data in (("training", None), ("held-out", held)):
+            spectrum = wflow.kernel_spectrum(run.objective, answer.measure(i), data)
+            assert answer.observed[f"{name} kernel max"][i] == spectrum.largest
+            np.testing.assert_equal(answer.observed[f"{name} kernel min"][i], spectrum.smallest)
+    assert np.isfinite(answer.observed["training kernel min"]).all()
+    wide = text.replace("n_prompts = 24", "n_prompts = 192")
+    run, _, _, answer = solved(tmp_path, wide)
+    assert np.isnan(answer.observed["training kernel min"]).all()
+    run.solve(tmp_path / "run.h5", progress=False)
+    assert wflow.cli.main(["info", str(tmp_path / "run.h5")]) == 0
+    out = capsys.readouterr().out
+    assert "training kernel min not resolved -> not resolved" in out and "training kernel max " in out
+
+
+def test_kernels_that_are_not_formed_have_no_smallest_eigenvalue(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    Q = wflow.TransformerObjective(of_signs(rng, 8), feedforward=wflow.FeedForward("tanh"), layers=2)
+    rho = wflow.Particles(w=rng.standard_normal((2, 4, 4)))
+    monkeypatch.setattr("wflow.observers.FORMED", 7)
+    with pytest.raises(wflow.InputError, match=r"kernel-min needs the whole kernel of 8 predictions, of which only 7"):
+        KernelMin(Q)
+    assert (
+        KernelMin(Q, Q.dataset.subset(range(7)))(rho)
+        == wflow.kernel_spectrum(Q, rho, Q.dataset.subset(range(7))).smallest
+    )
+    assert KernelMax(Q)(rho) == wflow.kernel_spectrum(Q, rho).largest
+    with pytest.raises(wflow.InputError, match=r"KernelMax takes a wflow.TransformerObjective, got Entropy"):
+        KernelMax(wflow.Entropy(1.0))  # type: ignore[arg-type]

@@ -325,7 +325,11 @@ WRONG = [
     (("heldout = 0.25", "heldout = 1.5"), "heldout must be a number between 0 and 1, got 1.5 in [data]"),
     (("M = 4", "M = { theta = 4, x = 4 }"), "M must be a positive integer, or one for each block such as "),
     (("std = 0.5", "std = 'lecu'"), "std must be a positive finite number, 'lecun' or 'he', got 'lecu' in [initial]"),
-    (('["risk"]', '"risk"'), "heldout must be a list of 'risk', 'error-rate' and 'virial', got 'risk' in [observe]"),
+    (
+        ('["risk"]', '"risk"'),
+        "heldout must be a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max', "
+        "got 'risk' in [observe]",
+    ),
     # what the package finds
     (("context = 3", "context = 3\nteacher = 'tanh'\nwidth = 0"), "width must be a positive integer, got 0 in [data]"),
     (("heldout = 0.25", "heldout = 0.001"), "fraction must leave prompts on both sides, got 0.001 of 16"),
@@ -383,7 +387,8 @@ heldout = ["rsik"]
         "missing key 'radius', a positive finite number, in [initial]",
         "missing key 'tau_end', a finite number, in [solve]",
         "dtau must be a positive finite number, got -1.0 in [solve]",
-        "heldout must be a list of 'risk', 'error-rate' and 'virial', got ['rsik'] in [observe]; did you mean 'risk'?",
+        "heldout must be a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max', "
+        "got ['rsik'] in [observe]; did you mean 'risk'?",
         f"{tmp_path / 'mine.npz'}: tokens must be finite, got nan at index (0, 0, 0) in [data]",
         "rank=2 needs factored=True: the full form has no rank in [attention]",
         "SaveAt takes exactly one of every, tau and steps, got every and steps in [solve.save]",

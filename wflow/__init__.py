@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         problems,
         runfile,
         schemes,
+        tangent,
         trajectory,
     )
     from wflow.datasets import Dataset
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from wflow.measures import Grid, Particles
     from wflow.solution import SaveAt, Solution, Status
     from wflow.solver import Interrupted, resume, solve
+    from wflow.tangent import kernel_spectrum, output_variance, tangent_kernel
     from wflow.trajectory import load
 
 __all__ = [
@@ -74,17 +76,21 @@ __all__ = [
     "energies",
     "figures",
     "initial",
+    "kernel_spectrum",
     "load",
     "losses",
     "measures",
     "network",
     "observers",
+    "output_variance",
     "plain",
     "problems",
     "resume",
     "runfile",
     "schemes",
     "solve",
+    "tangent",
+    "tangent_kernel",
     "trajectory",
 ]
 
@@ -100,6 +106,7 @@ _HOMES = {
         "measures": "Grid Particles",
         "solution": "SaveAt Solution Status",
         "solver": "Interrupted resume solve",
+        "tangent": "kernel_spectrum output_variance tangent_kernel",
         "trajectory": "load",
     }.items()
     for name in names.split()

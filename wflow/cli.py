@@ -1,4 +1,4 @@
-"""The command ``wflow``: run, resume, look at and draw trajectories.
+"""The command ``wflow``: run, resume, check, look at and draw trajectories.
 
 Exit codes: 0; 2 for input that cannot be used (one line for each problem on standard error); 1 for a run that went
 wrong; 75 for a run that was interrupted by SIGINT or SIGTERM and can be resumed.
@@ -82,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
 
     info = command("info", _info, "tell how a run stands, also while it is running")
     info.add_argument("trajectory", metavar="OUT.h5")
+
+    kernel = command("kernel", _kernel, "print the eigenvalues of the tangent kernel along a run, and whose they are")
+    kernel.add_argument("trajectory", metavar="OUT.h5")
+    kernel.add_argument("--frames", type=_frames, default=5, metavar="N", help="how many frames, or which: 0,3,-1")
+    words = "whose shares of the trace to print: of blocks, or of their groups of parameters"
+    kernel.add_argument("--by", choices=["block", "group"], default="block", help=words)
+    kernel.add_argument("--heldout", action="store_true", help="of the held-out prompts")
 
     figure = command("figure", _figure, "draw a figure of a trajectory")
     figure.add_argument("kind", metavar="KIND", help="energy, clouds, density, depth, predictions or animation")
@@ -223,11 +230,15 @@ STEP_COUNTS = ("steps", "rejected", "evaluations")
 
 def _course(solution: Solution) -> dict[str, str]:
     """How the run went so far."""
+    from wflow.observers import KernelMin
+
     series, stats = solution.series, solution.stats
     rows = {"tau": f"{series['tau'][0]:.6g} -> {series['tau'][-1]:.6g}"}
     Q = "Q" if series["defect"][-1] == series["defect"][-1] else "Q, smooth part"  # of schemes with noise
     for name, values in {Q: solution.energy, "R": solution.risk, **solution.observed}.items():
-        if values[0] == values[0]:  # R of an energy without risk is nan
+        if isinstance(solution.observers.get(name), KernelMin):
+            rows[name] = " -> ".join("not resolved" if x != x else f"{x:.6g}" for x in (values[0], values[-1]))
+        elif values[0] == values[0]:  # R of an energy without risk is nan
             rows[name] = f"{values[0]:.6g} -> {values[-1]:.6g}"
     defect, scale = abs(series["defect"][-1]), abs(solution.energy[0]) or 1.0
     if Q == "Q":
@@ -257,6 +268,44 @@ def _provenance(solution: Solution) -> dict[str, str]:
     return {name: text for name, text in rows.items() if text not in ("", "None")}
 
 
+def _kernel(options: argparse.Namespace) -> None:
+    import wflow
+    from wflow import InputError, TransformerObjective, tangent
+    from wflow.figures.style import choose_frames
+
+    solution = wflow.load(options.trajectory)
+    terms = getattr(solution.objective, "terms", [solution.objective])
+    objectives = [term for term in terms if isinstance(term, TransformerObjective)]
+    if len(objectives) != 1:
+        raise InputError(f"{solution.path} holds no Transformer objective, or not all of it: it has no tangent kernel")
+    (objective,) = objectives
+    dataset = _heldout(solution) if options.heldout else objective.dataset
+    rows = []
+    for i in choose_frames(solution, options.frames):
+        rho = solution.measure(i)
+        spectrum = tangent.kernel_spectrum(objective, rho, dataset)
+        shares = tangent.kernel_shares(objective, rho, dataset, options.by)
+        slowest = f"{spectrum.rates[0]:.3g}" if spectrum.is_resolved else ""
+        numbers = [f"{spectrum.largest:.6g}", spectrum.words, f"{spectrum.rates[-1]:.3g}", slowest]
+        rows.append([f"{solution.frame_tau[i]:.6g}", *numbers, *(f"{100 * share:.3g}%" for share in shares.values())])
+    head = ["tau", "lambda_max", "lambda_min", "fastest rate", "slowest rate", *shares]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    labels = f" and {dataset.n_labels} labels each" if dataset.n_labels > 1 else ""
+    print(f"tangent kernel of {dataset.n_prompts} prompts{labels} of {dataset.name}")
+    for row in [head, *rows]:
+        print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths)).rstrip())
+    print("rates: lambda/B; shares: of the trace")
+
+
+def _heldout(solution: Solution) -> Any:
+    """The held-out prompts of a run."""
+    from wflow import InputError
+
+    if solution.heldout is None:
+        raise InputError(f"{solution.path} has no held-out prompts: the run did not observe any")
+    return solution.heldout
+
+
 def _figure(options: argparse.Namespace) -> None:
     import inspect
 
@@ -273,9 +322,7 @@ def _figure(options: argparse.Namespace) -> None:
         if unknown := [name for name in arguments if name not in known]:
             raise InputError(f"figure {options.kind} has no option --{unknown[0].replace('_', '-')}")
     if arguments.pop("heldout", None):
-        if solution.heldout is None:
-            raise InputError(f"{solution.path} has no held-out prompts: the run did not observe any")
-        arguments["dataset"] = solution.heldout
+        arguments["dataset"] = _heldout(solution)
     if "particles" in arguments:
         arguments["particles"] = wflow.load(options.particles)
     if options.kind == "animation":

@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-__all__ = ["OBSERVERS", "ErrorRate", "Risk", "Virial", "observed"]
+__all__ = ["OBSERVERS", "ErrorRate", "KernelMax", "KernelMin", "Risk", "Virial", "observed"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from wflow.energies.mobility import inverse_mobility
 from wflow.errors import InputError
 from wflow.measures import Measure
 from wflow.plain import register
+from wflow.tangent import FORMED, kernel_spectrum
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +113,59 @@ class Virial:
         return float(-total / (self.objective.internal.sigma * parameters))  # type: ignore[union-attr]
 
 
-def _check_arguments(observer: Risk | ErrorRate) -> None:
+@dataclass(frozen=True, eq=False)
+class KernelMax:
+    """The largest eigenvalue of the tangent kernel (see :func:`wflow.kernel_spectrum`).
+
+    Euler steps of squares without weight decay are stable below ``2 B/lambda_max``.
+    """
+
+    objective: TransformerObjective
+    dataset: Dataset | None = None
+
+    def __post_init__(self) -> None:
+        _check_arguments(self)
+
+    def __call__(self, rho: Measure) -> float:
+        return kernel_spectrum(self.objective, rho, self.dataset).largest
+
+
+@dataclass(frozen=True, eq=False)
+class KernelMin:
+    """The smallest eigenvalue of the tangent kernel; NaN where it is not resolved, ``wflow info`` says so.
+
+    Raises
+    ------
+    InputError
+        For more predictions than :data:`wflow.tangent.FORMED`, of whose kernels the smallest eigenvalue is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from wflow import Dataset, FeedForward, Particles
+    >>> data = Dataset(np.array([[[1.0]], [[2.0]]]), [0.0, 0.0])
+    >>> Q = TransformerObjective(data, feedforward=FeedForward("identity"), layers=1)
+    >>> KernelMin(Q)(Particles(w=np.ones((1, 2, 2))))  # of rank one
+    nan
+    """
+
+    objective: TransformerObjective
+    dataset: Dataset | None = None
+
+    def __post_init__(self) -> None:
+        _check_arguments(self)
+        data = self.dataset or self.objective.dataset
+        if (count := data.n_prompts * data.n_labels) > FORMED:
+            raise InputError(
+                f"kernel-min needs the whole kernel of {count} predictions, of which only {FORMED} are formed: observe "
+                "fewer prompts, by KernelMin(objective, dataset), or kernel-max"
+            )
+
+    def __call__(self, rho: Measure) -> float:
+        return kernel_spectrum(self.objective, rho, self.dataset).smallest
+
+
+def _check_arguments(observer: Risk | ErrorRate | KernelMax | KernelMin) -> None:
     """Raise :class:`InputError` unless an observer has a Transformer objective, and no data set or one that fits."""
     name = type(observer).__name__
     if not isinstance(observer.objective, TransformerObjective):
@@ -128,5 +181,11 @@ def observed(name: str, observer: Callable[[Any], float], rho: Measure) -> float
 
 
 #: What files and run files can name: classes of ``(objective, dataset)``.
-OBSERVERS: dict[str, Callable[[Any, Any], Any]] = {"risk": Risk, "error-rate": ErrorRate, "virial": Virial}
+OBSERVERS: dict[str, Callable[[Any, Any], Any]] = {
+    "risk": Risk,
+    "error-rate": ErrorRate,
+    "virial": Virial,
+    "kernel-min": KernelMin,
+    "kernel-max": KernelMax,
+}
 register(**OBSERVERS)

@@ -800,10 +800,10 @@ for law in ("initial.gaussian(0.5)", "initial.ball(2.0)"):
 
 # ---- observers, distances
 
-for name, probe in (("Risk", "made(RHO)"), ("ErrorRate", "made(RHO)")):
+for name in ("Risk", "ErrorRate", "KernelMax", "KernelMin"):
     call(
         f"observers.{name}",
-        probe,
+        "made(RHO)",
         objective=thing("Q", "energy", "V; DATA; wflow.TransformerObjective; HEAT"),
         dataset=thing("DATA.subset([0, 1])", "data", "LINE; eighths(3, 2, 3); RHO", optional=True),
     )
@@ -823,6 +823,20 @@ call(
     ),
 )
 call("observers.Virial", "made(CLOUD)", objective=thing("HEAT", "energy", "V; Q; wflow.Entropy; DATA"))
+
+# ---- the tangent kernel
+
+KERNEL = {
+    "objective": thing("Q", "energy", "V; DATA; wflow.TransformerObjective; HEAT"),
+    "rho": thing("RHO", "measure", "V; wflow.Particles; CLOUD"),
+    "dataset": thing("DATA.subset([0, 1])", "data", "LINE; eighths(3, 2, 3); RHO", optional=True),
+}
+for by in ("block", "group"):
+    call("wflow.tangent_kernel", "made", by=choice(by, optional=True), **KERNEL)
+call("wflow.tangent_kernel", "made", **KERNEL)
+call("tangent.kernel_shares", "made", by=choice("group"), **KERNEL)
+call("wflow.kernel_spectrum", "made.values, made.rates, made.words", **KERNEL)
+call("wflow.output_variance", "made", std=number(0.5, zero=True), **KERNEL)
 call(
     "distances.conditional_w2",
     "made",

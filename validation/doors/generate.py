@@ -35,10 +35,11 @@ def namespace() -> dict[str, Any]:
         problems,
         runfile,
         schemes,
+        tangent,
     )
 
     modules = (check, controllers, distances, encoders, figures, initial, observers, plain, problems, runfile, schemes)
-    names = {module.__name__.rpartition(".")[2]: module for module in modules}
+    names = {module.__name__.rpartition(".")[2]: module for module in (*modules, tangent)}
     return {**vars(props), **names, "np": np, "wflow": wflow}
 
 

@@ -294,3 +294,4 @@ def warm() -> None:
         rho: dict[str, Any] = {name: x.astype(dtype) for name, x in RHO.blocks.items()}
         Q.first_variation(wflow.Particles(**rho))
         Q.velocity(wflow.Particles(**rho))
+        wflow.kernel_spectrum(Q, wflow.Particles(**rho))

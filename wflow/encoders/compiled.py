@@ -102,10 +102,10 @@ class Packed:
         return aligned_empty(self.registers.shape, self.registers.dtype)
 
     def gradient(self, sums: Array) -> Array:
-        """The derivative by the parameters (S, M, p) from such a sum."""
+        """The derivative by the parameters (S, M, p) from such a sum, or from several sums of one slice."""
         from wflow.kernels.packing import unpack
 
-        bar = np.empty((*self.parameters.shape[:2], self.form.order.size), self.parameters.dtype)
+        bar = np.empty((len(sums), self.parameters.shape[1], self.form.order.size), self.parameters.dtype)
         unpack(sums, self.form.order, self.form.block, bar)
         return bar if self.form.pull_back is None else self.form.pull_back(self.parameters, bar)
 
@@ -264,6 +264,24 @@ class Passes:
         particles = self._arguments(blocks, flat)
         adjoint(self.program, self.places, self.n_tokens, flat, bars, *particles, sums[0], sums[-1], need_input)
         return bars
+
+    def adjoint_rows(self, block: Packed, tokens: Array, cotangents: Array, rows: slice, sums: Array) -> None:
+        """Add the derivatives of one call (see :func:`one_call`) by the particles of one slice, row by row.
+
+        tokens (B, D, width) and cotangents (all rows, D, queries), as many rows of every prompt; sums (rows, 1,
+        registers, lanes) of some of the rows.
+        """
+        from wflow.kernels.tangent import adjoint_rows
+
+        per, width = len(cotangents) // len(tokens), self.dimension * self._ranges[0][1]
+        prompts = tokens[rows.start // per : -(-rows.stop // per)]
+        states = np.zeros((len(prompts), self.dimension * self._total), tokens.dtype)
+        states[:, :width] = prompts.reshape(len(prompts), -1)
+        bars = np.zeros((rows.stop - rows.start, states.shape[1]), tokens.dtype)
+        bars[:, width:] = cotangents[rows].reshape(len(bars), -1)
+        _, D, particles, _, families, memory = self._arguments([block], states[0])
+        first, program = rows.start % per, (self.program, self.places, self.n_tokens)
+        adjoint_rows(*program, states, bars, first, per, D, particles, families, memory, sums)
 
 
 class CompiledEncoder:

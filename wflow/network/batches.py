@@ -71,14 +71,14 @@ class Network:
 
     def predict(self, rho: Measure, tokens: Array) -> NDArray[np.float64]:
         """``Read T(1)`` for tokens (B, D, n): shape (B, K)."""
-        particles, groups = self.executor.load(rho), self._groups(rho, len(tokens))
+        particles, groups = self.executor.load(rho), self.groups(rho, len(tokens))
         out = np.empty((len(tokens), len(self.readout)))
 
         def work(g: int) -> None:
             for batch in groups[g]:
                 out[batch] = self._read(self.executor.forward(particles, tokens[batch])[-1])
 
-        self._share(work, len(groups))
+        self.share(work, len(groups))
         return out
 
     def value_and_gradient(
@@ -90,7 +90,7 @@ class Network:
         their coefficients, without the weights; with ``pairings``, ``sum_b <f(T_b, beta_j), p_b>`` (S, M).
         """
         executor = self.executor
-        particles, groups = executor.load(rho), self._groups(rho, len(tokens))
+        particles, groups = executor.load(rho), self.groups(rho, len(tokens))
         pool: list[list[list[Array]]] = []  # memory that nobody uses
 
         def partial(g: int) -> tuple[float, list[list[Array]]]:
@@ -117,14 +117,14 @@ class Network:
             pool.append(b[1])
             return a[0] + b[0], a[1]
 
-        risk, sums = tree_sum(partial, len(groups), add, self._share)
+        risk, sums = tree_sum(partial, len(groups), add, self.share)
         return risk, (executor.pairings if pairings else executor.gradient)(particles, sums)
 
     def overflow(self, rho: Measure, tokens: Array) -> str:
         """The first prompt and depth at which tokens are no finite numbers, and what encoders know of the reason, in
         words; empty where all are."""
         particles, kept = self.executor.load(rho), self.program.tokens
-        for batch in (batch for group in self._groups(rho, len(tokens)) for batch in group):
+        for batch in (batch for group in self.groups(rho, len(tokens)) for batch in group):
             for j, state in enumerate(self.executor.forward(particles, tokens[batch])):
                 if not np.isfinite(state).all():
                     b, d, i = (int(k) for k in np.argwhere(~np.isfinite(state))[0])
@@ -138,7 +138,7 @@ class Network:
         """``Read T(1)`` of the last state, shape (B, K)."""
         return final.reshape(len(final), -1).astype(np.float64) @ self.readout.T
 
-    def _groups(self, rho: Measure, n_prompts: int) -> list[list[slice]]:
+    def groups(self, rho: Measure, n_prompts: int) -> list[list[slice]]:
         """The prompts in groups of batches, a function of the problem's sizes alone."""
         (D, n), bytes_ = self.shape, rho.dtype.itemsize
         batch, groups = STATE_BYTES // (3 * len(self.program.tokens) * D * n * bytes_), 1
@@ -153,7 +153,7 @@ class Network:
             for group in _parts(slice(0, n_prompts), groups)
         ]
 
-    def _share(self, work: Callable[[int], None], count: int) -> None:
+    def share(self, work: Callable[[int], None], count: int) -> None:
         """``work(0), ..., work(count - 1)``, by several threads if the executor is made for them."""
         from wflow.kernels.threads import in_threads
 

@@ -6,18 +6,31 @@ Both kinds of blocks have the same methods. *Particles* are what :meth:`load` ma
 
 from __future__ import annotations
 
-__all__ = ["Block", "CompiledBlock", "taken"]
+__all__ = ["Block", "CompiledBlock", "Evaluated", "taken"]
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.compiled import Packed, Passes
+from wflow.encoders.compiled import Packed, Passes, aligned_empty
 from wflow.encoders.protocol import Encoder, called_mean, called_vjp, optional, pairing
 from wflow.network.program import Program, ProgramCall
 
 Array = NDArray[Any]
+
+
+class Evaluated(NamedTuple):
+    """A call with the tokens T (B, D, width) of its state and the cotangents p (rows, D, q) of its results.
+
+    *Rows* are prompts with one cotangent after another, the same number of each: row r belongs to prompt
+    ``r // (rows / B)``.
+    """
+
+    call: ProgramCall
+    tokens: Array
+    cotangents: Array
 
 
 class Block:
@@ -52,6 +65,16 @@ class Block:
         if len(sums) > 1:
             sums[1][l] += pairing(self.encoder, T, points[l], p)
         return taken(T_bar, kept)
+
+    def rows(self, particles: Any, calls: Sequence[Evaluated], rows: slice) -> Array:
+        """The derivatives (rows, M, p) by the particles of one slice, row by row (see :class:`Evaluated`)."""
+        points, _ = particles
+        out = np.zeros((rows.stop - rows.start, *points.shape[1:]), points.dtype)
+        for call, T, p in calls:
+            alone, per = call._replace(slice=0), len(p) // len(T)
+            for i, r in enumerate(range(rows.start, rows.stop)):
+                self.vjp(particles, alone, T[r // per : r // per + 1], p[r : r + 1], [out[i : i + 1]], False)
+        return out
 
     def gradient(self, particles: Any, sums: list[Array]) -> Array:
         """The derivatives (S, M, p)."""
@@ -98,6 +121,13 @@ class CompiledBlock(Block):
         passes, l = self._passes(call), call.slice
         bars = passes.adjoint([particles.slice(l)], passes.empty(T), p, [sums[0][l : l + 1]], need_input)
         return passes.state(bars, 0) if need_input else None
+
+    def rows(self, particles: Packed, calls: Sequence[Evaluated], rows: slice) -> Array:
+        sums = aligned_empty((rows.stop - rows.start, *particles.registers.shape), particles.registers.dtype)
+        sums[...] = 0
+        for call, T, p in calls:
+            self._passes(call, T).adjoint_rows(particles, T, p, rows, sums)
+        return particles.gradient(sums[:, 0])
 
     def gradient(self, particles: Packed, sums: list[Array]) -> Array:
         return particles.gradient(sums[0])

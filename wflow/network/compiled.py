@@ -38,8 +38,14 @@ class CompiledExecutor(PlainExecutor):
         self.passes.forward(particles, flat)
         return [self.passes.state(flat, j) for j in range(len(self.program.tokens))]
 
-    def adjoint(self, particles: list[Packed], states: list[Array], cotangent: Array, sums: list[list[Array]]) -> None:
-        """Pull the cotangent of the last state back, and add what the particles take of it to the sums."""
+    def adjoint(
+        self, particles: list[Packed], states: list[Array], cotangent: Array, sums: list[list[Array]]
+    ) -> list[Array]:
+        """Pull the cotangent of the last state back, and add what the particles take of it to the sums.
+
+        Returns the cotangents of all states, of which that of the first is not complete.
+        """
         flat = states[0].base
         assert flat is not None, "the states of forward lie in one array"
-        self.passes.adjoint(particles, flat, cotangent, [arrays[0] for arrays in sums])
+        bars = self.passes.adjoint(particles, flat, cotangent, [arrays[0] for arrays in sums])
+        return [self.passes.state(bars, j) for j in range(len(states))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PlainExecutor"]
+__all__ = ["PlainExecutor", "cotangent_of"]
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wflow.measures import Measure
 from wflow.network.blocks import Block, taken
-from wflow.network.program import Program
+from wflow.network.program import Program, ProgramCall
 
 Array = NDArray[Any]
 
@@ -59,25 +59,28 @@ class PlainExecutor:
                     states[target.state] = term if states[target.state] is None else states[target.state] + term
         return states
 
-    def adjoint(self, particles: list[Any], states: list[Array], cotangent: Array, sums: list[list[Array]]) -> None:
-        """Pull the cotangent of the last state back, and add what the particles take of it to the sums."""
+    def adjoint(
+        self, particles: list[Any], states: list[Array], cotangent: Array, sums: list[list[Array]]
+    ) -> list[Array]:
+        """Pull the cotangent of the last state back, and add what the particles take of it to the sums.
+
+        Returns the cotangents of all states, of which that of the first is not complete.
+        """
         program = self.program
         bars: list[Any] = [*[None] * (len(states) - 1), cotangent]
         calls = list(program.calls)
         for j in range(len(states) - 1, -1, -1):
             width = states[j].shape[2]
             while calls and calls[-1].state == j:
-                call, p = calls.pop(), None
-                # The cotangent of the result: p = sum of the targets' coefficient T_bar_target.
-                for target in call.targets:
-                    p = _added(p, target.places, target.coefficient * bars[target.state], len(call.queries))
-                i = self.places[call.block]
+                call = calls.pop()
+                i, p = self.places[call.block], cotangent_of(call, bars)
                 T_bar = self.blocks[call.block].vjp(particles[i], call, states[j], p, sums[i], j > 0)
                 if T_bar is not None:
                     bars[j] = _added(bars[j], np.arange(width), T_bar, width)
             if j > 0:
                 base = program.base[j]
                 bars[base] = _added(bars[base], program.base_places[j], bars[j], states[base].shape[2])
+        return bars
 
     def gradient(self, particles: list[Any], sums: list[list[Array]]) -> dict[str, Array]:
         """The derivatives (S, M, p) by block."""
@@ -86,6 +89,15 @@ class PlainExecutor:
     def pairings(self, particles: list[Any], sums: list[list[Array]]) -> dict[str, Array]:
         """``sum_b <f(T_b, beta_j), p_b>`` (S, M) by block."""
         return {name: block.pairings(*x) for (name, block), *x in zip(self.blocks.items(), particles, sums)}
+
+
+def cotangent_of(call: ProgramCall, bars: list[Array]) -> Array:
+    """The cotangent of the result of a call: ``p = sum of the targets' coefficient T_bar_target``."""
+    p: Array | None = None
+    for target in call.targets:
+        p = _added(p, target.places, target.coefficient * bars[target.state], len(call.queries))
+    assert p is not None, "a call has targets"
+    return p
 
 
 def _added(total: Array | None, places: NDArray[np.int64], term: Array, width: int) -> Array:

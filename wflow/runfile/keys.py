@@ -84,7 +84,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
         _is_text(value)
         or (_list_of(lambda _: True)(value) and value[0] == "local" and len(value) == 2 and _is_integer(value[1]))
     ),
-    "a list of 'risk', 'error-rate' and 'virial'": lambda value: (
+    "a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'": lambda value: (
         value == [] or _list_of(lambda v: _is_text(v) and v in OBSERVERS)(value)
     ),
 }
@@ -233,7 +233,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "steps": Key("a positive integer", None),
     },
     "observe": {
-        "training": Key("a list of 'risk', 'error-rate' and 'virial'", []),
-        "heldout": Key("a list of 'risk', 'error-rate' and 'virial'", []),
+        "training": Key("a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'", []),
+        "heldout": Key("a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'", []),
     },
 }
