@@ -126,7 +126,7 @@ class CompiledBlock(Block):
         sums = aligned_empty((rows.stop - rows.start, *particles.registers.shape), particles.registers.dtype)
         sums[...] = 0
         for call, T, p in calls:
-            self._passes(call, T).adjoint_rows(particles, T, p, rows, sums)
+            self._passes(call).adjoint_rows(particles, T, p, rows, sums)
         return particles.gradient(sums[:, 0])
 
     def gradient(self, particles: Packed, sums: list[Array]) -> Array:
