@@ -46,7 +46,7 @@ CALLS: dict[Any, str] = {
     wflow.FeedForward: "activation hidden bias",
     wflow.Particles: "weights t depth_weights",
     wflow.Grid: "box",
-    wflow.TransformerObjective: "dataset attention feedforward weight_decay entropy depth layers",
+    wflow.TransformerObjective: "dataset attention feedforward weight_decay entropy depth layers loss huber_delta",
     wflow.PotentialEnergy: "V grad",
     wflow.InteractionEnergy: "W grad",
     wflow.SaveAt: "every tau steps",

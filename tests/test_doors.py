@@ -19,6 +19,7 @@ from wflow import (
     encoders,
     figures,
     initial,
+    losses,
     observers,
     problems,
     schemes,
@@ -82,7 +83,21 @@ def test_hangs_and_killed_processes_are_seen(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_public_function_and_class_has_a_call() -> None:
     targets = " ".join(call.target for call in CALLS)
-    modules = (wflow, check, controllers, datasets, distances, encoders, figures, initial, observers, problems, schemes)
+    modules = (
+        wflow,
+        check,
+        controllers,
+        datasets,
+        distances,
+        encoders,
+        figures,
+        initial,
+        losses,
+        observers,
+        problems,
+        schemes,
+        tangent,
+    )
     others = {
         *("Solution", "Status", "Interrupted", "InputError", "SolveError"),  # made by the package
         *(
@@ -99,9 +114,10 @@ def test_every_public_function_and_class_has_a_call() -> None:
         ),
         *("Group", "Law", "Problem", "ConstantEncoder", "FrozenRowEncoder", "ScalingEncoder", "SineEncoder"),
         *("DensityPoint", "Flow", "GridFlow", "GridScheme", "ParticleScheme", "Point", "Scheme", "Trial"),
+        *("Loss", "Squares", "Logistic", "CrossEntropy", "Huber"),  # their methods take what objectives hold
         *("entropy_prox", "check_problem", "observed"),  # used by those that have calls
     }
-    for module in (*modules, tangent):
+    for module in modules:
         for name in module.__all__:
             thing = getattr(module, name)
             if (inspect.isfunction(thing) or inspect.isclass(thing)) and name not in others:

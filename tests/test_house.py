@@ -19,7 +19,7 @@ STOREYS = [
     ["_version", "errors"],
     ["checks", "plain"],
     ["kernels"],
-    ["measures", "datasets"],
+    ["measures", "datasets", "losses"],
     ["encoders"],
     ["network", "distances"],
     ["energies"],

@@ -22,6 +22,7 @@ from wflow import tangent
 from wflow.network import DEPTH_RULES, rows
 from wflow.problems import constant_encoders
 
+LOSSES = ("logistic", "cross-entropy", "huber")
 FULL, TANH = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
 FACTORED, UNITS = wflow.SoftmaxAttention(factored=True, rank=2), wflow.FeedForward("gelu", hidden=2, bias=True)
 
@@ -75,8 +76,13 @@ def test_agreement_with_the_numpy_transformer(architecture: Any) -> None:
 
 
 def spread(rng: Any, name: str) -> tuple[wflow.TransformerObjective, Any]:
-    """A problem of every kind: encoders, depth rules, weights, densities, labels."""
+    """A problem of every kind: encoders, depth rules, weights, densities, labels, losses."""
     K, depth, encoders = 0, "split-euler", (FULL, TANH)
+    if name in LOSSES:
+        labels = rng.integers(0, 3, 5) if name == "cross-entropy" else rng.choice([-1.0, 1.0], (5, 3))
+        data = wflow.Dataset(rng.standard_normal((5, 3, 4)), labels, [(k, -1) for k in range(3)])
+        Q = wflow.TransformerObjective(data, FULL, TANH, layers=2, loss=name)
+        return Q, random_measure(Q, {"theta": 9, "w": 11}, rng, weighted=True)
     if name == "grid":
         Q = wflow.TransformerObjective(random_data(rng, 5, 1, 3), None, TANH, layers=2, depth="midpoint")
         return Q, wflow.initial.gaussian(0.5).on_grid(Q, {"w": ((-4, 4), (-4, 4))}, 12)
@@ -88,16 +94,19 @@ def spread(rng: Any, name: str) -> tuple[wflow.TransformerObjective, Any]:
     return Q, random_measure(Q, {"theta": 9, "w": 11}, rng, weighted=True)
 
 
-@pytest.mark.parametrize("name", [*DEPTH_RULES, "user", "grid"])
+@pytest.mark.parametrize("name", [*DEPTH_RULES, "user", "grid", *LOSSES])
 def test_residuals_follow_the_kernel(name: str) -> None:
-    """``r' = -K r/B`` along the velocity, for every depth rule, weights, users' encoders and densities."""
+    """``r' = -K r/B`` along the velocity, for every depth rule, weights, users' encoders, densities and losses."""
     Q, rho = spread(np.random.default_rng(1), name)
     K = wflow.tangent_kernel(Q, rho)
-    r = predictions(Q, rho) - Q.dataset.labels.ravel()
+    r = predictions(Q, rho) - (0 if name in LOSSES else Q.dataset.labels.ravel())
     if name == "grid":  # cells do not move, but the same masses at their points do
         rho = wflow.Particles(w=rho.points("w"), weights={"w": rho.weights("w")})
     v = Q.velocity(rho)
     measured = slope(lambda h: predictions(Q, along(rho, v, h)), 1e-3)
+    if name in LOSSES:
+        targets = Q.dataset.targets
+        r = Q.loss_function.gradient(r.reshape(targets.shape), targets).ravel()
     assert np.abs(K @ r).max() > 0.01
     assert_allclose(measured, -K @ r / Q.dataset.n_prompts, rtol=0, atol=1e-8 * np.abs(K @ r).max())
 
@@ -282,7 +291,7 @@ def test_eigenvalues_do_not_depend_on_the_threads_of_the_blas() -> None:
     assert len(bits) == 1
 
 
-@pytest.mark.parametrize("name", ["midpoint", "user", "grid"])
+@pytest.mark.parametrize("name", ["midpoint", "user", "grid", "cross-entropy"])
 def test_output_variance_is_the_square_of_all_derivatives(name: str) -> None:
     """Against differences of the predictions, parameter by parameter."""
     Q, rho = spread(np.random.default_rng(11), name)
@@ -295,7 +304,7 @@ def test_output_variance_is_the_square_of_all_derivatives(name: str) -> None:
             e[block][place] = 1.0
             total = total + slope(lambda h, e=e: Q.predict(along(rho, e, h)), 1e-2) ** 2  # type: ignore[misc]
     variance = wflow.output_variance(Q, rho, 0.3)
-    assert variance.shape == Q.dataset.labels.shape
+    assert variance.shape == Q.predict(rho).shape
     assert_allclose(variance, 0.09 * total, rtol=1e-7)
 
 

@@ -142,7 +142,7 @@ MUTANTS = (
         "value, terms = value + decay, terms + decay",
         "value, terms = value, terms + decay",
     ),
-    Mutant("residual-averaged-over-labels", NETWORK, "(residual / len(tokens)) @", "(residual / labels.size) @"),
+    Mutant("residual-averaged-over-labels", NETWORK, "(gradient / len(tokens)) @", "(gradient / targets.size) @"),
     Mutant("a-group-of-prompts-lost", NETWORK, "np.add(total, term, out=total)", "np.add(total, 0 * term, out=total)"),
     Mutant(
         "first-variation-without-depth-weights",

@@ -375,8 +375,8 @@ SUITE = (
     Mutant(
         "held-out-risk",
         "wflow/energies/transformer.py",
-        "return data.risk(self.predict",
-        "return self.dataset.risk(self.predict",
+        "return self.loss_function.mean(u, data.targets)",
+        "return self.loss_function.mean(u, self._targets[: len(u)])",
         "the same for risks",
         WATCHED,
     ),

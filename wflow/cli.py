@@ -196,10 +196,13 @@ def _problem(solution: Solution) -> dict[str, str]:
     for energy in getattr(solution.objective, "terms", [solution.objective]):
         if isinstance(energy, TransformerObjective):
             data, rule = energy.dataset, energy.rule
-            rows["data"] = f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} label{'s' * (data.n_labels > 1)}"
+            what = "label" if data.is_flat or data.labels.ndim == 2 else "classe"
+            rows["data"] = f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} {what}{'s' * (data.n_labels > 1)}"
             rows["encoders"] = ", ".join(str(encoder) for encoder in energy.encoders.values())
             noise = f"entropy {energy.entropy:g}, " if energy.entropy else ""
-            terms.append(f"weight_decay {energy.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers")
+            delta = f" (delta {energy.huber_delta:g})" if energy.loss == "huber" else ""
+            loss = f"loss {energy.loss}{delta}, " if energy.loss != "squares" else ""
+            terms.append(f"{loss}weight_decay {energy.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers")
         else:
             terms.append(_words(describe(energy)) if energy else "of your own: not all of it is stored")
     rows |= {"objective": " + ".join(terms), "measure": str(solution.measure(0))}

@@ -25,7 +25,7 @@ from wflow.tangent import FORMED, kernel_spectrum
 
 @dataclass(frozen=True, eq=False)
 class Risk:
-    """``E 1/2 |Read T(1) - y|^2`` on a data set, such as held-out prompts (None: the training data).
+    """``E l(Read T(1), y)`` with the objective's loss l on a data set, such as held-out ones (None: the training data).
 
     Examples
     --------
@@ -49,7 +49,7 @@ class Risk:
 
 @dataclass(frozen=True, eq=False)
 class ErrorRate:
-    """The fraction of prompts on the wrong side: of zero for labels +-1, largest entry for one-hot labels.
+    """The fraction of prompts on the wrong side: of zero for labels +-1, largest entry for classes.
 
     Other labels are refused when it is called (see :meth:`wflow.Dataset.check_classes`).
     """

@@ -182,7 +182,7 @@ def output_variance(objective: TransformerObjective, rho: Measure, std: float, d
 
     Returns
     -------
-    Shape (B,), or (B, K) like the labels.
+    The shape of the predictions: (B,) or (B, K).
 
     Examples
     --------
@@ -198,7 +198,7 @@ def output_variance(objective: TransformerObjective, rho: Measure, std: float, d
     for panel in _panels(objective, rho, data, _names(objective, False), lambda block: rho.weights(block)[:, :, None]):
         X = panel.rows[: len(variance)]
         variance += std**2 * np.einsum("rk,rk->r", X, X)
-    return variance.reshape(data.labels.shape)
+    return variance if data.is_flat else variance.reshape(-1, data.n_labels)
 
 
 def kernel_shares(

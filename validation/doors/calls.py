@@ -91,23 +91,33 @@ call(
     labels=LABELS,
     readout=ROW_COLUMN,
 )
+TWO_ENTRIES = fixed(
+    "((0, -1), (1, -1))",
+    *same("""
+        [[0, 2], [1, 2]]; np.array([(0, -1), (1, -1)], 'i2'); [np.array([0, -1]), np.array([1, -1])]
+    """),
+    *bad("""
+        (0, -1); ((0, -1), (1, -1), (0, 0)); ((0, -1), (2, -1)); ((0, -1), (1,)); ((0, -1), None)
+    """),
+)
 call(
     "wflow.Dataset",
     "prompts(made), made.risk(made.read(made.tokens)), made.error_rate(made.read(made.tokens) + 0.5)",
     tokens=TOKENS,
     labels=array("np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])", whole=True).plus(
-        *bad("np.ones((3, 3)); np.ones(3)")
+        *open_("np.array([0, 1, 0])"), *bad("np.ones((3, 3)); np.full(3, 0.5)")
     ),
-    readout=fixed(
-        "((0, -1), (1, -1))",
-        *same("""
-        [[0, 2], [1, 2]]; np.array([(0, -1), (1, -1)], 'i2'); [np.array([0, -1]), np.array([1, -1])]
-    """),
-        *bad("""
-        (0, -1); ((0, -1), (1, -1), (0, 0)); ((0, -1), (2, -1)); ((0, -1), (1,)); ((0, -1), None)
-    """),
-    ),
+    readout=TWO_ENTRIES,
     name=fixed("'mine'", *same("np.str_('mine')"), *bad("3; None; b'mine'; ['mine']; object()")),
+)
+call(
+    "wflow.Dataset",
+    "prompts(made), made.targets, made.risk(made.read(made.tokens)), made.error_rate(made.read(made.tokens))",
+    tokens=TOKENS,
+    labels=array("np.array([1.0, 0.0, 1.0])", whole=True)
+    .without("np.array({})[..., None]")
+    .plus(*bad("[1, 0]; [1, 2, 0]; [1, -1, 0]; [0.5, 0, 1]; np.ones((3, 3)); np.ones((3, 1))")),
+    readout=TWO_ENTRIES.without("((0, -1), (1, -1), (0, 0))"),
 )
 PREDICTIONS = (
     array("np.array([0.5, 0.25, -1.0])", finite=False)
@@ -444,6 +454,12 @@ WRONG_ENCODERS = (
     "Wrong(n_parameters=1)",
 )
 call(
+    "wflow.losses.loss_of",
+    "made.value(np.ones((1, 2)), np.array([[0.75, -1.0]]))",
+    name=choice("huber"),
+    huber_delta=number(0.5),
+)
+call(
     "wflow.TransformerObjective",
     "answers(made), made.risk(RHO), made.predict(RHO), made.rule.nodes",
     dataset=thing("DATA", "data", "eighths(3, 2, 3); wflow.Dataset; Q; (DATA, DATA)"),
@@ -463,6 +479,8 @@ call(
     "answers(made, wflow.Particles(w=eighths(5, 3, 4))), made.internal",
     dataset=thing("DATA", "data"),
     feedforward=thing("wflow.FeedForward()", "encoder", "Q", *WRONG_ENCODERS[:3]),
+    loss=choice("huber"),
+    huber_delta=number(0.5),
     entropy=number(0.5, zero=True),
     depth=choice("rk4-nodes"),
     layers=count(2),

@@ -136,7 +136,13 @@ ADAPTIVE = {
     "atol": number(0.0009765625, zero=True),
     "tau_end": number(0.5, required=True, sign=True),
 }
-OBJECTIVE = {"weight_decay": number(0.25, zero=True), "layers": count(2), "depth": choice("split-euler")}
+OBJECTIVE = {
+    "weight_decay": number(0.25, zero=True),
+    "layers": count(2),
+    "depth": choice("split-euler"),
+    "loss": choice("huber"),
+    "huber_delta": number(1.0),
+}
 IN_CONTEXT = {
     "kind": choice("in-context", required=True),
     "n_prompts": count(3, required=True),
@@ -236,7 +242,11 @@ DOCUMENTS: list[Document] = [
     {
         "data": {"kind": choice("npz", required=True), "path": of("'line.npz'", required=True)},
         "feedforward": {"activation": choice("tanh")},
-        "objective": {"weight_decay": number(0.5, zero=True), "entropy": number(0.5, zero=True), "layers": count(1)},
+        "objective": {
+            "weight_decay": number(0.5, zero=True),
+            "entropy": number(0.5, zero=True),
+            "loss": choice("logistic"),
+        },
         "initial": {
             "law": choice("gaussian"),
             "std": number(0.5),

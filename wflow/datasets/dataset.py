@@ -22,14 +22,16 @@ class Dataset:
 
     A prompt is a matrix of ``n`` token columns of dimension ``D``. The prediction of a Transformer with final
     tokens ``T`` is ``Read T``, a bounded linear readout, and the risk is
-    ``R = mean_b 1/2 |Read T_b - y_b|^2``, summed over the K labels (Gao et al. 2024, section 2).
+    ``R = mean_b 1/2 |Read T_b - y_b|^2``, summed over the K labels (Gao et al. 2024, section 2); a
+    :class:`~wflow.TransformerObjective` may take another loss.
 
     Parameters
     ----------
     tokens
         The prompts, shape (B, D, n), dimensionless.
     labels
-        The labels, shape (B,) for one label a prompt or (B, K).
+        The labels, shape (B,) for one label a prompt or (B, K); or, where K >= 2 predictions are read, the classes of
+        the prompts, (B,) integers 0, ..., K-1, which stand for the rows of the identity.
     readout
         One entry ``(row, column)`` of the final tokens (0-based, negative from the end), or K such pairs, or
         an array of shape (K, D, n) whose inner products with the tokens are the predictions.
@@ -39,13 +41,17 @@ class Dataset:
     Raises
     ------
     InputError
-        Wrong shapes, entries that are not finite, a readout outside the tokens or of another K than the labels.
+        Wrong shapes, entries that are not finite, a readout outside the tokens or of another K than the labels, and
+        classes that are no integers 0, ..., K-1.
 
     Examples
     --------
     >>> data = Dataset(np.zeros((4, 3, 2)), [1.0, -1.0, 1.0, -1.0], readout=(1, -1))
     >>> data.risk(data.read(data.tokens))
     0.5
+    >>> Dataset(np.zeros((2, 3, 2)), [2, 0], readout=[(0, -1), (1, -1), (2, -1)]).targets
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
     """
 
     tokens: NDArray[np.float64]
@@ -63,10 +69,13 @@ class Dataset:
         if labels.ndim == 2 and labels.shape[1] == 0:
             raise InputError("labels must have at least one column, got shape " + str(labels.shape))
         array = _readout_array(readout, tokens.shape[1], tokens.shape[2])
-        n_labels = 1 if labels.ndim == 1 else labels.shape[1]
-        if len(array) != n_labels:
+        K = len(array)
+        if labels.ndim == 2 and labels.shape[1] != K:
+            raise InputError(f"readout gives {K} predictions a prompt, but there are {labels.shape[1]} labels a prompt")
+        if labels.ndim == 1 and K > 1 and (wrong := labels[~np.isin(labels, np.arange(K))]).size:
             raise InputError(
-                f"readout gives {len(array)} predictions a prompt, but there are {n_labels} labels a prompt"
+                f"readout gives {K} predictions a prompt: labels must have shape (B, {K}), or be the classes of the "
+                f"prompts, integers from 0 to {K - 1}, got {wrong[0]:.6g}"
             )
         for key, value in (("tokens", tokens), ("labels", labels), ("readout", array)):
             value = np.ascontiguousarray(value)
@@ -94,11 +103,23 @@ class Dataset:
 
     @property
     def n_labels(self) -> int:
-        """K, the number of labels of a prompt."""
+        """K, the number of predictions of a prompt, and of its labels, or classes."""
         return int(self.readout.shape[0])
 
+    @property
+    def targets(self) -> NDArray[np.float64]:
+        """What the predictions should be, shape (B, K): the labels, or the rows of the identity of their classes."""
+        if self.labels.ndim == 1 and self.n_labels > 1:
+            return np.eye(self.n_labels)[self.labels.astype(np.int64)]
+        return self.labels.reshape(self.n_prompts, -1)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether predictions have the shape (B,): there is one a prompt, and labels have one axis."""
+        return self.labels.ndim == 1 and self.n_labels == 1
+
     def read(self, tokens: NDArray[Any]) -> NDArray[np.float64]:
-        """Apply the readout to tokens (B, D, n): predictions of shape (B,), or (B, K) where labels have two axes."""
+        """Apply the readout to tokens (B, D, n): predictions (B, K), or (B,) where there is one for labels (B,)."""
         array = check_array("tokens", tokens, 3, "(B, D, n)", finite=False)
         if array.shape[1:] != self.tokens.shape[1:]:
             raise InputError(f"tokens must have shape (B, {self.dimension}, {self.n_tokens}), got shape {array.shape}")
@@ -106,23 +127,24 @@ class Dataset:
             array.reshape(-1, self.dimension * self.n_tokens).astype(np.float64)
             @ self.readout.reshape(self.n_labels, -1).T
         )
-        return values[:, 0] if self.labels.ndim == 1 else values
+        return values[:, 0] if self.is_flat else values
 
     def risk(self, predictions: ArrayLike) -> float:
         """``mean_b 1/2 |prediction_b - label_b|^2``, summed over the K labels.
 
-        Predictions have the shape of the labels; where there is one label a prompt, both (B,) and (B, 1) will do.
+        Predictions have the shape (B, K); where there is one label a prompt, both (B,) and (B, 1) will do.
 
         Raises
         ------
         InputError
             For predictions of another shape.
         """
-        residual = self._predictions(predictions) - self.labels
+        values = self._predictions(predictions)
+        residual = values - self.targets.reshape(values.shape)
         return float(0.5 * np.sum(residual**2) / self.n_prompts)
 
     def error_rate(self, predictions: ArrayLike) -> float:
-        """The fraction of prompts on the wrong side: of zero for labels of +-1, largest entry for one-hot labels.
+        """The fraction of prompts on the wrong side: of zero for labels of +-1, largest entry for classes.
 
         Raises
         ------
@@ -133,10 +155,10 @@ class Dataset:
         values = self._predictions(predictions)
         if self.n_labels == 1:
             return float(np.mean(np.sign(values) != self.labels))
-        return float(np.mean(values.argmax(axis=1) != self.labels.argmax(axis=1)))
+        return float(np.mean(values.argmax(axis=1) != self.targets.argmax(axis=1)))
 
     def check_classes(self) -> None:
-        """Raise :class:`InputError` unless the labels are classes: -1 and +1, or one-hot rows, whose zeros may be -1.
+        """Raise :class:`InputError` unless the labels are -1 and +1, classes, or one-hot rows, whose zeros may be -1.
 
         Examples
         --------
@@ -153,21 +175,23 @@ class Dataset:
                     "pass (2 * labels - a - b) / (b - a), of more one-hot labels, and watch the risk of other labels"
                 )
             return
-        off = self.labels[self.labels != 1]
-        one = (self.labels == 1).sum(axis=1) == 1
+        targets = self.targets
+        off = targets[targets != 1]
+        one = (targets == 1).sum(axis=1) == 1
         if not one.all() or (off != off[0]).any() or off[0] not in (0, -1):
-            wrong = self.labels[one.argmin()]
+            wrong = targets[one.argmin()]
             raise InputError(
                 f"an error rate needs one-hot labels, one entry 1 in every row and the others 0 (or -1), got a row "
                 f"{shown(wrong.tolist())}: pass numpy.eye(K)[classes], or watch the risk of labels that are no classes"
             )
 
     def _predictions(self, predictions: ArrayLike) -> NDArray[np.float64]:
-        """Predictions in the shape of the labels, in float64; not always finite."""
+        """Predictions (B,) or (B, K) in float64; not always finite."""
         array = check_array("predictions", predictions, (1, 2), "(B,) or (B, K)", finite=False)
-        if array.size != self.labels.size or len(array) != self.n_prompts:
-            raise InputError(f"predictions must have the shape {self.labels.shape} of the labels, got {array.shape}")
-        return array.astype(np.float64, copy=False).reshape(self.labels.shape)
+        shape = (self.n_prompts,) if self.is_flat else (self.n_prompts, self.n_labels)
+        if array.size != self.n_prompts * self.n_labels or len(array) != self.n_prompts:
+            raise InputError(f"predictions must have shape {shape}, got {array.shape}")
+        return array.astype(np.float64, copy=False).reshape(shape)
 
     def subset(self, index: ArrayLike, name: str | None = None) -> Dataset:
         """The data set of the prompts with these indices, or of those where a mask (B,) of booleans is true.

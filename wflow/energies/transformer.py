@@ -23,6 +23,7 @@ from wflow.energies.energy import (
 )
 from wflow.energies.internal import Entropy
 from wflow.errors import InputError
+from wflow.losses import loss_of
 from wflow.measures import Blocks, Measure
 from wflow.measures.particles import with_massless
 from wflow.network import DepthRule, Network, depth_rule
@@ -35,7 +36,8 @@ class TransformerObjective(Energy):
     """The regularised risk of a mean-field Transformer (Gao et al. 2024, section 3).
 
     ``Q(rho) = R(rho) + lambda/2 int_0^1 int |beta|^2 d rho(beta, t) dt`` with the risk
-    ``R = E_mu 1/2 |Read T(1) - y|^2`` and ``dT/dt = int (f(T, theta) + h(T, w))/2 d rho(theta, w, t)``, ``T(0) = H``.
+    ``R = E_mu l(Read T(1), y)``, by default of ``l(u, y) = 1/2 |u - y|^2``, and with
+    ``dT/dt = int (f(T, theta) + h(T, w))/2 d rho(theta, w, t)``, ``T(0) = H``.
     Depth is discretised by a rule (see :mod:`wflow.network.rules`); velocities are exact gradients of the objective,
     ``v_{l,j} = -(om_l a_{l,j})^{-1} dQ/d beta_{l,j}``, so that ``dQ/d tau = -|v|^2`` to round-off. With
     ``depth="split-euler"`` it is the objective of the finite Transformer with L layers and M heads and neurons.
@@ -53,11 +55,16 @@ class TransformerObjective(Energy):
         (mean-field Langevin). It becomes ``internal`` and needs a scheme that treats it.
     depth, layers
         The depth rule and its number of layers L.
+    loss
+        l, ``"squares"``, ``"logistic"``, ``"cross-entropy"`` or ``"huber"`` (see :mod:`wflow.losses`).
+    huber_delta
+        Of the loss ``"huber"``: where it turns from squares to absolute values.
 
     Raises
     ------
     InputError
-        For arguments that do not fit, among them an encoder that returns arrays of the wrong shape.
+        For arguments that do not fit, among them labels that the loss does not understand, and an encoder that returns
+        arrays of the wrong shape.
 
     Examples
     --------
@@ -80,6 +87,8 @@ class TransformerObjective(Energy):
         entropy: float = 0.0,
         depth: str = "split-euler",
         layers: int = 8,
+        loss: str = "squares",
+        huber_delta: float = 1.0,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
@@ -101,7 +110,11 @@ class TransformerObjective(Energy):
                 self.encoders[block] = encoder
         if not self.encoders:
             raise InputError("a Transformer needs an encoder: pass attention=, feedforward= or both")
-        self._half_labels = 0.5 * float(np.mean(np.sum(dataset.labels.reshape(dataset.n_prompts, -1) ** 2, axis=1)))
+        self.loss_function = loss_of(loss, huber_delta)
+        self.loss, self.huber_delta = str(loss), float(huber_delta)
+        self._targets = dataset.targets
+        self.loss_function.check(self._targets, dataset.name)
+        self._risk_at_zero = float(np.mean(self.loss_function.value(np.zeros_like(self._targets), self._targets)))
         numbers = sum(self.n_parameters.values()), 2 * dataset.dimension * dataset.n_tokens  # states and their adjoints
         check_memory(
             f"one particle a slice with {numbers[0]} parameters, and the states of one prompt,",
@@ -124,12 +137,15 @@ class TransformerObjective(Energy):
     def _loss(self, rho: Measure, pairings: bool = False) -> tuple[float, dict[str, Array]]:
         """R and its derivatives (see :meth:`wflow.network.Network.value_and_gradient`)."""
         tokens = self.dataset.tokens.astype(rho.dtype, copy=False)
-        labels = self.dataset.labels.reshape(len(tokens), -1)
-        return self.network.value_and_gradient(rho, tokens, labels, pairings)
+        return self.network.value_and_gradient(rho, tokens, self._targets, self.loss_function, pairings)
 
     def _with_risk(self, rho: Measure, risk: float) -> tuple[float, float]:
-        """Q, and the size of its terms: predictions have the size of the labels, or else of the risk."""
-        value, terms = risk, risk + self._half_labels
+        """Q, and the size of its terms: that of the risk is its own, and that of the labels with predictions of 0.
+
+        Predictions have the size of the labels, or else make a risk of their size; the rounding of the predictions u
+        is that of the risk after multiplication by ``dl/du``, which is at most 1 if the loss does not square.
+        """
+        value, terms = risk, risk + self._risk_at_zero
         if self.weight_decay:
             norm2 = squared_norm(rho, {name: rho.points(name) for name in rho.blocks})
             decay = 0.5 * self.weight_decay * norm2
@@ -156,13 +172,17 @@ class TransformerObjective(Energy):
         return self._with_risk(rho, self.risk(rho))[0]
 
     def risk(self, rho: Measure, dataset: Dataset | None = None) -> float:
-        """``R(rho) = E 1/2 |Read T(1) - y|^2`` on the training data, or on another data set of the same format."""
+        """``R(rho) = E l(Read T(1), y)`` on the training data, or on another data set of the same format."""
         data = self.dataset if dataset is None else dataset
         self.check_dataset(data)
-        return data.risk(self.predict(rho, data.tokens))
+        u = self.predict(rho, data.tokens).reshape(data.n_prompts, -1)
+        return self.loss_function.mean(u, data.targets)
 
     def check_dataset(self, dataset: Any) -> None:
-        """Raise :class:`InputError` unless this is a data set with the format and the readout of the training data."""
+        """Raise :class:`InputError` unless a data set has the format and readout of the training data.
+
+        Its labels must be ones that the loss understands.
+        """
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
         if dataset is not self.dataset and not np.array_equal(dataset.readout, self.dataset.readout):
@@ -170,6 +190,7 @@ class TransformerObjective(Energy):
                 f"the data set {dataset.name!r} must have the tokens (B, {self.dataset.dimension}, "
                 f"{self.dataset.n_tokens}), the number of labels and the readout of the training data"
             )
+        self.loss_function.check(dataset.targets, dataset.name)
 
     def predict(self, rho: Measure, tokens: ArrayLike | None = None) -> NDArray[np.float64]:
         """``Read T(1)`` for the training prompts, or for other prompts (B, D, n): shape (B,) or (B, K)."""
@@ -180,7 +201,7 @@ class TransformerObjective(Energy):
                 f"tokens must have shape (B, {self.dataset.dimension}, {self.dataset.n_tokens}), got {array.shape}"
             )
         out = self.network.predict(rho, array.astype(rho.dtype, copy=False))
-        return out[:, 0] if self.dataset.labels.ndim == 1 else out
+        return out[:, 0] if self.dataset.is_flat else out
 
     def overflow(self, rho: Measure) -> str:
         """The first prompt and depth at which tokens are no finite numbers, in words; empty where all are."""

@@ -14,6 +14,7 @@ from wflow.energies import TransformerObjective
 from wflow.errors import InputError
 from wflow.figures import style
 from wflow.figures.style import Array
+from wflow.losses import loss_of
 from wflow.solution import Solution
 
 
@@ -21,8 +22,8 @@ from wflow.solution import Solution
 def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset | None = None) -> Figure:
     """Predictions ``Read T(1)`` against labels, in the first and the last frame.
 
-    Labels of +-1 give histograms by class with the decision boundary, one-hot labels the confusion matrix of the last
-    frame, and other labels a scatter plot with the line ``Read T(1) = y``.
+    Labels of +-1 give histograms by class with the decision boundary, classes (or one-hot labels) the confusion matrix
+    of the last frame, and other labels a scatter plot with the line ``Read T(1) = y``.
 
     Parameters
     ----------
@@ -45,13 +46,18 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
         raise InputError(f"dataset must be a wflow.Dataset, got {type(data).__name__}")
     if isinstance(objective, TransformerObjective):
         objective.check_dataset(data)
-    labels = data.labels.reshape(data.n_prompts, -1)
-    one_hot = data.n_labels > 1 and bool((np.sort(labels, axis=1) == np.eye(data.n_labels)[-1]).all())
+    one_hot = data.n_labels > 1 and bool((np.sort(data.targets, axis=1) == np.eye(data.n_labels)[-1]).all())
     chosen = style.choose_frames(solution, 1 if one_hot else 2)
     outputs = [np.asarray(objective.predict(solution.measure(i), data.tokens)) for i in chosen]
     times = [style.at_tau(solution.frame_tau[i]) for i in chosen]
-    signs = data.n_labels == 1 and bool((np.abs(labels) == 1).all())
+    signs = data.n_labels == 1 and bool((np.abs(data.targets) == 1).all())
     panels = _confusion if one_hot else _class_histograms if signs else _label_scatter
+    if panels is _label_scatter:
+        loss = objective.loss_function if isinstance(objective, TransformerObjective) else loss_of("squares")
+        times = [
+            f"{time}: $R=${style.number(loss.mean(u.reshape(data.targets.shape), data.targets), 2)}"
+            for time, u in zip(times, outputs)
+        ]
     return style.laid_out(panels(data, outputs, times))
 
 
@@ -89,7 +95,7 @@ def _label_scatter(data: Dataset, outputs: list[Array], times: list[str]) -> Fig
             cloud = axes.scatter(labels[:, k], values, label=f"$k={k + 1}$", **dots)
             cloud.set_rasterized(labels.size > style.MAX_VECTOR_POINTS)
         axes.axline((0, 0), slope=1, color="black", linewidth=0.6, linestyle="--", zorder=0)
-        axes.set_title(f"{time}: $R=${style.number(data.risk(output), 2)}")
+        axes.set_title(time)
         limits = (pooled.min() - margin, pooled.max() + margin)
         axes.set(xlabel="label $y$", xlim=limits, ylim=limits, aspect="equal")
     row[0].set_ylabel(r"prediction $\mathrm{Read}\,T(1)$")

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.encoders.protocol import Encoder, optional
+from wflow.losses import Loss
 from wflow.measures import Measure
 from wflow.network.blocks import Block, CompiledBlock
 from wflow.network.compiled import CompiledExecutor
@@ -81,9 +82,9 @@ class Network:
         return out
 
     def value_and_gradient(
-        self, rho: Measure, tokens: Array, labels: Array, pairings: bool = False
+        self, rho: Measure, tokens: Array, targets: Array, loss: Loss, pairings: bool = False
     ) -> tuple[float, dict[str, Array]]:
-        """``sum_b 1/2 |Read T_b(1) - y_b|^2 / B`` for tokens (B, D, n) and labels (B, K), and its derivatives.
+        """``sum_b l(Read T_b(1), y_b) / B`` of a loss l, for tokens (B, D, n) and targets (B, K), and its derivatives.
 
         Those are, by block, ``sum_b grad_beta <f(T_b, beta_j), p_b>`` (S, M, p), summed over the calls of a slice with
         their coefficients, without the weights; with ``pairings``, ``sum_b <f(T_b, beta_j), p_b>`` (S, M).
@@ -93,21 +94,21 @@ class Network:
         pool: list[list[list[Array]]] = []  # memory that nobody uses
 
         def partial(g: int) -> tuple[float, list[list[Array]]]:
-            """The loss of a group, and the derivatives."""
+            """The risk that a group adds, and the derivatives."""
             try:  # not a look before: another thread may be quicker
                 sums = pool.pop()
             except IndexError:
                 sums = executor.sums(particles, pairings)
             for array in chain(*sums):
                 array[...] = 0
-            loss = 0.0
+            risk = 0.0
             for batch in groups[g]:
                 states = executor.forward(particles, tokens[batch])
-                residual = self._read(states[-1]) - labels[batch]
-                loss += 0.5 * float(np.sum(residual**2)) / len(tokens)
-                cotangent = (residual / len(tokens)) @ self.readout
+                total, gradient = loss.sum_and_gradient(self._read(states[-1]), targets[batch])
+                risk += total / len(tokens)
+                cotangent = (gradient / len(tokens)) @ self.readout
                 executor.adjoint(particles, states, cotangent.reshape(states[-1].shape).astype(tokens.dtype), sums)
-            return loss, sums
+            return risk, sums
 
         def add(a: Any, b: Any) -> Any:
             with np.errstate(over="ignore", invalid="ignore"):  # whoever looks at the sum says what is wrong
@@ -116,8 +117,8 @@ class Network:
             pool.append(b[1])
             return a[0] + b[0], a[1]
 
-        loss, sums = tree_sum(partial, len(groups), add, self.share)
-        return loss, (executor.pairings if pairings else executor.gradient)(particles, sums)
+        risk, sums = tree_sum(partial, len(groups), add, self.share)
+        return risk, (executor.pairings if pairings else executor.gradient)(particles, sums)
 
     def overflow(self, rho: Measure, tokens: Array) -> str:
         """The first prompt and depth at which tokens are no finite numbers, in words; empty where all are."""

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from wflow import initial
 from wflow.checks import did_you_mean
 from wflow.encoders import ENCODERS
+from wflow.losses import LOSSES
 from wflow.network.rules import DEPTH_RULES
 from wflow.observers import OBSERVERS
 from wflow.schemes import SCHEMES
@@ -195,6 +196,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "entropy": Key("a non-negative finite number", 0.0),
         "depth": Key(tuple(DEPTH_RULES), "split-euler"),
         "layers": Key("a positive integer", 8),
+        "loss": Key(tuple(LOSSES), "squares"),
+        "huber_delta": Key("a positive finite number", 1.0),
     },
     "initial": {
         "M": Key("a positive integer, or one for each block such as { theta = 32, w = 64 }", None),
