@@ -19,6 +19,7 @@ from wflow import (
     encoders,
     figures,
     initial,
+    landscapes,
     losses,
     observers,
     problems,
@@ -97,6 +98,7 @@ def test_every_public_function_and_class_has_a_call() -> None:
         problems,
         schemes,
         tangent,
+        landscapes,
     )
     others = {
         *("Solution", "Status", "Interrupted", "InputError", "SolveError"),  # made by the package
@@ -111,6 +113,7 @@ def test_every_public_function_and_class_has_a_call() -> None:
             "CompiledEncoder",
             "Encoder",
             "KernelSpectrum",
+            "Landscape",
         ),
         *("Group", "Law", "Problem", "ConstantEncoder", "FrozenRowEncoder", "ScalingEncoder", "SineEncoder"),
         *("DensityPoint", "Flow", "GridFlow", "GridScheme", "ParticleScheme", "Point", "Scheme", "Trial"),
