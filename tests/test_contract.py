@@ -48,7 +48,8 @@ CALLS: dict[Any, str] = {
     wflow.FeedForward: "activation hidden bias",
     wflow.Particles: "weights t depth_weights",
     wflow.Grid: "box",
-    wflow.TransformerObjective: "dataset attention feedforward weight_decay entropy depth layers loss huber_delta",
+    wflow.TransformerObjective: "dataset attention feedforward weight_decay entropy depth layers "
+    "loss huber_delta mobility",
     wflow.PotentialEnergy: "V grad",
     wflow.InteractionEnergy: "W grad",
     wflow.SaveAt: "every tau steps",
@@ -82,7 +83,8 @@ def test_objects_have_their_members(tmp_path: Path) -> None:
     watch = {"watched risk": wflow.observers.Risk(Q), "errors": wflow.observers.ErrorRate(Q)}
     answer = wflow.solve(Q, rho, (0, 0.1), dtau=0.05, observe=watch, path=tmp_path / "run.h5")
     members = {
-        Q: "value velocity first_variation risk predict dissipation internal rule dataset encoders weight_decay",
+        Q: "value velocity first_variation risk predict dissipation internal rule dataset encoders weight_decay "
+        "mobility mobilities",
         Q.rule: "n_slices nodes weights",
         rho: "blocks points weights t depth_weights theta w",
         answer: "tau energy risk dissipation frame_tau measure status stats series observed n_frames message objective",

@@ -15,7 +15,8 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 import validation.transformer
-from validation.transformer import ACTIVATIONS, FiniteTransformer, softmax_columns
+from validation.heads import softmax_columns
+from validation.transformer import ACTIVATIONS, FiniteTransformer
 
 Array = NDArray[np.float64]
 
@@ -180,7 +181,7 @@ def test_forward_and_loss_are_the_definition(name: str) -> None:
     assert len(computed) == 5
     for T, expected in zip(computed, states):
         assert_allclose(T[0], expected, rtol=1e-12, atol=1e-13)
-    assert_allclose(case.model.loss(*case.arguments), (Q, R), rtol=1e-12)
+    assert_allclose(case.model.value(*case.arguments), (Q, R), rtol=1e-12)
 
 
 def difference_quotient(function: Callable[[float], float], h: float = 5e-4) -> float:
@@ -212,7 +213,7 @@ def test_gradient_is_the_derivative_of_the_loss(name: str) -> None:
                 moved = particles.copy()
                 moved[index] += s
                 both = (moved, case.w) if block == 0 else (case.theta, moved)
-                return case.model.loss(*both, case.data, case.a, case.b)[0]
+                return case.model.value(*both, case.data, case.a, case.b)[0]
 
             expected[index] = difference_quotient(energy) / (weights[index[:2]] / L)
         assert_allclose(G, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
@@ -237,7 +238,7 @@ def test_order_of_particles_does_not_matter() -> None:
     layer = np.arange(2)[:, None]
     assert (i != np.arange(2)).any() and (k != np.arange(3)).any()
     permuted = case.theta[layer, i], case.w[layer, k], case.data, case.a[layer, i], case.b[layer, k]
-    assert_allclose(case.model.loss(*permuted), case.model.loss(*case.arguments), rtol=1e-13)
+    assert_allclose(case.model.value(*permuted), case.model.value(*case.arguments), rtol=1e-13)
     G_theta, G_w = case.model.gradient(*case.arguments)
     H_theta, H_w = case.model.gradient(*permuted)
     assert_allclose(H_theta, G_theta[layer, i], rtol=1e-10, atol=1e-14)
@@ -293,10 +294,10 @@ def test_energy_lost_is_the_integral_of_the_dissipation() -> None:
     assert_allclose(run.energy[0] - run.energy[-1], simpson, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("method", "order"), [("gd", 1), ("heun", 2), ("rk4", 4)])
+@pytest.mark.parametrize(("method", "order"), [("gd", 1), ("heun", 2), ("rk4", 4), ("dopri5", 5)])
 def test_order_of_the_training_loops(method: Any, order: int) -> None:
     case = make_case("full", "tanh", scale=0.5)
-    finals = [case.model.train(*case.arguments[:3], 1 / k, k, method).theta for k in (8, 16, 32)]
+    finals = [case.model.train(*case.arguments[:3], 1 / k, k, method).theta for k in (16, 32, 64)]
     coarse, fine = (np.abs(x - y).max() for x, y in itertools.pairwise(finals))
     assert abs(math.log2(coarse / fine) - order) < 0.3
 
@@ -308,7 +309,7 @@ def test_gradient_descent_step() -> None:
     run = case.model.train(theta, w, data, 0.1, 1, "gd", a, b)
     assert_allclose(run.theta, theta - 0.1 * G_theta, rtol=1e-14)
     assert_allclose(run.w, w - 0.1 * G_w, rtol=1e-14)
-    assert_allclose(case.model.loss(run.theta, run.w, data, a, b), (run.energy[1], run.risk[1]), rtol=1e-14)
+    assert_allclose(case.model.value(run.theta, run.w, data, a, b), (run.energy[1], run.risk[1]), rtol=1e-14)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
@@ -450,13 +451,13 @@ def test_the_arrays_passed_in_are_left_alone() -> None:
 def test_wrong_shapes_are_refused() -> None:
     case = make_case("full", "relu")
     with pytest.raises(ValueError, match=r"theta must have shape \(L, M, 18\)"):
-        case.model.loss(case.theta[..., 1:], case.w, case.data)
+        case.model.value(case.theta[..., 1:], case.w, case.data)
     with pytest.raises(ValueError, match="w must be an array"):
-        case.model.loss(case.theta, None, case.data)
+        case.model.value(case.theta, None, case.data)
     with pytest.raises(ValueError, match="same number of layers"):
-        case.model.loss(case.theta[:1], case.w, case.data)
+        case.model.value(case.theta[:1], case.w, case.data)
     with pytest.raises(ValueError, match="the encoder it belongs to is absent"):
-        FiniteTransformer("full").loss(case.theta, case.w, case.data)
+        FiniteTransformer("full").value(case.theta, case.w, case.data)
     with pytest.raises(ValueError, match="dtau must be a positive finite number"):
         case.model.train(case.theta, case.w, case.data, -1.0, 1)
 

@@ -63,8 +63,9 @@ def test_imports_point_down(path: Path) -> None:
         assert STOREY[other] <= STOREY[room], f"{path} imports {other} from above"
 
 
-def test_the_numpy_transformer_imports_no_numerics_of_the_package() -> None:
-    path = PACKAGE.parent / "validation" / "transformer.py"
+@pytest.mark.parametrize("name", ["transformer", "heads", "losses"])
+def test_the_numpy_transformer_imports_no_numerics_of_the_package(name: str) -> None:
+    path = PACKAGE.parent / "validation" / f"{name}.py"
     assert not imports(path)
 
 

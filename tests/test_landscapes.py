@@ -45,6 +45,17 @@ def test_along_the_velocity_the_slope_is_its_norm() -> None:
     assert made.energy[0, 0] == Q.value(rho) and made.risk[0, 0] == pytest.approx(Q.risk(rho), rel=1e-14)
 
 
+def test_mobilities_are_in_the_slope() -> None:
+    Q, rho = weighted(7)
+    mobility = {"V": 0.0, "W": 3.0, "w": 0.25}
+    slow = wflow.TransformerObjective(
+        Q.dataset, Q.attention, Q.feedforward, depth="midpoint", layers=3, mobility=mobility
+    )
+    v, (d2, _) = slow.velocity(rho), random_directions(rho, 1)
+    along = slope(lambda h: landscape(slow, rho, v, d2, [h], [0.0]).energy[0, 0], 1e-3)
+    assert along == pytest.approx(-np.sqrt(slow.dissipation(rho)), rel=1e-9)
+
+
 def test_frozen_parameters_stay() -> None:
     """The metric is that of the mobility: slope ``-|v|_*``, and coordinates with mobility 0 do not move."""
 

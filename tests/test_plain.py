@@ -66,6 +66,8 @@ def test_values_of_numpy_become_pythons() -> None:
 OBJECTS = [
     *(cls() for cls in ENCODERS.values()),
     wflow.SoftmaxAttention(True, np.int64(2)),
+    wflow.Attention("gaussian", ("local", np.int8(1)), True, 2, np.float32(0.5)),
+    wflow.Attention("linear", mask=np.tri(3).T),
     wflow.FeedForward("tanh", 2, True),
     *SCHEMES.values(),
     RALSTON,
@@ -118,7 +120,7 @@ def test_what_is_of_ones_own_keeps_its_name() -> None:
     ("data", "message"),
     [
         ({"kind": "wide-head"}, "'wide-head' is unknown: "),
-        ({"kind": "attention", "kernel": "softmax"}, "'attention' has no argument 'kernel': "),
+        ({"kind": "attention", "colour": "red"}, "'attention' has no argument 'colour': "),
         ({"kind": "reference", "to": "energy"}, "there is no energy: "),
         ({"kind": "Fixed", "dtau": -1.0}, "dtau must be a positive finite number, got -1.0"),
     ],
@@ -190,6 +192,9 @@ STORED = {
     "numpy": lambda: transformer(attention=wflow.SoftmaxAttention(True, np.int64(1)), entropy=np.float64(0.1)),
     "rk4-nodes": lambda: transformer(depth="rk4-nodes"),
     "attention": lambda: transformer(feedforward=None),
+    "mobility": lambda: transformer(mobility={"W": 0.0, "theta": np.float64(2.0), "w.W_2": 3}),
+    "mobility and noise": lambda: transformer(entropy=0.2, mobility={"V": 0.0, "W_2": 0.25}),
+    "mobility in a sum": lambda: transformer(mobility={"w": 0.0}) + wflow.Entropy(0.2) + transformer(),
     "crossed": lambda: transformer(attention=wflow.FeedForward(), feedforward=wflow.SoftmaxAttention()),
     "example": lambda: transformer(attention=wflow.problems.ConstantEncoder(), feedforward=None),
     "sum": lambda: transformer() + wflow.Entropy(0.2),

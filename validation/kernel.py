@@ -2,7 +2,7 @@
 
 With particles as one vector x whose entries carry the mass of their particle, the gradients ``J_b`` of the predictions
 in the metric of the flow make the kernel ``K_{ik} = <J_i, J_k> = int int <grad <q_i, g>, grad <q_k, g>> d rho dt``. For
-one label a prompt the residuals of the flow without weight decay obey ``dr/d tau = -K r/B``.
+squares the residuals of the flow without weight decay obey ``dr/d tau = -K r/B``.
 
 >>> from types import SimpleNamespace
 >>> data = SimpleNamespace(tokens=np.array([[[1.0]], [[2.0]]]), labels=np.zeros(2), readout=np.ones((1, 1, 1)))
@@ -57,16 +57,21 @@ def unflatten(x: Array, like: State) -> State:
 
 
 def prediction_gradients(transformer: FiniteTransformer, state: State, data: Prompts) -> Array:
-    """Row b is the gradient of the prediction of prompt b in the metric of the flow, flattened.
+    """Row (b, k) is the gradient of the prediction k of prompt b in the metric of the flow, flattened: (B K, size).
 
-    It is the gradient of the risk of that prompt alone, with a label one below the prediction: a residual of 1.
+    It is the gradient of the square loss of that prompt alone, with a label one below the prediction: a residual of 1.
+    Entries carry the root of their mobility, so that ``J J^T`` is the kernel.
     """
-    free = replace(transformer, weight_decay=0.0)
+    free = replace(transformer, weight_decay=0.0, loss="squares", mobility=None)
     predictions = free.predict(*state, data)
+    roots = [np.sqrt(m) for m in transformer.mobilities(data.tokens.shape[1])]
     rows = []
-    for b in range(len(predictions)):
-        one = SimpleNamespace(tokens=data.tokens[b : b + 1], labels=predictions[b] - 1.0, readout=data.readout)
-        rows.append(flatten(free.gradient(*state, one)))
+    for b, k in np.ndindex(predictions.shape):
+        labels = predictions[[b]].copy()
+        labels[0, k] -= 1.0
+        one = SimpleNamespace(tokens=data.tokens[[b]], labels=labels, readout=data.readout)
+        theta, w = (None if g is None else root * g for root, g in zip(roots, free.gradient(*state, one)))
+        rows.append(flatten((theta, w)))
     return np.stack(rows)
 
 

@@ -16,6 +16,7 @@ FIGURES, COMMAND = ("tests/test_figures.py",), ("tests/test_cli.py",)
 CHECK, BARS = "wflow/check.py", ("tests/test_check.py",)
 LANGEVIN, NOISE = "wflow/schemes/langevin.py", ("tests/test_stepping.py", "tests/test_langevin.py")
 LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
+MOBILE = ("tests/test_mobility.py",)
 
 SUITE = (
     # Error estimates and orders. Estimates of another embedded method keep all conditions of order.
@@ -268,8 +269,8 @@ SUITE = (
     Mutant(
         "step-length",
         "wflow/schemes/particle_flow.py",
-        "return self.norm(new.x - point.x)",
-        "return self.norm2(new.x - point.x)",
+        "return self.plain_norm(new.x - point.x)",
+        "return self.plain_norm(new.x - point.x) ** 2",
         "the length of a step is a norm",
         BOOKS,
     ),
@@ -280,6 +281,31 @@ SUITE = (
         "1e-10, seed)",
         "a run ends where |v| <= tol",
         BOOKS,
+    ),
+    # Mobilities
+    Mutant(
+        "norms-without-mobilities",
+        "wflow/schemes/particle_flow.py",
+        "return mass * inverse_mobility(self.mobility) if self.energy.mobilities else mass",
+        "return mass * (self.mobility > 0)",
+        "norms of the flow are those of the metric of the inverse mobility",
+        MOBILE,
+    ),
+    Mutant(
+        "noise-of-the-mobility",
+        LANGEVIN,
+        "np.sqrt(self.mobility).astype",
+        "np.asarray(self.mobility).astype",
+        "noise has the variance 2 sigma M",
+        MOBILE,
+    ),
+    Mutant(
+        "lengths-with-mobilities",
+        "wflow/schemes/particle_flow.py",
+        "_weighted(self.plain_mass, e, e)",
+        "_weighted(self.mass, e, e)",
+        "the length of a step is that of the parameters",
+        MOBILE,
     ),
     # Depth weights
     Mutant(

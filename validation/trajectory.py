@@ -33,6 +33,12 @@ def finite_transformer(objective: wflow.TransformerObjective) -> FiniteTransform
         bias=getattr(feedforward, "bias", False),
         rank=getattr(attention, "rank", None),
         weight_decay=objective.weight_decay,
+        kernel=getattr(attention, "kernel", "softmax"),
+        mask=getattr(attention, "mask", None),
+        scale=getattr(attention, "scale", 1.0),
+        loss=getattr(objective, "loss", "squares"),
+        huber_delta=getattr(objective, "huber_delta", 1.0),
+        mobility=getattr(objective, "mobility", None),
     )
 
 
@@ -42,17 +48,11 @@ def differences(solution: wflow.Solution, frame: int) -> dict[str, tuple[float, 
     step = int(np.searchsorted(solution.tau, solution.frame_tau[frame]))
     state = [None if x is None else x.astype(float) for x in state_of(rho.blocks)]
     weights = [rho.weights(b) if b in rho.blocks else None for b in ("theta", "w")]
-    transformer = finite_transformer(solution.objective)
-    energy, risk, *gradients = transformer.value_and_gradient(*state, solution.objective.dataset, *weights)
-    squares = [
-        np.einsum("l,lm,lmp->", rho.depth_weights, a, g**2)
-        for a, g in zip(weights, gradients)
-        if a is not None and g is not None
-    ]
+    here = finite_transformer(solution.objective).train(*state, solution.objective.dataset, 1.0, 0, "gd", *weights)
     return {
-        "Q": (float(solution.energy[step]), float(energy)),
-        "R": (float(solution.risk[step]), float(risk)),
-        "|v|^2": (float(solution.dissipation[step]), float(sum(squares))),
+        "Q": (float(solution.energy[step]), float(here.energy[0])),
+        "R": (float(solution.risk[step]), float(here.risk[0])),
+        "|v|^2": (float(solution.dissipation[step]), float(here.dissipation[0])),
     }
 
 

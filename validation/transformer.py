@@ -10,12 +10,13 @@ shape (D, n) by the recursion (``Dt = 1/L``, ``a_j`` and ``b_j`` the particle we
 
 and the prediction is a linear readout of ``T^L``. The objective is the regularised risk::
 
-    R = mean_b 1/2 |Read T^L_b - y_b|^2
+    R = mean_b loss(Read T^L_b, y_b),  which is 1/2 |Read T^L_b - y_b|^2 for squares
     Q = R + lambda/(2L) sum_l ( sum_j a_j |theta_{l,j}|^2 + sum_j b_j |w_{l,j}|^2 )
 
-and training follows the gradient flow ``d theta_{l,j} / d tau = -G(theta_{l,j})`` with the Wasserstein
+and training follows the gradient flow ``d theta_{l,j} / d tau = -m G(theta_{l,j})`` with the Wasserstein
 gradient ``G = (a_j / L)^{-1} dQ/d theta_{l,j}``, which is ``M L dQ/d theta_{l,j}`` for equal weights (the
-same for ``w``). There is no layer norm and no mask.
+same for ``w``), and the mobility m of every parameter, one unless given. There is no layer norm. Heads are those of
+:mod:`validation.heads`, losses those of :mod:`validation.losses`.
 
 Everything here is float64 or float32 numpy (the dtype of the particles decides), it loops over layers and,
 some heads at a time, over heads, and it prefers being readable to being fast: the states of all layers are
@@ -30,16 +31,19 @@ NeurIPS 2024, arXiv 2410.23610.
 
 from __future__ import annotations
 
-__all__ = ["ACTIVATIONS", "FiniteTransformer", "History", "Prompts", "softmax_columns"]
+__all__ = ["ACTIVATIONS", "FiniteTransformer", "History", "Prompts"]
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, expit
+
+from validation.heads import DISTANCES, KERNELS, Head, Mask, sum_of_outer
+from validation.losses import LOSSES, loss_and_slope
 
 Array = NDArray[np.floating[Any]]
 
@@ -70,10 +74,10 @@ class Prompts(Protocol):
 class History:
     """What a training run leaves behind.
 
-    ``tau``, ``energy`` (Q), ``risk`` (R) and ``dissipation`` (the squared norm of the velocity,
-    ``1/L sum_l sum_j a_j |G_{l,j}|^2`` over both kinds of particles) have one entry before every step and one
-    after the last, shape (steps + 1,), and ``predictions`` have shape (steps + 1, B, K). ``theta`` and ``w`` are
-    the final particles.
+    ``tau``, ``energy`` (Q), ``risk`` (R) and ``dissipation`` (the squared norm of the velocity in the metric of
+    the flow, ``1/L sum_l sum_j a_j <G_{l,j}, m G_{l,j}>`` over both kinds of particles) have one entry before
+    every step and one after the last, shape (steps + 1,), and ``predictions`` have shape (steps + 1, B, K).
+    ``theta`` and ``w`` are the final particles.
     """
 
     tau: Array
@@ -83,32 +87,6 @@ class History:
     predictions: Array
     theta: Block
     w: Block
-
-
-def softmax_columns(scores: ArrayLike) -> Array:
-    """Softmax down the rows of every column, ``P_{ji} = exp(S_{ji}) / sum_k exp(S_{ki})``.
-
-    The largest entry of a column is subtracted first, which leaves P alone and cannot overflow.
-
-    Parameters
-    ----------
-    scores
-        Shape (..., n, n); the column ``i`` holds the scores that the query ``i`` gives to the keys ``j``.
-
-    Returns
-    -------
-    Array
-        The same shape; every column sums to one.
-
-    Examples
-    --------
-    >>> softmax_columns([[0.0, 1000.0], [0.0, 0.0]])
-    array([[0.5, 1. ],
-           [0.5, 0. ]])
-    """
-    S = np.asarray(scores)
-    exponentials = np.exp(S - S.max(axis=-2, keepdims=True))
-    return np.asarray(exponentials / exponentials.sum(axis=-2, keepdims=True))
 
 
 def _normal_cdf(x: Array) -> Array:
@@ -149,65 +127,17 @@ _METHODS: Final[dict[str, tuple[tuple[tuple[float, ...], ...], tuple[float, ...]
     "gd": ((), (1.0,)),
     "heun": (((1.0,),), (1 / 2, 1 / 2)),
     "rk4": (((1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+    "dopri5": (
+        (
+            (1 / 5,),
+            (3 / 40, 9 / 40),
+            (44 / 45, -56 / 15, 32 / 9),
+            (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+            (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+        ),
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+    ),
 }
-
-
-def _sum_of_outer(left: Array, right: Array) -> Array:
-    """``sum_b left_b right_b^T`` for left (..., B, r, n) and right (..., B, c, n): shape (..., r, c)."""
-    return np.asarray((left @ _transposed(right)).sum(axis=-3))
-
-
-def _transposed(x: Array) -> Array:
-    """Every matrix of a batch transposed."""
-    return x.swapaxes(-1, -2)
-
-
-def _scores_bar(P: Array, P_bar: Array) -> Array:
-    """Cotangent of the scores: ``S_bar_{ji} = P_{ji} (P_bar_{ji} - sum_k P_{ki} P_bar_{ki})``."""
-    return np.asarray(P * (P_bar - (P * P_bar).sum(axis=-2, keepdims=True)))
-
-
-def _full_head(Z: Array, V: Array, W: Array) -> Array:
-    """``f = V Z P`` with ``P = softmax_col(Z^T W Z)``."""
-    return np.asarray(V @ (Z @ softmax_columns(_transposed(Z) @ W @ Z)))
-
-
-def _full_head_vjp(Z: Array, p: Array, V: Array, W: Array) -> tuple[Array, list[Array]]:
-    """Derivatives of ``<f, p>``, f as in :func:`_full_head`: in Z by prompt, in V and W summed over prompts.
-
-    With ``Y = Z P`` and ``S_{ji} = z_j^T W z_i``: a token enters as a value, as a key (j) and as a query (i).
-    """
-    P = softmax_columns(_transposed(Z) @ W @ Z)
-    Y_bar = _transposed(V) @ p
-    S_bar = _scores_bar(P, _transposed(Z) @ Y_bar)
-    WZ_bar = Z @ S_bar
-    Z_bar = Y_bar @ _transposed(P) + W @ Z @ _transposed(S_bar) + _transposed(W) @ WZ_bar
-    return Z_bar, [_sum_of_outer(p, Z @ P), _sum_of_outer(WZ_bar, Z)]
-
-
-def _factored_head(Z: Array, W_V: Array, W_O: Array, W_K: Array, W_Q: Array) -> Array:
-    """``f = W_O (W_V Z) P`` with ``P = softmax_col((W_K Z)^T (W_Q Z))``."""
-    P = softmax_columns(_transposed(W_K @ Z) @ (W_Q @ Z))
-    return np.asarray(W_O @ (W_V @ Z @ P))
-
-
-def _factored_head_vjp(Z: Array, p: Array, W_V: Array, W_O: Array, W_K: Array, W_Q: Array) -> tuple[Array, list[Array]]:
-    """Derivatives of ``<f, p>``, f as in :func:`_factored_head`; in the matrices summed over prompts."""
-    values, keys, queries = W_V @ Z, W_K @ Z, W_Q @ Z
-    P = softmax_columns(_transposed(keys) @ queries)
-    mixed_bar = _transposed(W_O) @ p  # of values @ P
-    values_bar = mixed_bar @ _transposed(P)
-    S_bar = _scores_bar(P, _transposed(values) @ mixed_bar)
-    keys_bar = queries @ _transposed(S_bar)
-    queries_bar = keys @ S_bar
-    Z_bar = _transposed(W_V) @ values_bar + _transposed(W_K) @ keys_bar + _transposed(W_Q) @ queries_bar
-    matrices_bar = [
-        _sum_of_outer(values_bar, Z),
-        _sum_of_outer(p, values @ P),
-        _sum_of_outer(keys_bar, Z),
-        _sum_of_outer(queries_bar, Z),
-    ]
-    return Z_bar, matrices_bar
 
 
 def _split(flat: Array, shapes: Sequence[tuple[int, int]]) -> tuple[Array, ...]:
@@ -249,6 +179,20 @@ class FiniteTransformer:
         r of the factored attention; None means D.
     weight_decay
         lambda of the objective, not negative.
+    kernel
+        One of :data:`validation.heads.KERNELS`; those of Gaussians need factored heads.
+    mask
+        None, ``"causal"``, ``("local", w)``, or an array ``m[j, i]`` of 0 and 1: whether the query i sees the key j.
+    scale
+        s, which multiplies all scores.
+    loss
+        One of :data:`validation.losses.LOSSES`.
+    huber_delta
+        Where the slope of the Huber loss stops growing.
+    mobility
+        Not negative numbers by name: of a block (``"theta"``, ``"w"``), of a matrix (``"V"``, ``"W"``, ``"W_V"``,
+        ``"W_O"``, ``"W_K"``, ``"W_Q"``, ``"W_1"``, ``"W_2"``) or of both (``"theta.V"``), the later one being the
+        stronger; 1 for all others.
 
     Notes
     -----
@@ -270,7 +214,7 @@ class FiniteTransformer:
     >>> theta = np.array([[[3.0, 7.0]]])
     >>> model.predict(theta, None, data)
     array([[5.]])
-    >>> model.loss(theta, None, data)
+    >>> model.value(theta, None, data)
     (12.5, 12.5)
     >>> model.gradient(theta, None, data)[0]
     array([[[5., 0.]]])
@@ -282,6 +226,12 @@ class FiniteTransformer:
     bias: bool = False
     rank: int | None = None
     weight_decay: float = 0.0
+    kernel: str = "softmax"
+    mask: Mask = None
+    scale: float = 1.0
+    loss: str = "squares"
+    huber_delta: float = 1.0
+    mobility: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.attention not in (None, "full", "factored"):
@@ -295,6 +245,12 @@ class FiniteTransformer:
             raise ValueError(f"hidden and rank must be at least 1, got {self.hidden} and {self.rank}")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ValueError(f"weight_decay must be finite and not negative, got {self.weight_decay}")
+        if self.kernel not in KERNELS or (self.kernel in DISTANCES and self.attention == "full"):
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, Gaussians factored, got {self.kernel!r}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if unknown := set(self.mobility or {}) - {name for names in self._names().values() for name in sum(names, ())}:
+            raise ValueError(f"mobility has no such block or matrix: {', '.join(sorted(unknown))}")
 
     # Parameters
 
@@ -351,6 +307,28 @@ class FiniteTransformer:
         q = sum(r * c for r, c in self._feedforward_shapes(D)) if self.feedforward else 0
         return p, q
 
+    def mobilities(self, D: int) -> tuple[Array, Array]:
+        """The mobility of every parameter of one head, (p,), and of one neuron, (q,).
+
+        Examples
+        --------
+        >>> FiniteTransformer("full", mobility={"theta": 2, "W": 0}).mobilities(1)[0]
+        array([2., 0.])
+        """
+        given, out = self.mobility or {}, []
+        shapes = {"theta": self._attention_shapes(D), "w": self._feedforward_shapes(D)}
+        for block, names in self._names().items():
+            speeds = [next((given[name] for name in reversed(of) if name in given), 1.0) for of in names]
+            parts = [np.full(rows * columns, speed) for speed, (rows, columns) in zip(speeds, shapes[block])]
+            out.append(np.concatenate([np.empty(0), *parts]))
+        return out[0], out[1]
+
+    def _names(self) -> dict[str, list[tuple[str, ...]]]:
+        """The names that a mobility may have, by block and matrix, the weakest first."""
+        heads = ("V", "W") if self.attention == "full" else ("W_V", "W_O", "W_K", "W_Q")
+        matrices = {"theta": heads if self.attention else (), "w": ("W_1", "W_2") if self.feedforward else ()}
+        return {block: [(block, x, f"{block}.{x}") for x in names] for block, names in matrices.items()}
+
     def _attention_shapes(self, D: int) -> list[tuple[int, int]]:
         r = D if self.rank is None else self.rank
         return [(D, D), (D, D)] if self.attention == "full" else [(r, D), (D, r), (r, D), (r, D)]
@@ -391,7 +369,7 @@ class FiniteTransformer:
         """
         return _read(self.forward(theta, w, data.tokens, theta_weights, w_weights)[-1], data)
 
-    def loss(
+    def value(
         self, theta: Block, w: Block, data: Prompts, theta_weights: Block = None, w_weights: Block = None
     ) -> tuple[float, float]:
         """The objective and the risk, ``(Q, R)``.
@@ -403,20 +381,22 @@ class FiniteTransformer:
         >>> from types import SimpleNamespace
         >>> data = SimpleNamespace(tokens=np.ones((2, 1, 1)), labels=np.array([3.0, 1.0]),
         ...                        readout=np.ones((1, 1, 1)))
-        >>> FiniteTransformer("full").loss(np.zeros((4, 2, 2)), None, data)
+        >>> FiniteTransformer("full").value(np.zeros((4, 2, 2)), None, data)
         (1.0, 1.0)
         """
         layers = self._check(theta, w, data.tokens.shape[1], theta_weights, w_weights)
         T = self._states(layers, np.asarray(data.tokens, dtype=layers.dtype))[-1]
-        return self._objective(layers, _residual(T, data))
+        risk, _ = loss_and_slope(self.loss, _read(T, data), data.labels, self.huber_delta)
+        return self._objective(layers, risk)
 
     def gradient(
         self, theta: Block, w: Block, data: Prompts, theta_weights: Block = None, w_weights: Block = None
     ) -> tuple[Block, Block]:
-        """The Wasserstein gradient ``(G_theta, G_w)``, weight decay included; the velocity is ``-G``.
+        """The gradient in the metric of the flow, ``(m G_theta, m G_w)``, weight decay included: minus the velocity.
 
         ``G = (a_j / L)^{-1} dQ/d(particle)``, written so that it exists for ``a_j = 0`` too: from
-        ``p^L = sum_k (Read_k T^L - y_k) Read_k`` backwards through the same half steps, one after the other::
+        ``p^L = sum_k dloss/du_k Read_k``, where ``dloss/du_k = Read_k T^L - y_k`` for squares, backwards through the
+        same half steps, one after the other::
 
             G(w_{l,j})     = 1/2 mean_b grad_w <h(T^{l+1/2}, w_{l,j}), p^{l+1}> + lambda w_{l,j}
             p^{l+1/2}      = p^{l+1}   + Dt/2 sum_j b_j D_T h(T^{l+1/2}, w_{l,j})^* [p^{l+1}]
@@ -444,7 +424,7 @@ class FiniteTransformer:
     def value_and_gradient(
         self, theta: Block, w: Block, data: Prompts, theta_weights: Block = None, w_weights: Block = None
     ) -> tuple[float, float, Block, Block]:
-        """``(Q, R, G_theta, G_w)`` from one pass forwards and one backwards; see :meth:`gradient`.
+        """``(Q, R, m G_theta, m G_w)`` from one pass forwards and one backwards; see :meth:`gradient`.
 
         Examples
         --------
@@ -456,7 +436,8 @@ class FiniteTransformer:
         """
         layers = self._check(theta, w, data.tokens.shape[1], theta_weights, w_weights)
         energy, risk, G_theta, G_w, _ = self._sweep(layers, data)
-        return energy, risk, G_theta, G_w
+        m_theta, m_w = self._mobilities(layers, data)
+        return energy, risk, _times(m_theta, G_theta), _times(m_w, G_w)
 
     # Training
 
@@ -465,23 +446,23 @@ class FiniteTransformer:
         theta: Block,
         w: Block,
         data: Prompts,
-        dtau: float,
+        dtau: ArrayLike,
         steps: int,
-        method: Literal["gd", "heun", "rk4"] = "gd",
+        method: Literal["gd", "heun", "rk4", "dopri5"] = "gd",
         theta_weights: Block = None,
         w_weights: Block = None,
     ) -> History:
-        """Follow the gradient flow ``d(particle)/d tau = -G`` with a constant step.
+        """Follow the gradient flow ``d(particle)/d tau = -m G`` with given steps.
 
         Parameters
         ----------
         dtau
-            The step in training time. The step ``theta <- theta - dtau G`` is plain gradient descent on Q
-            with the learning rate ``M L dtau`` when the weights are equal.
+            The step in training time, or all of them, shape (steps,). The step ``theta <- theta - dtau G`` is plain
+            gradient descent on Q with the learning rate ``M L dtau`` when the weights are equal.
         steps
             How many; 0 evaluates the initial particles only.
         method
-            ``"gd"`` (explicit Euler, order 1), ``"heun"`` (order 2) or ``"rk4"`` (order 4).
+            ``"gd"`` (explicit Euler, order 1), ``"heun"`` (order 2), ``"rk4"`` (order 4) or ``"dopri5"`` (order 5).
 
         Returns
         -------
@@ -504,26 +485,30 @@ class FiniteTransformer:
         """
         if method not in _METHODS:
             raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
-        if not (math.isfinite(dtau) and dtau > 0):
+        h = np.broadcast_to(np.asarray(dtau, dtype=float), (steps,)) if steps else np.array([])
+        if not (np.isfinite(h).all() and (h > 0).all()):
             raise ValueError(f"dtau must be a positive finite number, got {dtau}")
         stage_rows, step_row = _METHODS[method]
         layers = self._check(theta, w, data.tokens.shape[1], theta_weights, w_weights)
         a, b = layers.a, layers.b
+        m_theta, m_w = self._mobilities(layers, data)
         state: _State = (layers.theta, layers.w)
         records, predictions = [], []
         for step in range(steps + 1):
             here = self._check(*state, data.tokens.shape[1], a, b)
             energy, risk, *first, prediction = self._sweep(here, data)
-            records.append((energy, risk, _squared_norm(first[0], a) + _squared_norm(first[1], b)))
+            records.append((energy, risk, _squared_norm(first[0], a, m_theta) + _squared_norm(first[1], b, m_w)))
             predictions.append(prediction)
             if step == steps:
                 break
-            gradients: list[_State] = [(first[0], first[1])]
+            gradients: list[_State] = [(_times(m_theta, first[0]), _times(m_w, first[1]))]
             for row in stage_rows:
-                gradients.append(self.gradient(*_moved(state, gradients, row, dtau), data, a, b))
-            state = _moved(state, gradients, step_row, dtau)
+                gradients.append(self.gradient(*_moved(state, gradients, row, h[step]), data, a, b))
+            state = _moved(state, gradients, step_row, h[step])
         energies, risks, dissipations = np.array(records).T
-        return History(dtau * np.arange(steps + 1), energies, risks, dissipations, np.array(predictions), *state)
+        return History(
+            np.concatenate([[0.0], np.cumsum(h)]), energies, risks, dissipations, np.array(predictions), *state
+        )
 
     # The pieces
 
@@ -554,16 +539,16 @@ class FiniteTransformer:
         return states
 
     def _sweep(self, layers: _Layers, data: Prompts) -> tuple[float, float, Block, Block, Array]:
-        """Q, R, the gradients, and the predictions (B, K): one pass forwards and one backwards."""
+        """Q, R, both G without mobility, and the predictions (B, K): one pass forwards and one backwards."""
         states = self._states(layers, np.asarray(data.tokens, dtype=layers.dtype))
         prediction = _read(states[-1], data)
-        residual = _residual(states[-1], data)
-        energy, risk = self._objective(layers, residual)
+        risk, slope = loss_and_slope(self.loss, prediction, data.labels, self.huber_delta)
+        energy, risk = self._objective(layers, risk)
 
         G_theta = None if layers.theta is None else np.empty_like(layers.theta)
         G_w = None if layers.w is None else np.empty_like(layers.w)
-        half_step, half_mean = 0.5 / layers.L, 0.5 / len(residual)
-        p = np.einsum("bk,kdi->bdi", residual, np.asarray(data.readout, dtype=layers.dtype))
+        half_step, half_mean = 0.5 / layers.L, 0.5 / len(slope)
+        p = np.einsum("bk,kdi->bdi", slope, np.asarray(data.readout, dtype=layers.dtype))
         for l in reversed(range(layers.L)):
             if layers.w is not None and G_w is not None:
                 T_bar, w_bar = self._feedforward_vjp(states[2 * l + 1], p, layers.w[l], layers.b[l])
@@ -575,10 +560,17 @@ class FiniteTransformer:
                 p = p + half_step * T_bar
         return energy, risk, G_theta, G_w, prediction
 
-    def _objective(self, layers: _Layers, residual: Array) -> tuple[float, float]:
-        risk = 0.5 * float((residual**2).sum()) / len(residual)
+    def _mobilities(self, layers: _Layers, data: Prompts) -> tuple[Array, Array]:
+        m_theta, m_w = self.mobilities(data.tokens.shape[1])
+        return m_theta.astype(layers.dtype), m_w.astype(layers.dtype)
+
+    def _objective(self, layers: _Layers, risk: float) -> tuple[float, float]:
         second_moment = _squared_norm(layers.theta, layers.a) + _squared_norm(layers.w, layers.b)
         return risk + 0.5 * self.weight_decay * second_moment, risk
+
+    @property
+    def _head(self) -> Head:
+        return Head(self.kernel, self.attention == "factored", self.mask, self.scale)
 
     def _heads(self, Z: Array, theta: Array) -> Iterator[tuple[slice, list[Array]]]:
         """Some heads at a time: which, and their matrices, each (m, 1, rows, columns), to go with Z (B, D, n)."""
@@ -589,18 +581,16 @@ class FiniteTransformer:
 
     def _attention_mean(self, Z: Array, theta: Array, a: Array) -> Array:
         """``sum_j a_j f(Z, theta_j)``, shape (B, D, n)."""
-        head = _full_head if self.attention == "full" else _factored_head
         mean = np.zeros_like(Z)
         for some, matrices in self._heads(Z, theta):
-            mean += np.tensordot(a[some], head(Z, *matrices), axes=1)
+            mean += np.tensordot(a[some], self._head.value(Z, *matrices), axes=1)
         return mean
 
     def _attention_vjp(self, Z: Array, p: Array, theta: Array, a: Array) -> tuple[Array, Array]:
         """``sum_j a_j D_Z f(Z, theta_j)^* [p]`` and, without a_j, ``sum_b grad <f(Z_b, theta_j), p_b>``."""
-        head_vjp = _full_head_vjp if self.attention == "full" else _factored_head_vjp
         Z_bar, theta_bar = np.zeros_like(Z), np.empty_like(theta)
         for some, matrices in self._heads(Z, theta):
-            Z_bar_j, matrices_bar = head_vjp(Z, p, *matrices)
+            Z_bar_j, matrices_bar = self._head.vjp(Z, p, *matrices)
             theta_bar[some] = np.concatenate([x.reshape(len(x), -1) for x in matrices_bar], axis=1)
             Z_bar += np.tensordot(a[some], Z_bar_j, axes=1)
         return Z_bar, theta_bar
@@ -631,8 +621,8 @@ class FiniteTransformer:
         X, W_1, W_2 = self._stacked_neurons(Z, w)
         U = W_1 @ X
         q = derivative(U) * (W_2.T @ p)
-        W_1_bar = _sum_of_outer(q, X).reshape(M, -1)
-        W_2_bar = _sum_of_outer(p, act(U)).reshape(D, M, m).transpose(1, 0, 2).reshape(M, -1)
+        W_1_bar = sum_of_outer(q, X).reshape(M, -1)
+        W_2_bar = sum_of_outer(p, act(U)).reshape(D, M, m).transpose(1, 0, 2).reshape(M, -1)
         # The constant one of the bias does not depend on Z: its column of W_1 stays behind.
         Z_bar = (W_1[:, :D] * np.repeat(b, m)[:, None]).T @ q
         return Z_bar, np.concatenate([W_1_bar, W_2_bar], axis=1)
@@ -647,24 +637,22 @@ def _moved(state: _State, gradients: Sequence[_State], row: Sequence[float], dta
     for x, *stages in zip(state, *gradients):
         for c, G in zip(row, stages):
             if x is not None and G is not None and c != 0:
-                x = x - dtau * c * G
+                x = x - float(dtau * c) * G
         moved.append(x)
     return moved[0], moved[1]
 
 
-def _squared_norm(x: Block, weights: Array) -> float:
-    """``1/L sum_l sum_j a_{l,j} |x_{l,j}|^2``; zero for an absent encoder."""
-    return 0.0 if x is None else float((weights * (x**2).sum(axis=-1)).sum()) / len(x)
+def _times(mobility: Array, G: Block) -> Block:
+    return None if G is None else mobility * G
+
+
+def _squared_norm(x: Block, weights: Array, mobility: Array | float = 1.0) -> float:
+    """``1/L sum_l sum_j a_{l,j} <x_{l,j}, m x_{l,j}>``; zero for an absent encoder."""
+    return 0.0 if x is None else float((weights * (mobility * x**2).sum(axis=-1)).sum()) / len(x)
 
 
 def _read(T: Array, data: Prompts) -> Array:
     return np.asarray(np.einsum("kdi,bdi->bk", np.asarray(data.readout, dtype=T.dtype), T))
-
-
-def _residual(T: Array, data: Prompts) -> Array:
-    """``Read T^L - y``, shape (B, K)."""
-    prediction = _read(T, data)
-    return prediction - np.asarray(data.labels, dtype=T.dtype).reshape(prediction.shape)
 
 
 def _check_particles(name: str, particles: Block, size: int, D: int) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         trajectory,
     )
     from wflow.datasets import Dataset
-    from wflow.encoders import FeedForward, SoftmaxAttention
+    from wflow.encoders import Attention, FeedForward, SoftmaxAttention
     from wflow.energies import (
         BlobEnergy,
         Entropy,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from wflow.trajectory import load
 
 __all__ = [
+    "Attention",
     "BlobEnergy",
     "Dataset",
     "Entropy",
@@ -103,7 +104,7 @@ _HOMES = {
     name: module
     for module, names in {
         "datasets": "Dataset",
-        "encoders": "FeedForward SoftmaxAttention",
+        "encoders": "Attention FeedForward SoftmaxAttention",
         "energies": "BlobEnergy Entropy InteractionEnergy PorousMedium PotentialEnergy TransformerObjective",
         "errors": "InputError SolveError",
         "landscapes": "landscape",

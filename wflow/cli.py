@@ -202,7 +202,10 @@ def _problem(solution: Solution) -> dict[str, str]:
             noise = f"entropy {energy.entropy:g}, " if energy.entropy else ""
             delta = f" (delta {energy.huber_delta:g})" if energy.loss == "huber" else ""
             loss = f"loss {energy.loss}{delta}, " if energy.loss != "squares" else ""
-            terms.append(f"{loss}weight_decay {energy.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers")
+            speeds = f", mobility {_words(energy.mobility)}" if energy.mobility else ""
+            terms.append(
+                f"{loss}weight_decay {energy.weight_decay:g}, {noise}depth {rule.name}, {rule.layers} layers{speeds}"
+            )
         else:
             terms.append(_words(describe(energy)) if energy else "of your own: not all of it is stored")
     rows |= {"objective": " + ".join(terms), "measure": str(solution.measure(0))}

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wflow.checks import check_array, check_blocks_named, check_rng, shown
 from wflow.energies import Energy
+from wflow.energies.mobility import inverse_mobility
 from wflow.errors import InputError
 from wflow.measures import Blocks, Particles
 
@@ -237,12 +238,9 @@ def _direction(name: str, rho: Particles, d: Any) -> dict[str, Array]:
 
 def _metric(objective: Energy, rho: Particles) -> dict[str, Array]:
     """``om_l a_{l,j} M^{-1}`` by block, 0 where M is."""
-    mobilities = getattr(objective, "mobilities", {})
-    metric = {}
-    for block in rho.blocks:
-        M = np.asarray(mobilities.get(block, np.ones(rho.points(block).shape[2])), float)
-        metric[block] = rho.mass(block)[:, :, None] * np.divide(1.0, M, out=np.zeros_like(M), where=M > 0)
-    return metric
+    ones = {block: np.ones(x.shape[2]) for block, x in rho.blocks.items()}
+    inverses = {block: inverse_mobility(objective.mobilities.get(block, one)) for block, one in ones.items()}
+    return {block: rho.mass(block)[:, :, None] * inverse for block, inverse in inverses.items()}
 
 
 def _inner(metric: Mapping[str, Array], x: Mapping[str, Array], y: Mapping[str, Array]) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from wflow.checks import check_number
 from wflow.datasets.dataset import Dataset
 from wflow.energies import Energy, Entropy, TransformerObjective
+from wflow.energies.mobility import inverse_mobility
 from wflow.errors import InputError
 from wflow.measures import Measure
 from wflow.plain import register
@@ -71,6 +72,7 @@ class Virial:
 
     Where rho is ``exp(-Phi_0/sigma)``, Phi_0 the first variation of the smooth part, integration by parts gives
     ``E <beta, grad Phi_0> = sigma p``. The entropy of many parameters cannot be observed from particles, this can.
+    Frozen parameters count in neither.
 
     Parameters
     ----------
@@ -102,9 +104,12 @@ class Virial:
 
     def __call__(self, rho: Measure) -> float:
         rho = self.objective.prepare(rho)
-        v = self.objective.velocity(rho)
-        total = sum(np.einsum("sm,smp,smp->", rho.mass(name), rho.points(name), v[name]) for name in rho.blocks)
+        v: Any = self.objective.velocity(rho)
         parameters = sum(rho.points(name).shape[2] for name in rho.blocks)
+        if mobilities := self.objective.mobilities:
+            v = {**v, **{name: v[name] * inverse_mobility(M) for name, M in mobilities.items()}}
+            parameters -= sum(int((M == 0).sum()) for M in mobilities.values())
+        total = sum(np.einsum("sm,smp,smp->", rho.mass(name), rho.points(name), v[name]) for name in rho.blocks)
         return float(-total / (self.objective.internal.sigma * parameters))  # type: ignore[union-attr]
 
 

@@ -453,6 +453,21 @@ WRONG_ENCODERS = (
     "Wrong(n_parameters=lambda D: -1)",
     "Wrong(n_parameters=1)",
 )
+MOBILITY = fixed(
+    "{'V': 0.0, 'w': 0.5}",
+    *same("""
+        {'w': np.float32(0.5), 'V': 0}; {'theta.V': 0.0, 'w': 0.5}; {np.str_('V'): 0.0, 'w': np.array(0.5)};
+        {'W_1': 0.5, 'w.W_2': 0.5, 'V': 0.0}; __import__('types').MappingProxyType({})
+    """),
+    *open_("None; dict()"),
+    *bad("""
+        'V'; 0.5; True; [0.0]; ['V']; {'V'}; object(); len; ...; np.zeros(3); {'V': -1.0}; {'V': None};
+        {'V': np.nan}; {'V': np.inf}; {'V': '0.5'}; {'V': True}; {'V': [0.5]}; {'V': 1j}; {'V': 1e-300};
+        {'V': 1e300}; {'V': 10**400}; {3: 0.5}; {None: 0.5}; {('V',): 0.5}; {'theta.w': 0.5};
+        {'V.V': 0.5}; {'': 0.5}; {'V': 1.0, 'theta.V': 1.0}; {'theta': 0.0, 'w': 0}; {'W_K': 0.5}
+    """),
+    *bad("{'theta.VV': 0.5}; {'thetta': 0.5}", words="did you mean"),
+)
 call(
     "wflow.losses.loss_of",
     "made.value(np.ones((1, 2)), np.array([[0.75, -1.0]]))",
@@ -472,6 +487,7 @@ call(
     weight_decay=number(0.25, zero=True),
     depth=choice("split-euler"),
     layers=count(2),
+    mobility=MOBILITY,
     precision=1e-15,
 )
 call(

@@ -143,6 +143,15 @@ OBJECTIVE = {
     "loss": choice("huber"),
     "huber_delta": number(1.0),
 }
+MOBILITY = of(
+    "{ w = 0.5, theta = 2.0 }",
+    *same("{ w = 0.50, 'theta' = 2 }; { theta = 2.0, w = 5e-1 }"),
+    *open_("{ }; { w = 0 }; { w = 1e9 }"),
+    *bad("""
+        0.5; 'w'; true; ['w']; { w = -0.5 }; { w = '0.5' }; { w = nan }; { w = inf }; { w = true }; { w = [0.5] };
+        { theta.w = 0.5 }; { w = 0, theta = 0.0 }; { w = 1e-200 }; { W_X = 0.5 }; { 'w.V' = 0.5 }; { '' = 1.0 }
+    """),
+)
 IN_CONTEXT = {
     "kind": choice("in-context", required=True),
     "n_prompts": count(3, required=True),
@@ -183,7 +192,7 @@ DOCUMENTS: list[Document] = [
         "data": IN_CONTEXT,
         "attention": {"kind": choice("attention"), "factored": boolean("true"), "rank": count(1)},
         "feedforward": {"activation": choice("tanh"), "hidden": count(2), "bias": boolean("false")},
-        "objective": OBJECTIVE,
+        "objective": OBJECTIVE | {"mobility": MOBILITY},
         "initial": GAUSSIAN,
         "solve": SOLVE,
     },

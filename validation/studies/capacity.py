@@ -81,7 +81,7 @@ def trained(data: str, path: str, images: int, M: int, L: int, tau: float) -> Ma
     answer = wflow.solve(Q, rho0, (0, tau), scheme="euler", rtol=0.1, tol=0, progress=False)
     rho = answer.measure(-1)
     model = FiniteTransformer("factored", "gelu", rank=1, weight_decay=DECAY)
-    _, loss = model.loss(rho.theta.astype(np.float64), rho.w.astype(np.float64), train)
+    _, loss = model.value(rho.theta.astype(np.float64), rho.w.astype(np.float64), train)
     errors = {name: some.error_rate(Q.predict(rho, some.tokens)) for name, some in (("train", train), ("other", other))}
     return {
         "start": answer.risk[0] / CONSTANT,

@@ -26,10 +26,11 @@ from scipy.integrate import solve_ivp
 import wflow
 from validation.drawing import line_of, panels
 from validation.flows import random_data, random_measure
+from validation.heads import softmax_columns
 from validation.kernel import state_of
 from validation.study import Answers, Claim, Job, Outcome, at_least, at_most, within
 from validation.trajectory import finite_transformer
-from validation.transformer import FiniteTransformer, softmax_columns
+from validation.transformer import FiniteTransformer
 from wflow.controllers import Fixed
 from wflow.distances import conditional_w2
 from wflow.problems import single_token

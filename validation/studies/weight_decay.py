@@ -204,7 +204,7 @@ def _to_rest(
         "frame_tau": answer.frame_tau,
     }
     states = [state_of(answer.measure(i).blocks) for i in range(answer.n_frames)]
-    Q, R = model.loss(*states[-1], data)
+    Q, R = model.value(*states[-1], data)
     out |= {"numpy_Q": Q, "numpy_R": R, "second_moment": np.array([flatten(x) @ flatten(x) for x in states])}
     if decay:
         # V - V*(W) = G_V/lambda, with the gradient G of the numpy Transformer; W_2 likewise.

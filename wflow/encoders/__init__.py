@@ -3,7 +3,7 @@
 :data:`ENCODERS` lists those of wflow; any object with the methods of :class:`Encoder` serves as well.
 """
 
-from wflow.encoders.attention import SoftmaxAttention
+from wflow.encoders.attention import KERNELS, Attention, SoftmaxAttention
 from wflow.encoders.compiled import Compiled, CompiledEncoder
 from wflow.encoders.feedforward import ACTIVATIONS, FeedForward
 from wflow.encoders.protocol import Encoder, Group, pairing
@@ -12,6 +12,8 @@ from wflow.plain import register
 __all__ = [
     "ACTIVATIONS",
     "ENCODERS",
+    "KERNELS",
+    "Attention",
     "Compiled",
     "CompiledEncoder",
     "Encoder",
@@ -22,5 +24,5 @@ __all__ = [
 ]
 
 #: The encoders of wflow by the names that files and run files use: the only list of them.
-ENCODERS: dict[str, type] = {"attention": SoftmaxAttention, "feedforward": FeedForward}
+ENCODERS: dict[str, type] = {"attention": Attention, "feedforward": FeedForward}
 register(**ENCODERS)

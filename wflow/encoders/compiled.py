@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -51,6 +51,9 @@ class Compiled:
         The numbers (..., k parts) that kernels read, from parameters (..., p), where they are not the same.
     pull_back
         Its transposed derivative: from parameters (..., p) and the derivative by the numbers to that by the parameters.
+    sees
+        ``sees(keys, queries, n_tokens)``, of tokens by their places in a prompt: whether each query sees each key
+        (keys, queries). None where all see all.
     """
 
     family: str
@@ -60,6 +63,7 @@ class Compiled:
     linear: slice
     numbers: Callable[[Array], Array] | None = None
     pull_back: Callable[[Array, Array], Array] | None = None
+    sees: Callable[[Integers, Integers, int], NDArray[np.bool_]] | None = None
 
     def pairing(self, parameters: Array, parameters_bar: Array) -> Array:
         """``<f(., beta_j), p>`` (...,) from the derivative ``parameters_bar`` (..., p) of the same by ``beta_j``."""
@@ -110,13 +114,13 @@ def program_arrays(
     base: Sequence[int],
     base_places: Sequence[Integers],
     widths: Sequence[int],
-    calls: Iterable[tuple[int, int, int, Integers, Sequence[tuple[int, float, Integers]]]],
+    calls: Iterable[tuple[int, int, int, Integers, Array | None, Sequence[tuple[int, float, Integers]]]],
 ) -> tuple[tuple[Array, ...], Integers]:
     """A program as :mod:`wflow.kernels.depth` reads it, and its places.
 
     For every state, its base (-1 for none), the places of its tokens among those of the base, and how many they are;
-    for every call, in the order of states, its state, block, slice and queries, and its targets with coefficients and
-    the places of their tokens among the queries.
+    for every call, in the order of states, its state, block, slice and queries, which of the state's tokens these see
+    (None for all), and its targets with coefficients and the places of their tokens among the queries.
     """
     places: list[Integers] = []
     end = 0
@@ -130,9 +134,10 @@ def program_arrays(
 
     base_at, rows, targets = [put(array) for array in base_places], [], []
     states = []
-    for state, block, slice_, queries, ends in calls:
+    for state, block, slice_, queries, sees, ends in calls:
         targets += [(target, put(at), coefficient) for target, coefficient, at in ends]
-        rows.append((block, slice_, len(queries), put(queries), len(targets)))
+        mask = -1 if sees is None or sees.all() else put(_mask(sees))
+        rows.append((block, slice_, len(queries), put(queries), mask, len(targets)))
         states.append(state)
     last = np.cumsum(np.bincount(states, minlength=len(base)))
     of_calls = [np.array(column, np.int64) for column in zip(*rows)]
@@ -142,11 +147,26 @@ def program_arrays(
     return (*of_states, *of_calls, target, target_at, coefficient.astype(float)), np.concatenate(places)
 
 
-@cache
-def one_call(n_tokens: int, queries: tuple[int, ...]) -> tuple[tuple[Array, ...], Integers]:
-    """The program ``T_1 = mean(T_0)`` at some of n tokens."""
+def _mask(sees: Array) -> Integers:
+    """Which keys every query sees (keys, queries), as :func:`wflow.kernels.attention._hide` reads it.
+
+    Examples
+    --------
+    >>> _mask(np.tri(3, dtype=bool).T)  # no holes; the first keys, and those after the last
+    array([0, 0, 0, 0, 1, 2, 3])
+    """
+    first, last = sees.argmax(axis=0), len(sees) - sees[::-1].argmax(axis=0)
+    if np.array_equal(sees.sum(axis=0), last - first):
+        return np.concatenate([[0], first, last])
+    return np.concatenate([[1], first, last, sees.ravel()])
+
+
+@lru_cache(maxsize=256)
+def one_call(n_tokens: int, queries: tuple[int, ...], sees: bytes | None) -> tuple[tuple[Array, ...], Integers]:
+    """The program ``T_1 = mean(T_0)`` at some of n tokens, of which queries see those that are True (or None)."""
     at = np.array(queries)
-    call = 0, 0, 0, at, [(1, 1.0, np.arange(len(at)))]
+    pairs = None if sees is None else np.frombuffer(sees, bool).reshape(n_tokens, len(at))
+    call = 0, 0, 0, at, pairs, [(1, 1.0, np.arange(len(at)))]
     return program_arrays([-1, -1], [at[:0]] * 2, [n_tokens, len(at)], [call])
 
 
@@ -159,22 +179,35 @@ class Passes:
         As by :func:`program_arrays`.
     forms
         Those of the blocks, one or two.
-    dimension
-        D.
+    dimension, n_tokens
+        D, and n of whole prompts.
     """
 
-    def __init__(self, program: tuple[Array, ...], places: Integers, forms: Sequence[Compiled], dimension: int) -> None:
+    def __init__(
+        self,
+        program: tuple[Array, ...],
+        places: Integers,
+        forms: Sequence[Compiled],
+        dimension: int,
+        n_tokens: int,
+    ) -> None:
         from wflow.kernels.depth import FAMILIES
 
-        self.program, self.places, self.forms, self.dimension = program, places, forms, dimension
+        self.program, self.places, self.dimension, self.n_tokens = program, places, dimension, n_tokens
         self.families = np.array([(FAMILIES.index(form.family), *form.options) for form in forms], np.int64)
         _, widths, starts, _, last, block, _, count, *_ = program
         state = np.searchsorted(last, np.arange(len(block)), side="right")
         rows = zip(block.tolist(), widths[state].tolist(), count.tolist())
-        self._shapes = {(forms[b].family, width, queries) for b, width, queries in rows}
+        self._shapes = {(forms[b].family, forms[b].options[0], width, queries) for b, width, queries in rows}
         self._ranges = list(zip(starts.tolist(), widths.tolist()))
         self._total = int(widths.sum())  # of all states, in tokens
         self._registers: dict[tuple[int, int], int] = {}
+
+    @classmethod
+    def of_call(cls, form: Compiled, kept: Integers, queries: Integers, dimension: int, n_tokens: int) -> Self:
+        """The passes of one call, from a state that keeps some of n tokens, at some places among those."""
+        sees = None if form.sees is None else form.sees(kept, kept[queries], n_tokens).tobytes()
+        return cls(*one_call(len(kept), tuple(queries.tolist()), sees), [form], dimension, n_tokens)
 
     def state(self, flat: Array, j: int) -> Array:
         """State j (B, D, width) in the array that holds all of them."""
@@ -205,8 +238,9 @@ class Passes:
         from wflow.kernels.feedforward import feedforward_space
 
         D, sizes = self.dimension, []
-        for family, n, q in self._shapes:
-            space = attention_space(B, D, n, q, lanes) if family == "attention" else feedforward_space(B, D, q, lanes)
+        for family, kind, n, q in self._shapes:
+            attends = family == "attention"
+            space = attention_space(B, D, n, q, kind, lanes) if attends else feedforward_space(B, D, q, lanes)
             sizes.append(space[-1])
         return int(max(sizes))
 
@@ -214,7 +248,7 @@ class Passes:
         """Fill the states after the first, which are zero."""
         from wflow.kernels.depth import forward
 
-        forward(self.program, self.places, flat, *self._arguments(blocks, flat))
+        forward(self.program, self.places, self.n_tokens, flat, *self._arguments(blocks, flat))
 
     def adjoint(
         self, blocks: Sequence[Packed], flat: Array, cotangent: Array, sums: Sequence[Array], need_input: bool = False
@@ -227,7 +261,8 @@ class Passes:
 
         bars = np.zeros_like(flat)
         self.state(bars, -1)[...] = cotangent
-        adjoint(self.program, self.places, flat, bars, *self._arguments(blocks, flat), sums[0], sums[-1], need_input)
+        particles = self._arguments(blocks, flat)
+        adjoint(self.program, self.places, self.n_tokens, flat, bars, *particles, sums[0], sums[-1], need_input)
         return bars
 
     def adjoint_rows(self, block: Packed, tokens: Array, cotangents: Array, rows: slice, sums: Array) -> None:
@@ -245,8 +280,8 @@ class Passes:
         bars = np.zeros((rows.stop - rows.start, states.shape[1]), tokens.dtype)
         bars[:, width:] = cotangents[rows].reshape(len(bars), -1)
         _, D, particles, _, families, memory = self._arguments([block], states[0])
-        first = rows.start % per
-        adjoint_rows(self.program, self.places, states, bars, first, per, D, particles, families, memory, sums)
+        first, program = rows.start % per, (self.program, self.places, self.n_tokens)
+        adjoint_rows(*program, states, bars, first, per, D, particles, families, memory, sums)
 
 
 class CompiledEncoder:
@@ -270,7 +305,7 @@ class CompiledEncoder:
         shape = len(parameters), self.n_parameters(D)
         parameters = check_result("parameters must have shape", parameters, shape, tokens.dtype)
         weights = check_result("weights must have shape", weights, shape[:1])
-        passes = Passes(*one_call(n, tuple(range(n))), [self.compiled(D)], D)
+        passes = Passes.of_call(self.compiled(D), np.arange(n), np.arange(n), D, n)
         return passes, [Packed.of(self.compiled(D), parameters[None], weights[None])], passes.empty(tokens)
 
     def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from wflow.checks import check_array, check_blocks_named, check_result, fits, shown
+from wflow.energies.mobility import combined_mobilities, inverse_mobility
 from wflow.errors import InputError
 from wflow.measures import Blocks, Grid, Measure
 from wflow.measures.measure import check_measure
@@ -73,9 +75,14 @@ class Energy:
     themselves: velocity and first variation are those of the smooth part. Q includes the internal energy on grids;
     on particles, which have no density, it is the smooth part. Energies add:
     ``PotentialEnergy(V, grad) + Entropy(0.5)``.
+
+    ``mobilities`` has, by block, the mobility M of every coordinate (p,); blocks that it does not name have M = 1.
+    The velocity is then ``-M grad dQ/drho``, the flow is that of the metric of ``M^{-1}``, and coordinates with M = 0
+    are frozen: they do not move, and no norm of the flow counts them.
     """
 
     internal: InternalEnergy | None = None
+    mobilities: Mapping[str, Array] = MappingProxyType({})
 
     def __add__(self, other: Energy) -> SumEnergy:
         """The sum of both functionals."""
@@ -120,14 +127,14 @@ class Energy:
         return self.evaluate(self.prepare(rho)).value
 
     def velocity(self, rho: Measure) -> Blocks:
-        """Minus the Wasserstein gradient, ``v = -grad dQ/drho``: arrays (S, M, p) at the points of the measure."""
+        """Minus the Wasserstein gradient, ``v = -M grad dQ/drho``: arrays (S, M, p) at the points of the measure."""
         rho = self.prepare(rho)
         return self.evaluate(rho).velocity_at(rho)
 
     def dissipation(self, rho: Measure) -> float:
-        """``|v|^2 = int_0^1 int |v|^2 d rho dt``, of the smooth part: ``-dQ/d tau`` along a flow without noise."""
+        """``|v|^2 = int_0^1 int <v, M^{-1} v> d rho dt``, of the smooth part: ``-dQ/d tau`` without noise."""
         rho = self.prepare(rho)
-        return squared_norm(rho, self.velocity(rho))
+        return squared_norm(rho, self.velocity(rho), self.mobilities)
 
 
 class InternalEnergy(Energy):
@@ -198,12 +205,13 @@ class InternalEnergy(Energy):
 class SumEnergy(Energy):
     """``Q_1 + Q_2 + ...``: values, velocities, first variations and named parts add.
 
-    Entropies add up to one entropy; another internal energy may appear once.
+    Entropies add up to one entropy; another internal energy may appear once. The mobility of one term is that of the
+    sum: the velocities of the others are multiplied by it.
 
     Raises
     ------
     InputError
-        For two internal energies that do not add up to one.
+        For two internal energies that do not add up to one, and for two different mobilities.
 
     Examples
     --------
@@ -224,6 +232,7 @@ class SumEnergy(Energy):
         )
         internals = [term.internal for term in self.terms if term.internal is not None]
         self.internal = reduce(lambda a, b: a.joined(b), internals) if internals else None
+        self.mobilities = combined_mobilities(self.terms)
 
     def prepare(self, rho: M) -> M:
         """The measure after the checks of every term."""
@@ -235,7 +244,11 @@ class SumEnergy(Energy):
         """The sums of all that the terms yield."""
         rho = self.prepare(rho)
         results = [term.evaluate(rho) for term in self.terms]
-        velocities = [result.velocity_at(rho) for result in results]
+        velocities: list[Mapping[str, Array]] = [result.velocity_at(rho) for result in results]
+        for k, term in enumerate(self.terms):
+            if self.mobilities and not term.mobilities:
+                scaled = {name: velocities[k][name] * M.astype(rho.dtype) for name, M in self.mobilities.items()}
+                velocities[k] = {**velocities[k], **scaled}
         velocity = {name: np.sum([v[name] for v in velocities], axis=0) for name in rho.blocks}
         return Evaluation(sum(r.value for r in results), Blocks(**velocity), _parts(results), _terms(results))
 
@@ -286,10 +299,15 @@ def _parts(results: list[Any]) -> dict[str, float]:
     return dict(total)
 
 
-def squared_norm(rho: Measure, v: Mapping[str, Array]) -> float:
-    """``sum over blocks, slices and particles of om_l a_{l,j} |v_{l,j}|^2``, summed in float64."""
+def squared_norm(rho: Measure, v: Mapping[str, Array], mobilities: Mapping[str, Array] | None = None) -> float:
+    """``sum over blocks, slices and particles of om_l a_{l,j} |v_{l,j}|^2``, summed in float64.
+
+    With mobilities, that of the metric of the flow: ``<v, M^{-1} v>`` over the coordinates with M > 0.
+    """
     wide = {name: x.astype(np.float64, copy=False) for name, x in v.items()}
-    return float(sum(np.sum(rho.mass(name) * np.einsum("smp,smp->sm", x, x)) for name, x in wide.items()))
+    scaled = {name: wide[name] * inverse_mobility(M) for name, M in (mobilities or {}).items()}
+    squares = {name: np.einsum("smp,smp->sm", x, scaled.get(name, x)) for name, x in wide.items()}
+    return float(sum(np.sum(rho.mass(name) * square) for name, square in squares.items()))
 
 
 def points_of(rho: Measure, points: Mapping[str, Array] | None) -> dict[str, Array]:

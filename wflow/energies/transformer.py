@@ -22,6 +22,7 @@ from wflow.energies.energy import (
     squared_norm,
 )
 from wflow.energies.internal import Entropy
+from wflow.energies.mobility import mobilities_of
 from wflow.errors import InputError
 from wflow.losses import loss_of
 from wflow.measures import Blocks, Measure
@@ -59,6 +60,11 @@ class TransformerObjective(Energy):
         l, ``"squares"``, ``"logistic"``, ``"cross-entropy"`` or ``"huber"`` (see :mod:`wflow.losses`).
     huber_delta
         Of the loss ``"huber"``: where it turns from squares to absolute values.
+    mobility
+        ``{name: M}`` with M >= 0, by the name of a group of parameters such as ``"W_K"``, of a block, or
+        ``"theta.W_K"`` where both blocks have such a group; a group wins over its block, and what is not named has
+        M = 1. Velocities are ``-M grad``, decay included; M = 0 freezes. ``|v|^2`` and every other norm of the flow
+        is that of the metric of ``M^{-1}``, so that ``dQ/d tau = -|v|^2`` still holds.
 
     Raises
     ------
@@ -76,6 +82,9 @@ class TransformerObjective(Energy):
     (array([1.5]), 0.125, 0.625)
     >>> Q.velocity(rho).w
     array([[[-0.25, -0.25]]])
+    >>> slow = TransformerObjective(data, None, FeedForward("identity"), 0.5, layers=1, mobility={"W_1": 0, "W_2": 4})
+    >>> slow.velocity(rho).w, Q.dissipation(rho), slow.dissipation(rho)
+    (array([[[-0., -1.]]]), 0.125, 0.25)
     """
 
     def __init__(
@@ -89,6 +98,7 @@ class TransformerObjective(Energy):
         layers: int = 8,
         loss: str = "squares",
         huber_delta: float = 1.0,
+        mobility: Mapping[str, float] | None = None,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")
@@ -115,6 +125,10 @@ class TransformerObjective(Energy):
         self._targets = dataset.targets
         self.loss_function.check(self._targets, dataset.name)
         self._risk_at_zero = float(np.mean(self.loss_function.value(np.zeros_like(self._targets), self._targets)))
+        self.mobility: dict[str, float] | None = None
+        if mobility is not None:
+            self.mobilities = mobilities_of(mobility, self.encoders, dataset.dimension)
+            self.mobility = dict(mobility)
         numbers = sum(self.n_parameters.values()), 2 * dataset.dimension * dataset.n_tokens  # states and their adjoints
         check_memory(
             f"one particle a slice with {numbers[0]} parameters, and the states of one prompt,",
@@ -163,6 +177,8 @@ class TransformerObjective(Energy):
         for block, v in velocity.items():
             v *= scale
             v -= self.weight_decay * rho.points(block)
+            if block in self.mobilities:
+                v *= self.mobilities[block]
         value, terms = self._with_risk(rho, risk)
         return Evaluation(value, Blocks(**velocity), {"risk": risk}, terms)
 

@@ -5,7 +5,8 @@ Nothing is left to the interpreter between the kernels of a pass, for which thre
 A *program* is a tuple of integer arrays, made by :func:`wflow.encoders.compiled.program_arrays`. All states lie in one
 array, one after the other: state j is a block (B, D, width[j]). Places of tokens stand in one array ``places``: those
 of state j among the tokens of its base from ``base_at[j]`` on, the queries of call e among the tokens of its state from
-``query_at[e]`` on, and those of the target's tokens among the queries from ``target_at[t]`` on.
+``query_at[e]`` on, and those of the target's tokens among the queries from ``target_at[t]`` on; from ``mask_at[e]`` on,
+unless that is negative, which tokens the queries see (see :func:`wflow.kernels.attention._hide`).
 """
 
 from __future__ import annotations
@@ -64,17 +65,17 @@ def _state(states, start, width, j, B, D):
 
 
 @kernel
-def forward(program, places, states, B, D, first, second, families, memory):
+def forward(program, places, n_tokens, states, B, D, first, second, families, memory):
     """All states from the first on, which is there; the others are zero.
 
     ``T_j = T_base(j) + sum of the calls e with target j: coefficient_e,j mean_e(T_state(e))``.
 
-    program and places as above; states flat; the particles of the first and the second block, of all slices, as packed
-    (S, registers, lanes); families (blocks, 3): the kernels of a block and their options; memory (registers, lanes).
+    program and places as above, of prompts with n_tokens; states flat; the particles of the first and the second block,
+    of all slices, as packed (S, registers, lanes); families (blocks, 3): the kernels of a block and their options;
+    memory (registers, lanes).
     """
-    base, width, start, base_at, last, block, where, count, query_at, last_target, target, target_at, coefficient = (
-        program
-    )
+    base, width, start, base_at, last, block, where, count, query_at, mask_at, last_target = program[:11]
+    target, target_at, coefficient = program[11:]
     e = t = 0
     for j in range(base.size):
         T = _state(states, start, width, j, B, D)
@@ -86,7 +87,7 @@ def forward(program, places, states, B, D, first, second, families, memory):
             family = families[block[e]]
             out = np.empty((B, D, count[e]), states.dtype)
             if family[0] == ATTENTION:
-                _attention(T, queries, particles, family[1], memory, out)
+                _attention(T, queries, particles, family[1], n_tokens, places, mask_at[e], memory, out)
             else:
                 _feedforward(_taken(T, queries), particles, family[1], family[2], memory, out)
             while t < last_target[e]:
@@ -96,13 +97,27 @@ def forward(program, places, states, B, D, first, second, families, memory):
 
 
 @kernel
-def adjoint(program, places, states, bars, B, D, first, second, families, memory, first_bar, second_bar, need_input):
+def adjoint(
+    program,
+    places,
+    n_tokens,
+    states,
+    bars,
+    B,
+    D,
+    first,
+    second,
+    families,
+    memory,
+    first_bar,
+    second_bar,
+    need_input,
+):
     """The transpose of :func:`forward`: pull the cotangents ``bars`` of all states, like states, back through all
     calls, and add what the parameters take of them to first_bar and second_bar, without weights, which are like the
     particles. The cotangent of the first state is complete only if ``need_input``."""
-    base, width, start, base_at, last, block, where, count, query_at, last_target, target, target_at, coefficient = (
-        program
-    )
+    base, width, start, base_at, last, block, where, count, query_at, mask_at, last_target = program[:11]
+    target, target_at, coefficient = program[11:]
     e = block.size
     for j in range(base.size - 1, -1, -1):
         T, T_bar = _state(states, start, width, j, B, D), _state(bars, start, width, j, B, D)
@@ -120,7 +135,10 @@ def adjoint(program, places, states, bars, B, D, first, second, families, memory
             if family[0] == ATTENTION:
                 everywhere = np.empty((needed, D, width[j]), states.dtype)
                 there = np.empty((needed if count[e] < width[j] else 0, D, count[e]), states.dtype)
-                _attention_back(T, queries, particles, family[1], p, memory, everywhere, there, particles_bar)
+                kind, mask = family[1], mask_at[e]
+                _attention_back(
+                    T, queries, particles, kind, n_tokens, places, mask, p, memory, everywhere, there, particles_bar
+                )
                 for b in range(needed):
                     for d in range(D):
                         for i in range(width[j]):

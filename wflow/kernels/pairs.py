@@ -3,36 +3,151 @@
 Scores ``A`` (n, q) have a row for every key j and a column for every query i. Their weights are
 ``P_ji = K_ji(A) inverse_i``, and the pull-back of a cotangent S of P to the scores is
 
-    Gamma_ji = slope_ji inverse_i (S_ji - k_i),    k_i = sum_j P_ji S_ji if columns are normalised, else k = 0.
+    Gamma_ji = slope_ji inverse_i (S_ji - k_i),    k_i = sum_j S_ji slope_ji / sum_j slope_ji, or 0.
 
-============  ==================================  ====================  =========  ==========
-kind          K                                   inverse               slope      normalised
-============  ==================================  ====================  =========  ==========
-``softmax``   ``e^(A_ji - max of column i)``      1/(sum of column i)   K          yes
-============  ==================================  ====================  =========  ==========
+=======================  ==================================  ====================  ==============  =====
+kind                     K                                   inverse               slope           k
+=======================  ==================================  ====================  ==============  =====
+``softmax``              ``e^(A_ji - max of column i)``      1/(sum of column i)   K               mean
+``gaussian``             ``e^min(A_ji, 0)``                  1                     K               0
+``gaussian-normalised``  as softmax                                                                mean
+``sigmoid``              ``1/(1 + e^-A_ji)``                 1                     K (1 - K)       0
+``linear``               ``A_ji``                            1/(tokens)            1               0
+``relu``                 ``max(A_ji, 0)``                    1/(tokens)            1 where K > 0   0
+``sparsemax``            ``max(A_ji - t_i, 0)``, of sum 1    1                     1 where K > 0   mean
+=======================  ==================================  ====================  ==============  =====
+
+The scores of hidden pairs are minus infinity: softmax and sparsemax then leave them out.
 
 One more kind is a name in ``KINDS`` and a branch in both functions.
 """
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "SOFTMAX", "slopes", "weights"]
+__all__ = ["GAUSSIAN", "GAUSSIAN_NORMALISED", "KINDS", "LINEAR", "SPARSEMAX", "slopes", "weights"]
 
-from wflow.kernels.compile import part
+from wflow.kernels.compile import kernel, part
+from wflow.kernels.simd.lanes import add, div, exp, fma, lane_sum, mul, splat, sub, tanh, vmax, where_negative
+from wflow.kernels.simd.matrices import at, extent, put
 from wflow.kernels.simd.products import softmax
 
 #: The kinds, by the number under which the kernels know them.
-KINDS = {"softmax": 0}
-SOFTMAX = KINDS["softmax"]
+KINDS = {
+    "softmax": 0,
+    "gaussian": 1,
+    "gaussian-normalised": 2,
+    "sigmoid": 3,
+    "linear": 4,
+    "relu": 5,
+    "sparsemax": 6,
+}
+SOFTMAX, GAUSSIAN, GAUSSIAN_NORMALISED = (KINDS[name] for name in ("softmax", "gaussian", "gaussian-normalised"))
+SIGMOID, LINEAR, RELU, SPARSEMAX = (KINDS[name] for name in ("sigmoid", "linear", "relu", "sparsemax"))
 
 
 @part
-def weights(A, inverse, kind):
-    """``A <- K(A)``, and the row ``inverse`` (1 x q); one where columns are not normalised."""
-    if kind == SOFTMAX:
+def weights(A, inverse, kind, n_tokens):
+    """``A <- K(A)``, and the row ``inverse`` (1 x q), of prompts of so many tokens."""
+    if kind == SOFTMAX or kind == GAUSSIAN_NORMALISED:
         softmax(A, inverse)
+    elif kind == SPARSEMAX:
+        _sparsemax(A, inverse)
+    else:
+        _entrywise(A, inverse, kind, n_tokens)
 
 
 @part
-def slopes(K, k, kind):
-    """``K <- slope``; and ``k <- 0`` where columns are not normalised. The slope of the softmax is K itself."""
+def slopes(K, inverse, k, kind):
+    """``K <- slope``; ``k <- 0`` where it is no mean, and else k is that of ``K inverse`` already, but for sparsemax:
+    there ``inverse <- 1/(sum of the slopes)``. The slope of the softmax is K itself."""
+    if kind == SPARSEMAX:
+        _support(K, inverse)
+    elif kind != SOFTMAX and kind != GAUSSIAN_NORMALISED:
+        _entrywise_slopes(K, k, kind)
+
+
+@kernel
+def _entrywise(A, inverse, kind, n_tokens):
+    """The weights of kinds that treat every score on its own."""
+    (n, q), nothing, half, one = extent(A), splat(A, 0.0), splat(A, 0.5), splat(A, 1.0)
+    factor = splat(A, 1 / n_tokens) if kind == LINEAR or kind == RELU else one
+    for i in range(q):
+        put(inverse, 0, i, factor)
+    if kind == LINEAR:
+        return
+    for j in range(n):
+        for i in range(q):
+            x = at(A, j, i)
+            if kind == GAUSSIAN:  # scores are at most 0, up to rounding; NaN stays NaN
+                y = exp(where_negative(sub(nothing, x), nothing, x))
+            elif kind == SIGMOID:  # sigma(x) = (1 + tanh(x/2))/2
+                y = fma(half, tanh(mul(half, x)), half)
+            else:
+                y = where_negative(x, nothing, x)
+            put(A, j, i, y)
+
+
+@kernel
+def _entrywise_slopes(K, k, kind):
+    """Their slopes."""
+    (n, q), nothing, one = extent(K), splat(K, 0.0), splat(K, 1.0)
+    for i in range(q):
+        put(k, 0, i, nothing)
+    if kind == GAUSSIAN:
+        return
+    for j in range(n):
+        for i in range(q):
+            y = at(K, j, i)
+            if kind == SIGMOID:
+                y = mul(y, sub(one, y))
+            elif kind == RELU:
+                y = where_negative(y, nothing, one)
+            else:
+                y = one
+            put(K, j, i, y)
+
+
+@kernel
+def _sparsemax(A, inverse):
+    """Columns projected onto the simplex: ``max(A_ji - t_i, 0)`` with the sum 1 (Martins and Astudillo 2016).
+
+    With ``x = A - max``, Michelot's iteration ``t <- (sum of x over x > t, minus 1)/(number of them)`` from ``t = -1``
+    takes away what is not in the support until nothing is, after at most n steps.
+    """
+    (n, q), nothing, one = extent(A), splat(A, 0.0), splat(A, 1.0)
+    for i in range(q):
+        put(inverse, 0, i, one)
+        top = at(A, 0, i)
+        for j in range(1, n):
+            top = vmax(at(A, j, i), top)
+        for j in range(n):
+            put(A, j, i, sub(at(A, j, i), top))
+        t, before = sub(nothing, one), -1.0
+        for _ in range(n + 1):
+            total, count = nothing, nothing
+            for j in range(n):
+                x = at(A, j, i)
+                outside = sub(x, t)  # where NaN it counts, so that columns with NaN become NaN
+                total = add(total, where_negative(outside, nothing, x))
+                count = add(count, where_negative(outside, nothing, one))
+            t = div(sub(total, one), count)
+            size = lane_sum(count)
+            if size == before:
+                break
+            before = size
+        for j in range(n):
+            x = sub(at(A, j, i), t)
+            put(A, j, i, where_negative(x, nothing, x))
+
+
+@kernel
+def _support(K, inverse):
+    """``K <- 1 where K > 0``, and one over the number of ones in every column."""
+    (n, q), nothing, one = extent(K), splat(K, 0.0), splat(K, 1.0)
+    for i in range(q):
+        count = nothing
+        for j in range(n):
+            y = where_negative(at(K, j, i), nothing, one)
+            count = add(count, y)
+            put(K, j, i, y)
+        put(inverse, 0, i, div(one, count))

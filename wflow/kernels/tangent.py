@@ -17,7 +17,7 @@ TILE, WIDTH = 4, 512
 
 
 @kernel
-def adjoint_rows(program, places, states, bars, first, per, D, particles, families, memory, sums):
+def adjoint_rows(program, places, n_tokens, states, bars, first, per, D, particles, families, memory, sums):
     """:func:`wflow.kernels.depth.adjoint` of one call for rows one by one, each into sums of its own.
 
     Row r has the cotangents ``bars[r]`` and the states of prompt ``(first + r) // per``; sums (rows, 1, registers,
@@ -25,7 +25,9 @@ def adjoint_rows(program, places, states, bars, first, per, D, particles, famili
     """
     for r in range(bars.shape[0]):
         b, own = (first + r) // per, sums[r]
-        adjoint(program, places, states[b], bars[r], 1, D, particles, particles, families, memory, own, own, False)
+        adjoint(
+            program, places, n_tokens, states[b], bars[r], 1, D, particles, particles, families, memory, own, own, False
+        )
 
 
 @kernel

@@ -121,14 +121,17 @@ class Network:
         return risk, (executor.pairings if pairings else executor.gradient)(particles, sums)
 
     def overflow(self, rho: Measure, tokens: Array) -> str:
-        """The first prompt and depth at which tokens are no finite numbers, in words; empty where all are."""
+        """The first prompt and depth at which tokens are no finite numbers, and what encoders know of the reason, in
+        words; empty where all are."""
         particles, kept = self.executor.load(rho), self.program.tokens
         for batch in (batch for group in self.groups(rho, len(tokens)) for batch in group):
             for j, state in enumerate(self.executor.forward(particles, tokens[batch])):
                 if not np.isfinite(state).all():
                     b, d, i = (int(k) for k in np.argwhere(~np.isfinite(state))[0])
                     where = f"state {j} of {len(kept) - 1} in depth, row {d}, column {int(kept[j][i])}"
-                    return f"the tokens of prompt {b + batch.start} are {state[b, d, i]} at {where}"
+                    known = [optional(encoder, "why_overflow") for encoder in self.encoders.values()]
+                    reasons = "".join(f": {words}" for why in known if why is not None and (words := why()))
+                    return f"the tokens of prompt {b + batch.start} are {state[b, d, i]} at {where}{reasons}"
         return ""
 
     def _read(self, final: Array) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.encoders.compiled import Packed, Passes, aligned_empty, one_call
+from wflow.encoders.compiled import Packed, Passes, aligned_empty
 from wflow.encoders.protocol import Encoder, called_mean, called_vjp, optional, pairing
 from wflow.network.program import Program, ProgramCall
 
@@ -97,6 +97,7 @@ class CompiledBlock(Block):
     """A block of an encoder with a compiled form, by kernels that see no more tokens than they need."""
 
     def __init__(self, encoder: Encoder, program: Program, dimension: int) -> None:
+        super().__init__(encoder, program, dimension)
         self.form, self.dimension = optional(encoder, "compiled")(dimension), dimension
         self._alone: dict[tuple[int, int], Passes] = {}  # calls one by one
 
@@ -109,7 +110,7 @@ class CompiledBlock(Block):
         return [particles.sums()]
 
     def mean(self, particles: Packed, call: ProgramCall, T: Array) -> Array:
-        passes = self._passes(call, T)
+        passes = self._passes(call)
         flat = passes.empty(T)
         passes.forward([particles.slice(call.slice)], flat)
         return passes.state(flat, 1)
@@ -117,7 +118,7 @@ class CompiledBlock(Block):
     def vjp(
         self, particles: Packed, call: ProgramCall, T: Array, p: Array, sums: list[Array], need_input: bool
     ) -> Array | None:
-        passes, l = self._passes(call, T), call.slice
+        passes, l = self._passes(call), call.slice
         bars = passes.adjoint([particles.slice(l)], passes.empty(T), p, [sums[0][l : l + 1]], need_input)
         return passes.state(bars, 0) if need_input else None
 
@@ -125,7 +126,7 @@ class CompiledBlock(Block):
         sums = aligned_empty((rows.stop - rows.start, *particles.registers.shape), particles.registers.dtype)
         sums[...] = 0
         for call, T, p in calls:
-            self._passes(call, T).adjoint_rows(particles, T, p, rows, sums)
+            self._passes(call).adjoint_rows(particles, T, p, rows, sums)
         return particles.gradient(sums[:, 0])
 
     def gradient(self, particles: Packed, sums: list[Array]) -> Array:
@@ -135,11 +136,16 @@ class CompiledBlock(Block):
         out: Array = self.form.pairing(particles.parameters, particles.gradient(sums[0]))
         return out
 
-    def _passes(self, call: ProgramCall, T: Array) -> Passes:
+    def sees(self, call: ProgramCall) -> NDArray[np.bool_] | None:
+        """Which of the tokens that its state keeps the queries of a call see; None for all."""
+        kept = self.program.tokens[call.state]
+        return None if self.form.sees is None else self.form.sees(kept, kept[call.queries], self.program.n_tokens)
+
+    def _passes(self, call: ProgramCall) -> Passes:
         key = call.slice, call.state
         if key not in self._alone:
-            program = one_call(T.shape[2], tuple(call.queries.tolist()))
-            self._alone[key] = Passes(*program, [self.form], self.dimension)
+            kept, n = self.program.tokens[call.state], self.program.n_tokens
+            self._alone[key] = Passes.of_call(self.form, kept, call.queries, self.dimension, n)
         return self._alone[key]
 
 

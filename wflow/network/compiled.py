@@ -24,10 +24,13 @@ class CompiledExecutor(PlainExecutor):
 
     def __init__(self, program: Program, blocks: Mapping[str, CompiledBlock]) -> None:
         super().__init__(program, blocks)
-        calls = [(c.state, self.places[c.block], c.slice, c.queries, c.targets) for c in program.calls]
+        calls = [
+            (c.state, self.places[c.block], c.slice, c.queries, blocks[c.block].sees(c), c.targets)
+            for c in program.calls
+        ]
         arrays = program_arrays(program.base, program.base_places, [len(kept) for kept in program.tokens], calls)
         forms = [block.form for block in blocks.values()]
-        self.passes = Passes(*arrays, forms, next(iter(blocks.values())).dimension)
+        self.passes = Passes(*arrays, forms, next(iter(blocks.values())).dimension, program.n_tokens)
 
     def forward(self, particles: list[Packed], tokens: Array) -> list[Array]:
         """All states, from tokens (B, D, n) on, in one array."""

@@ -333,7 +333,7 @@ def _make(check: _Check, config: dict[str, Any], folder: Path, stream: int = 0) 
     parts = check.attempt("data", ["data"], lambda: _datasets(config["data"], folder, data_rng))
     data, heldout = parts or (None, None)
     blocks = ("attention", "feedforward")
-    encoders: Any = {name: check.attempt(name, [name], partial(build, config.get(name))) for name in blocks}
+    encoders: Any = {name: check.attempt(name, [name], partial(_encoder, config.get(name), folder)) for name in blocks}
     needs = ["data", "objective", *encoders]
     objective = check.attempt("objective", needs, lambda: TransformerObjective(data, **encoders, **config["objective"]))
     laws = ["initial", *(f"initial.{name}" for name in GROUPS)]
@@ -365,6 +365,25 @@ def _datasets(options: Mapping[str, Any], folder: Path, rng: np.random.Generator
         return train, diabetes(out, **arguments, rng=rng, rows="heldout")
     data = in_context_regression(**arguments, rng=rng) if kind == "in-context" else from_npz(folder / arguments["path"])
     return (data, None) if heldout is None else data.split(heldout, rng)
+
+
+def _encoder(options: Mapping[str, Any] | None, folder: Path) -> Any:
+    """The encoder of a block, with the mask that is in a file."""
+    mask = (options or {}).get("mask")
+    if not isinstance(mask, str) or mask == "causal":
+        return build(options)
+    path = folder / mask
+    if not path.is_file():
+        remedy = did_you_mean(mask, ["causal"]) or "; a mask is 'causal', ['local', w] or the path of an .npy file"
+        raise InputError(f"{path}: no such file{remedy}")
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as an array ({error}); write it by numpy.save") from None
+    try:
+        return build(dict(options or {}) | {"mask": array})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _law(options: Mapping[str, Any]) -> initial.Law:

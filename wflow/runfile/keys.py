@@ -13,6 +13,7 @@ from typing import Any, get_args
 from wflow import initial
 from wflow.checks import did_you_mean
 from wflow.encoders import ENCODERS
+from wflow.encoders.attention import Mask
 from wflow.losses import LOSSES
 from wflow.network.rules import DEPTH_RULES
 from wflow.observers import OBSERVERS
@@ -47,6 +48,8 @@ def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and len(value) > 0 and all(map(check, value))
 
 
+#: The type of mobilities.
+MOBILITY = "numbers >= 0 by group or block, such as { W_K = 0.0, 'theta.W_Q' = 2.0 }"
 #: The types of keys: the words of messages and of the documentation, and the test.
 TYPES: dict[str, Callable[[Any], bool]] = {
     "true or false": lambda value: isinstance(value, bool),
@@ -74,8 +77,13 @@ TYPES: dict[str, Callable[[Any], bool]] = {
     "intervals for each block, such as { w = [[-4, 4], [-4, 4]] }": lambda value: (
         isinstance(value, dict) and all(_list_of(_list_of(_is_number))(box) for box in value.values())
     ),
+    MOBILITY: lambda value: isinstance(value, dict) and all(_is_number(M) and M >= 0 for M in value.values()),
     "a section or a table such as { every = 0.5 }": lambda value: isinstance(value, dict),
     "a section or a table such as { levels = 2 }": lambda value: isinstance(value, dict),
+    "'causal', a pair ['local', w], or the path of an .npy file": lambda value: (
+        _is_text(value)
+        or (_list_of(lambda _: True)(value) and value[0] == "local" and len(value) == 2 and _is_integer(value[1]))
+    ),
     "a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'": lambda value: (
         value == [] or _list_of(lambda v: _is_text(v) and v in OBSERVERS)(value)
     ),
@@ -114,6 +122,7 @@ ANNOTATIONS: dict[Any, str] = {
     int: "a positive integer",
     int | None: "a positive integer",
     float: "a finite number",
+    Mask: "'causal', a pair ['local', w], or the path of an .npy file",
 }
 
 
@@ -198,6 +207,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "layers": Key("a positive integer", 8),
         "loss": Key(tuple(LOSSES), "squares"),
         "huber_delta": Key("a positive finite number", 1.0),
+        "mobility": Key(MOBILITY, None),
     },
     "initial": {
         "M": Key("a positive integer, or one for each block such as { theta = 32, w = 64 }", None),

@@ -54,20 +54,20 @@ def entropy_prox(s: Array, potential: Array, weight: float, eps: float) -> Array
 class SmoothFlow(GridFlow):
     """The flow of densities that cells resolve: its dissipation has order 8 in dx, since convolutions are exact."""
 
-    def _dissipation_of(self, point: Any) -> float:
+    def _square_speed(self, point: Any, power: float = 0.5) -> float:
         """``int rho |grad psi|^2``, from ``div(rho grad psi) = (D(rho psi) + rho D psi - psi D rho)/2`` for every axis.
 
         D is the second difference quotient. In sums over pairs: ``w_k (rho_i + rho_{i+k})/2 (psi_i - psi_{i+k})^2``.
         """
         internal: Any = self.energy.internal
         total = 0.0
-        for widths, om, (r, phi) in self.blocks(point.x, point.potential):
+        for widths, volume, om, (r, phi) in self.blocks(point.x, point.potential, power=power):
             psi = phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
                 rho, level = np.moveaxis(r, axis, -1), np.moveaxis(psi, axis, -1)
                 for k, w in enumerate(second_difference(min(4, r.shape[axis] - 1)), start=1):
                     pairs = (rho[..., k:] + rho[..., :-k]) * (level[..., k:] - level[..., :-k]) ** 2
-                    total += 0.5 * w * float(om @ pairs.reshape(len(om), -1).sum(axis=1)) * math.prod(widths) / dx**2
+                    total += 0.5 * w * float(om @ pairs.reshape(len(om), -1).sum(axis=1)) * volume / dx**2
         return max(total, 0.0)
 
 
@@ -189,7 +189,7 @@ class EntropicJKO(GridScheme):
 
 def _check_range(flow: GridFlow, point: Any, highest: float) -> None:
     """Raise :class:`SolveError` where mass lies at potentials that count as less than they are."""
-    for _, _, (r, phi) in flow.blocks(point.x, point.potential):
+    for _, _, _, (r, phi) in flow.blocks(point.x, point.potential):
         axes = tuple(range(1, r.ndim))
         beyond = phi - phi.min(axis=axes, keepdims=True) > highest
         if (share := worst_mean(beyond, r)) > MISSED:
@@ -206,21 +206,22 @@ class _Step:
     def __init__(self, flow: GridFlow, x: Array, h: float, gamma: float, weight: float, prox: Prox | None) -> None:
         self.flow, self.x, self.gamma, self.weight, self.prox = flow, x, gamma, weight, prox or entropy_prox
         self.kernels = []
-        for widths, _, (r,) in flow.blocks(x):
-            if h * gamma < (widest := max(widths)) ** 2 * (1 - 1e-9):
+        for widths, _, _, (r,) in flow.blocks(x):
+            widest = max((dx for dx in widths if dx < math.inf), default=0.0)
+            if h * gamma < widest**2 * (1 - 1e-9):
                 raise SolveError(
                     f"the grid is too coarse: sqrt(dtau gamma) = {np.sqrt(h * gamma):.3g} is less than the cell width "
                     f"{widest:.3g}; take dtau of at least {widest**2 / gamma:.3g}, a gamma above {gamma:.3g}, more "
                     "cells, or scheme='finite-volume'"
                 )
             self.kernels.append([gaussian_row(n, dx, h * gamma) for n, dx in zip(r.shape[1:], widths)])
-        self.scalings = [np.ones_like(r) for _, _, (r,) in flow.blocks(x)]
+        self.scalings = [np.ones_like(r) for _, _, _, (r,) in flow.blocks(x)]
 
     def __call__(self, potential: Array) -> Array:
         """The density after the step."""
         out = []
-        for k, (widths, _, (q, phi)) in enumerate(self.flow.blocks(self.x, potential)):
-            axes, volume = tuple(range(1, q.ndim)), math.prod(widths) / len(q)
+        for k, (_, volume, _, (q, phi)) in enumerate(self.flow.blocks(self.x, potential)):
+            axes, volume = tuple(range(1, q.ndim)), volume / len(q)
             phi = phi - phi.min(axis=axes, keepdims=True)
             phi = np.minimum(phi, HIGHEST * (self.weight + self.gamma))
             a = self.scalings[k]

@@ -87,7 +87,7 @@ def _rates(flow: GridFlow, potential: Array) -> list[list[tuple[Array, Array]]]:
     from wflow.kernels.jumps import jump_rates
 
     sigma: float = getattr(flow.energy.internal, "sigma", 0.0)
-    potentials = [phi for _, _, (phi,) in flow.blocks(potential)]
+    potentials = [phi for _, _, _, (phi,) in flow.blocks(potential)]
     return [[jump_rates(*along(axis, phi), sigma) for axis in range(1, phi.ndim)] for phi in potentials]
 
 
@@ -96,7 +96,7 @@ def _implicit_euler(flow: GridFlow, x: Array, rates: list[list[tuple[Array, Arra
     from wflow.kernels.jumps import implicit_jumps
 
     out = []
-    for (widths, _, (r,)), jumps in zip(flow.blocks(x), rates):
+    for (widths, _, _, (r,)), jumps in zip(flow.blocks(x), rates):
         shape = r.shape
         for axis, (dx, (up, down)) in enumerate(zip(widths, jumps), start=1):
             r = implicit_jumps(*along(axis, r), up, down, h / dx**2).reshape(shape)

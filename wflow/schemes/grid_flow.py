@@ -7,6 +7,7 @@ __all__ = ["DensityPoint", "GridFlow", "GridScheme"]
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -47,7 +48,7 @@ class DensityPoint:
 
 
 class GridFlow(Flow):
-    """``d rho/d tau = div(rho grad(Phi_0 + U'(rho)))`` in boxes without flux through their boundary.
+    """``d rho/d tau = div(rho M grad(Phi_0 + U'(rho)))`` in boxes without flux through their boundary.
 
     The state x holds the densities of all blocks, flat. The norm is that of L1, ``sum over blocks and slices of
     om_l int |e|``, so that a probability density of one block has norm one.
@@ -74,11 +75,23 @@ class GridFlow(Flow):
         rho, om = self.template, self.template.depth_weights
         return {name: np.repeat(om * rho.cell_volume(name), r[0].size) for name, r in rho.blocks.items()}
 
-    def blocks(self, *flats: Array) -> Iterator[tuple[tuple[float, ...], Array, tuple[Array, ...]]]:
-        """Block by block: the cell widths, the depth weights, and views (S, n_1, ..., n_p) of vectors like x."""
-        shaped = [self.unflat(flat) for flat in flats]
-        for name in self.template.blocks:
-            yield self.template.spacing(name), self.template.depth_weights, tuple(views[name] for views in shaped)
+    def _in_metric(self, mass: Array) -> Array:
+        return mass  # L1 knows no mobilities
+
+    def blocks(
+        self, *flats: Array, power: float = 0.5
+    ) -> Iterator[tuple[tuple[float, ...], float, Array, tuple[Array, ...]]]:
+        """Block by block: cell widths and volume, depth weights, and views (S, n_1, ..., n_p) of vectors like x.
+
+        Widths are ``dx/M^power``, those in the metric of the flow: infinite where M = 0, so that nothing moves there.
+        """
+        shaped, rho, mobilities = [self.unflat(flat) for flat in flats], self.template, self.energy.mobilities
+        for name in rho.blocks:
+            widths = rho.spacing(name)
+            volume = math.prod(widths)
+            if name in mobilities:
+                widths = tuple(dx / M**power if M > 0 else math.inf for dx, M in zip(widths, mobilities[name]))
+            yield widths, volume, rho.depth_weights, tuple(views[name] for views in shaped)
 
     def evaluate(self, x: Array) -> Any:
         """Q, its parts and the first variation at x, as a :class:`DensityPoint`."""
@@ -108,25 +121,27 @@ class GridFlow(Flow):
         With entropy the fluxes are those of Scharfetter and Gummel, else upwind, so that it is never negative.
         """
         if point not in self._dissipation:  # the loop and the schemes read that of the same point
-            self._dissipation[point] = self._dissipation_of(point)
+            self._dissipation[point] = self._square_speed(point)
         return self._dissipation[point]
 
-    def _dissipation_of(self, point: Any) -> float:
+    def _square_speed(self, point: Any, power: float = 0.5) -> float:
+        """``int <v, M^{-1} v> d rho``; with power 1 ``int |v|^2 d rho`` (see :meth:`blocks`)."""
         from wflow.kernels.jumps import jump_dissipation
 
         internal, total = self.energy.internal, 0.0
         sigma = internal.sigma if isinstance(internal, Entropy) else 0.0
-        for widths, om, (r, phi) in self.blocks(point.x, point.potential):
+        for widths, volume, om, (r, phi) in self.blocks(point.x, point.potential, power=power):
             psi = phi if internal is None else phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
                 arrays = along(axis, r, phi if sigma else psi, psi)
                 rate = jump_dissipation(*arrays, sigma).reshape(len(om), -1).sum(axis=1)
-                total += float(om @ rate) * math.prod(widths) / dx**2
+                total += float(om @ rate) * volume / dx**2
         return max(total, 0.0)
 
     def length(self, point: Any, new: Any, h: float) -> float:
-        """``h |v|``, with ``|v|^2`` the mean of both ends: the metric length of the path (Benamou, Brenier)."""
-        return h * float(np.sqrt(0.5 * (self.dissipation(point) + self.dissipation(new))))
+        """``h |v|``, with ``|v|^2`` the mean of both ends: the length of the path in parameters (Benamou, Brenier)."""
+        square = partial(self._square_speed, power=1.0) if self.energy.mobilities else self.dissipation
+        return h * float(np.sqrt(0.5 * (square(point) + square(new))))
 
     def stop_reason(self, x: Array) -> str:
         """That the density has reached the boundary of its box; empty when it has not."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_fields, check_integer
 from wflow.distances import conditional_w2
+from wflow.measures import Particles
 from wflow.schemes.particle_flow import Flow, Point
 from wflow.schemes.proximal import Proximal
 
@@ -77,9 +78,33 @@ class JKO(Proximal):
             return {"restricted_jko": 1}
         if self.check_every == 0 or _steps(point) % self.check_every:
             return {}
-        cheapest = conditional_w2(flow.measure(point.x), flow.measure(new.x)) ** 2
+        cheapest = _cheapest(flow, point.x, new.x)
         cheaper = cheapest < flow.norm2(new.x - point.x) * (1 - 1e-10)
         return {"jko_checked": 1} | ({"not_jko": 1} if cheaper else {})
+
+
+def _cheapest(flow: Flow, x: NDArray[Any], y: NDArray[Any]) -> float:
+    """``d^2`` in the metric of the flow: coordinates are divided by ``sqrt(M)``, and mass keeps the frozen ones.
+
+    Without mobilities it is that of :func:`wflow.distances.conditional_w2`.
+    """
+    a, b = flow.measure(x), flow.measure(y)
+    if not flow.energy.mobilities:
+        return conditional_w2(a, b) ** 2
+    total = 0.0
+    for block, clouds in a.blocks.items():
+        M = flow.energy.mobilities.get(block, np.ones(clouds.shape[2]))
+        moves = M > 0
+        scaled = [rho.points(block)[:, :, moves] / np.sqrt(M[moves]) for rho in (a, b)]
+        for l, cloud in enumerate(clouds if moves.any() else ()):
+            # Particles may change places where their frozen coordinates are the same.
+            kinds = np.unique(cloud[:, ~moves], axis=0, return_inverse=True)[1].ravel()
+            share = a.depth_weights[l] / len(cloud)
+            for kind, count in enumerate(np.bincount(kinds)):
+                p, q = (x[l, kinds == kind] for x in scaled)
+                cost = conditional_w2(Particles(x=p), Particles(x=q)) ** 2 if count > 1 else np.sum((p - q) ** 2)
+                total += share * count * float(cost)
+    return total
 
 
 def _steps(point: Point) -> int:

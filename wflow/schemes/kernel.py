@@ -68,27 +68,29 @@ class KernelFlow(GridFlow):
     def _steep(self, point: Any) -> Iterator[tuple[str, Array, Array]]:
         """Block by block: the name, the density and ``Phi_0/(2 sigma)``."""
         sigma: float = self.energy.internal.sigma  # type: ignore[union-attr]
-        for name, (_, _, (r, phi)) in zip(self.template.blocks, self.blocks(point.x, point.potential)):
+        for name, (_, _, _, (r, phi)) in zip(self.template.blocks, self.blocks(point.x, point.potential)):
             yield name, r, phi / (2 * sigma)
 
     def dissipation(self, point: Any, half: int = HALF_STENCILS[0]) -> float:
         """``-dQ/d tau`` of the flow above, for D over ``half`` cells to either side."""
         rates = self._rates.setdefault(point, {})
         if half not in rates:
-            rates[half] = self._rate(point, half)
+            rates[half] = self._square_speed(point, half=half)
         return rates[half]
 
-    def _rate(self, point: Any, half: int) -> float:
+    def _square_speed(self, point: Any, power: float = 0.5, half: int = HALF_STENCILS[0]) -> float:
         from wflow.kernels.jumps import stencil_dissipation
 
         internal, total = self.energy.internal, 0.0
         assert isinstance(internal, Entropy)
-        for (widths, om, (r, phi)), a in zip(self.blocks(point.x, point.potential), self.factors(point)):
+        for (widths, volume, om, (r, phi)), a in zip(
+            self.blocks(point.x, point.potential, power=power), self.factors(point)
+        ):
             psi = phi + internal.slope(np.maximum(r, 0))
             for axis, dx in enumerate(widths, start=1):
                 weights = second_difference(min(half, r.shape[axis] - 1))
                 rate = stencil_dissipation(*along(axis, r, a, psi), weights).reshape(len(om), -1).sum(axis=1)
-                total += float(om @ rate) * internal.sigma * math.prod(widths) / dx**2
+                total += float(om @ rate) * internal.sigma * volume / dx**2
         return max(total, 0.0)
 
     def coarseness(self, point: Any) -> str:
@@ -218,7 +220,7 @@ def kernel_step(flow: KernelFlow, x: Array, point: Any, h: float, half: int) -> 
     """``a G(rho/G(a))`` in every slice of every block, with Phi_0 of a point."""
     sigma: float = flow.energy.internal.sigma  # type: ignore[union-attr]
     out = []
-    for (widths, _, (r,)), a in zip(flow.blocks(x), flow.factors(point)):
+    for (widths, _, _, (r,)), a in zip(flow.blocks(x), flow.factors(point)):
         rows = [gaussian_row(n, dx, 2 * sigma * h, half) for n, dx in zip(r.shape[1:], widths)]
         out.append((a * convolve(r / convolve(a, rows), rows)).ravel())
     return np.concatenate(out)

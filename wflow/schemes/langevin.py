@@ -1,7 +1,8 @@
 """Particles with noise: Leimkuhler and Matthews' scheme, and that of Euler and Maruyama.
 
 Entropy at any p: particles follow ``d beta = -grad Phi_0 d tau + sqrt(2 sigma) dB``, and their law the gradient flow of
-``Q_smooth + sigma int rho log rho`` as their number grows. Q on particles is its smooth part, and it may rise.
+``Q_smooth + sigma int rho log rho`` as their number grows. Q on particles is its smooth part, and it may rise. With
+mobilities M the noise is ``sqrt(2 sigma M) dB``: the invariant law does not depend on them.
 """
 
 from __future__ import annotations
@@ -34,9 +35,19 @@ BISECTIONS = 12
 class NoisyFlow(Flow):
     """A flow of which only the drift is seen: how fast the energy falls is not observable from particles."""
 
+    def __init__(self, energy: Energy, rho0: Any, noise: int | None = None) -> None:
+        super().__init__(energy, rho0, noise)
+        #: sqrt(M), by which noise is multiplied; None for ones.
+        self.root = np.sqrt(self.mobility).astype(self.template.dtype) if energy.mobilities else None
+
     def dissipation(self, point: Point) -> float:
         """NaN: a vanishing drift does not make the flow stationary."""
         return math.nan
+
+    def normal(self, index: int, node: int = 0) -> Array:
+        """Normal numbers (see :meth:`wflow.schemes.Flow.normal`) of the variances M."""
+        xi = super().normal(index, node)
+        return xi if self.root is None else self.root * xi
 
 
 @dataclass(frozen=True)
@@ -96,10 +107,10 @@ class EulerMaruyama(Scheme):
     def step(self, flow: Flow, point: Point, h: float) -> Trial:
         """One step of size h; none where the drift exceeds the cap."""
         drift, sigma = h * point.velocity, _sigma(flow)
-        if (length := flow.norm(drift)) > self.cap:
+        if (length := flow.plain_norm(drift)) > self.cap:
             return Trial(h, point, failure=f"has a drift of {length:.3g}, more than the cap {self.cap:.3g}")
         for name, moves in flow.unflat(drift).items():
-            lengths, p = np.linalg.norm(moves, axis=2), moves.shape[2]
+            lengths, p = np.linalg.norm(moves, axis=2), _variances(flow, name, moves.shape[2])
             usual = max(NOISES * math.sqrt(2 * sigma * h * p), REST * float(np.quantile(lengths, 0.9)))
             if (length := float(lengths.max())) > usual:
                 words = (
@@ -110,11 +121,12 @@ class EulerMaruyama(Scheme):
         new = flow.evaluate(point.x + drift + math.sqrt(2 * sigma * h) * noise)
         return Trial(h, Point(new.x, new.value, new.velocity, new.parts, carry))
 
-    def inside(self, flow: Flow, point: Point, trial: Trial, share: float) -> Array:
+    def inside(self, flow: NoisyFlow, point: Point, trial: Trial, share: float) -> Array:
         """A point of a Brownian bridge between both ends of a step (see the class)."""
         noise = math.sqrt(2 * _sigma(flow) * trial.h * self._variance(point.carry, trial.h))
         index = int(trial.point.carry["index"])
-        return np.asarray((1 - share) * point.x + share * trial.point.x + noise * bridge(flow, index, share))
+        x = np.asarray((1 - share) * point.x + share * trial.point.x + noise * bridge(flow, index, share))
+        return x if flow.root is None else np.where(flow.root > 0, x, point.x)  # rounding moves nothing frozen
 
     def _noise(self, flow: Flow, carry: Mapping[str, Array], h: float) -> tuple[Array, dict[str, Array]]:
         """The noise of a step, and what to remember of it: the index of the last normals."""
@@ -153,6 +165,11 @@ class Langevin(EulerMaruyama):
 def _goes_on(carry: Mapping[str, Array], h: float) -> bool:
     """Whether the last step had the same h."""
     return math.isclose(h, carry.get("h", math.nan), rel_tol=1e-9)
+
+
+def _variances(flow: Flow, name: str, p: int) -> float:
+    """The sum of the mobilities of a particle: p without any."""
+    return float(np.sum(flow.energy.mobilities[name])) if name in flow.energy.mobilities else p
 
 
 def _sigma(flow: Flow) -> float:

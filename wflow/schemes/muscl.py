@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["Muscl"]
 
-import math
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any
@@ -101,7 +100,7 @@ def _change(flow: GridFlow, x: Array, potential: Array) -> tuple[Array, float, f
     """``d rho/d tau``, ``-dQ/d tau``, and Lambda."""
     internal: Any = flow.energy.internal
     changes, lost, largest = [], 0.0, 0.0
-    for widths, om, (r, phi) in flow.blocks(x, potential):
+    for widths, volume, om, (r, phi) in flow.blocks(x, potential):
         psi = phi if internal is None else phi + internal.slope(r)
         diffusivity = 0.0 if internal is None else (internal.m - 1) * float(internal.slope(r).max())
         change, rate = np.zeros_like(r), 0.0
@@ -112,7 +111,7 @@ def _change(flow: GridFlow, x: Array, potential: Array) -> tuple[Array, float, f
             flux = u * np.where(u > 0, (rho + rise)[..., :-1], (rho - rise)[..., 1:])
             out[..., :-1] -= flux / dx
             out[..., 1:] += flux / dx
-            lost += float(om @ (flux * u).reshape(len(om), -1).sum(axis=1)) * math.prod(widths)
+            lost += float(om @ (flux * u).reshape(len(om), -1).sum(axis=1)) * volume
             rate += float(np.abs(u).max()) / dx + diffusivity / dx**2
         changes.append(change.ravel())
         largest = max(largest, rate)

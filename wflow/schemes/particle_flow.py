@@ -6,6 +6,7 @@ __all__ = ["ROUNDING", "Flow", "Point"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_number
 from wflow.energies.energy import Energy
+from wflow.energies.mobility import inverse_mobility
 from wflow.errors import InputError
 from wflow.measures import Particles
 
@@ -48,7 +50,9 @@ class Flow:
     """``dx/d tau = v(x)`` as schemes see it: all blocks in one vector x, with the mass of every entry.
 
     The norm is the mass-weighted norm ``|e|^2 = sum_l om_l sum_j a_{l,j} |e_{l,j}|^2``, an upper bound of the
-    conditional Wasserstein distance.
+    conditional Wasserstein distance. With mobilities it is that of the metric of the flow,
+    ``<e_{l,j}, M^{-1} e_{l,j}>`` over the coordinates that move: ``mass`` is divided by M, and 0 where M is; the masses
+    themselves are then ``plain_mass``.
 
     Parameters
     ----------
@@ -66,12 +70,23 @@ class Flow:
         #: Whether the controller reads error estimates, which may cost evaluations.
         self.need_error = True
         self.n_evaluations = 0
-        self.mass = self.flat(self._masses())
+        self.plain_mass = self.flat(self._masses())
+        self.mass = self._in_metric(self.plain_mass)
 
     def _masses(self) -> dict[str, Array]:
         """The mass of every entry, by block."""
         rho = self.template
         return {name: np.broadcast_to(rho.mass(name)[..., None], x.shape) for name, x in rho.blocks.items()}
+
+    def _in_metric(self, mass: Array) -> Array:
+        """Masses divided by mobilities, 0 where these are."""
+        return mass * inverse_mobility(self.mobility) if self.energy.mobilities else mass
+
+    @cached_property
+    def mobility(self) -> Array:
+        """The mobility of every entry."""
+        ones = {name: np.ones(x.shape) for name, x in self.template.blocks.items()}
+        return self.flat({name: one * self.energy.mobilities.get(name, 1.0) for name, one in ones.items()})
 
     @staticmethod
     def flat(blocks: Mapping[str, Array]) -> Array:
@@ -111,9 +126,7 @@ class Flow:
 
     def inner(self, a: Array, b: Array) -> float:
         """The inner product of the mass-weighted norm, summed in float64."""
-        return float(
-            np.einsum("i,i,i->", self.mass, a.astype(np.float64, copy=False), b.astype(np.float64, copy=False))
-        )
+        return _weighted(self.mass, a, b)
 
     def norm2(self, e: Array) -> float:
         """The squared mass-weighted norm, summed in float64."""
@@ -124,7 +137,7 @@ class Flow:
         return float(np.sqrt(self.norm2(e)))
 
     def dissipation(self, point: Point) -> float:
-        """``|v|^2 = -dQ/d tau`` at a point."""
+        """``|v|^2 = -dQ/d tau`` at a point, in the metric of the flow."""
         return self.norm2(point.velocity)
 
     def rounding(self, old: Point) -> float:
@@ -163,8 +176,12 @@ class Flow:
         return ""
 
     def length(self, point: Point, new: Point, h: float) -> float:
-        """The metric length of a step: the mass-weighted norm of the displacement."""
-        return self.norm(new.x - point.x)
+        """The length of a step in parameters: the mass-weighted norm of the displacement, whatever the mobilities."""
+        return self.plain_norm(new.x - point.x)
+
+    def plain_norm(self, e: Array) -> float:
+        """The mass-weighted norm without mobilities."""
+        return float(np.sqrt(_weighted(self.plain_mass, e, e)))
 
     def normal(self, index: int, node: int = 0) -> Array:
         """The run's vector of standard normal numbers of this index: a function of the key and the index alone.
@@ -175,3 +192,8 @@ class Flow:
             raise InputError("a scheme with noise needs random numbers: pass rng=seed")
         stream = np.random.Philox(key=self.noise, counter=[0, 0, node, index])
         return np.random.Generator(stream).standard_normal(self.mass.size).astype(self.template.dtype, copy=False)
+
+
+def _weighted(mass: Array, a: Array, b: Array) -> float:
+    """``sum_i mass_i a_i b_i``, summed in float64."""
+    return float(np.einsum("i,i,i->", mass, a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["QuantileFlow", "QuantileJKO"]
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import NoneType
 from typing import Any
 
@@ -40,8 +41,9 @@ class QuantileFlow(Flow):
 
         I = sum_i k_i/N F(r_i),  grad_i I = N (k_i P(r_i) - k_{i-1} P(r_{i-1})),  P(r) = r^2 F'(r).
 
-    For entropy ``I = -sigma mean log(N gap)`` and ``P = sigma r``. Value and velocity of a point contain them. The
-    gaps of many values need float64, which other measures are converted to.
+    For entropy ``I = -sigma mean log(N gap)`` and ``P = sigma r``. Value and velocity of a point contain them. In the
+    metric of a mobility M, the gradient and the Hessian are M times these. The gaps of many values need float64, which
+    other measures are converted to.
     """
 
     def __init__(self, energy: Energy, rho0: Particles, noise: int | None = None) -> None:
@@ -58,6 +60,11 @@ class QuantileFlow(Flow):
             raise InputError("a density needs at least two values in every slice, all different: particles coincide")
         np.add.at(self.k, ends - 2, 0.5)
         np.add.at(self.k, ends - widths, 0.5)
+
+    @cached_property
+    def linked(self) -> Array:
+        """Which neighbours push each other: those of a slice that moves."""
+        return np.asarray((self.k > 0) & (self.mobility[:-1] > 0))
 
     def gaps(self, x: Array) -> Array:
         """The differences of neighbours; between slices, where nothing depends on it, 1."""
@@ -80,8 +87,11 @@ class QuantileFlow(Flow):
         r = 1 / (n * self.gaps(x))
         pressure = self.k * U.pressure(r)
         power = U.m if isinstance(U, PorousMedium) else 1.0
-        value = float(np.sum(self.mass[:-1] * self.k * U.density(r) / r))
-        return value, self.n * np.diff(pressure, prepend=0.0, append=0.0), power * n**2 * r * pressure
+        value = float(np.sum(self.plain_mass[:-1] * self.k * U.density(r) / r))
+        gradient, H = self.n * np.diff(pressure, prepend=0.0, append=0.0), power * n**2 * r * pressure
+        if self.energy.mobilities:
+            gradient, H = self.mobility * gradient, self.mobility[:-1] * H
+        return value, gradient, H
 
     def sort(self, x: Array) -> Array:
         """Every slice sorted."""
@@ -252,7 +262,7 @@ class _Secants:
             return np.asarray(z)
         from scipy.linalg import solveh_banded
 
-        gap = self.flow.k > 0
+        gap = self.flow.linked
         bands = np.zeros((2, gap.size))
         bands[0] = 1 / np.where(gap, self.flow.internal(x)[2], 1.0) + 1 / c[1:] + 1 / c[:-1]
         bands[1, :-1] = np.where(gap[1:] & gap[:-1], -1 / c[1:-1], 0.0)
