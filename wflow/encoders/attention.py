@@ -105,6 +105,10 @@ class Attention(CompiledEncoder):
                 raise InputError(f"rank={self.rank!r} needs factored=True: the full form has no rank")
             object.__setattr__(self, "rank", check_integer("rank", self.rank))
 
+    def _class(self) -> type[Attention]:
+        """The class, of which :class:`SoftmaxAttention` is another name."""
+        return Attention if type(self) is SoftmaxAttention else type(self)
+
     def _options(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -116,7 +120,7 @@ class Attention(CompiledEncoder):
         return f"{type(self).__name__}({', '.join(words)})"
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
+        if not isinstance(other, Attention) or self._class() is not other._class():
             return NotImplemented
         return all(
             type(x) is type(y) and np.array_equal(x, y)  # of a mask, an array or not
@@ -125,7 +129,7 @@ class Attention(CompiledEncoder):
 
     def __hash__(self) -> int:
         mask = self.mask.tobytes() if isinstance(self.mask, np.ndarray) else self.mask
-        return hash((type(self), *(self._options() | {"mask": mask}).values()))
+        return hash((self._class(), *(self._options() | {"mask": mask}).values()))
 
     def n_parameters(self, dimension: int) -> int:
         """2 D^2, or 4 r D in the factored form."""
@@ -234,15 +238,17 @@ class Attention(CompiledEncoder):
         return _side_by_side(*bars)
 
 
-def SoftmaxAttention(factored: bool = False, rank: int | None = None) -> Attention:
-    """Softmax attention, ``Attention(factored=factored, rank=rank)``: the name of the paper's heads.
+class SoftmaxAttention(Attention):
+    """``Attention(factored=factored, rank=rank)``: the heads of Gao et al. (2024) by their name, and equal to it.
 
     Examples
     --------
     >>> SoftmaxAttention(factored=True) == Attention("softmax", factored=True)
     True
     """
-    return Attention(factored=factored, rank=rank)
+
+    def __init__(self, factored: bool = False, rank: int | None = None) -> None:
+        super().__init__(factored=factored, rank=rank)
 
 
 def _checked_mask(mask: Any) -> Mask:
