@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     kernel.add_argument("--heldout", action="store_true", help="of the held-out prompts")
 
     figure = command("figure", _figure, "draw a figure of a trajectory")
-    figure.add_argument("kind", metavar="KIND", help="energy, clouds, density, depth, predictions or animation")
+    figure.add_argument(
+        "kind", metavar="KIND", help="energy, clouds, density, depth, predictions, landscape or animation"
+    )
     figure.add_argument("trajectory", metavar="OUT.h5")
     words = "what to write: .pdf, .svg, .eps or .png, of an animation .gif or .mp4"
     figure.add_argument("-o", "--output", metavar="FILE", required=True, help=words)
@@ -106,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     choices.add_argument("--particles", metavar="OTHER.h5", help=words)
     choices.add_argument("--tau-scale", choices=["linear", "log"], help="energy: scale of the axis of training time")
     choices.add_argument("--defect", action="store_true", default=None, help="energy: show the energy-identity defect")
+    words = "landscape: what to draw contours of"
+    choices.add_argument("--quantity", choices=["energy", "risk"], help=words)
+    choices.add_argument("--points", type=int, metavar="N", help="landscape: so many values along each axis")
     choices.add_argument("--heldout", action="store_true", default=None, help="predictions: of the held-out prompts")
     return parser
 

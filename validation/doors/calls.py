@@ -1404,6 +1404,14 @@ call(
     objective=thing("Q", "energy", "V; DATA; Q_LINE", optional=True),
 )
 call(
+    "figures.landscape",
+    AXES,
+    solution=thing("wflow.load(file('big.h5'))", "solution", *SOLUTION, DENSITIES),
+    objective=thing("Q", "energy", "V; DATA; Q_LINE", optional=True),
+    quantity=choice("risk"),
+    points=count(3, least=3),
+)
+call(
     "figures.draw",
     AXES,
     kind=choice("energy"),
