@@ -10,12 +10,11 @@ and of the ratios within a round. All cost is linear in the number of prompts.
 from __future__ import annotations
 
 import argparse
-
 import time
 
-from velocity import SIZES, problem  # before numpy: it gives BLAS one thread
 import numba
 import numpy as np
+from velocity import SIZES, problem  # before numpy: it gives BLAS one thread
 
 import wflow
 from wflow.encoders import KERNELS

@@ -40,7 +40,9 @@ def test_closed_forms_of_two_tokens() -> None:
     assert_array_equal(scalar("linear", [1, 2]), [7.5, 15])
     assert_array_equal(scalar("softmax", [1, 2], 0.0, mask="causal"), [3, 4.5])
     assert_array_equal(scalar("relu", [1, 2], -1.0), [0, 0])
-    assert_allclose(scalar("sigmoid", [1, 2], scale=0.5), [sum(3 * z / (1 + np.exp(-0.5 * z * x)) for z in (1, 2)) for x in (1, 2)])
+    assert_allclose(
+        scalar("sigmoid", [1, 2], scale=0.5), [sum(3 * z / (1 + np.exp(-0.5 * z * x)) for z in (1, 2)) for x in (1, 2)]
+    )
     assert_array_equal(scalar("sparsemax", [1, 2]), [6, 6])  # scores 1 and 2, 2 and 4: all weight on the larger
     assert_allclose(scalar("sparsemax", [1, 2], scale=0.5), [3 * (0.25 + 1.5), 6], rtol=1e-15)
 
@@ -89,7 +91,9 @@ def test_blow_up_is_said_in_words() -> None:
 
 
 def test_softmax_attention_is_attention() -> None:
-    assert wflow.SoftmaxAttention() == Attention() and wflow.SoftmaxAttention(True, 2) == Attention(factored=True, rank=2)
+    assert wflow.SoftmaxAttention() == Attention() and wflow.SoftmaxAttention(True, 2) == Attention(
+        factored=True, rank=2
+    )
     rng = np.random.default_rng(0)
     tokens, theta, p = rng.standard_normal((2, 3, 4)), rng.standard_normal((5, 18)), rng.standard_normal((2, 3, 4))
     a = rng.dirichlet(np.ones(5))
@@ -176,7 +180,11 @@ def test_invariants_of_the_factors(kernel: str) -> None:
     v = Q.velocity(rho).theta
     x, dx = (array.reshape(2, 3, 4, 6) for array in (rho.theta, v))
     (V, O, K, W), (dV, dO, dK, dW) = (
-        (y[..., 0, :].reshape(2, 3, 2, 3), y[..., 1, :].reshape(2, 3, 3, 2), *y[..., 2:, :].reshape(2, 3, 2, 2, 3).swapaxes(0, 2).swapaxes(1, 2))
+        (
+            y[..., 0, :].reshape(2, 3, 2, 3),
+            y[..., 1, :].reshape(2, 3, 3, 2),
+            *y[..., 2:, :].reshape(2, 3, 2, 2, 3).swapaxes(0, 2).swapaxes(1, 2),
+        )
         for y in (x, dx)
     )
 
@@ -198,7 +206,9 @@ def test_invariants_of_the_factors(kernel: str) -> None:
 def test_sparsemax_weights_are_the_projection() -> None:
     """Against the sorted formula, with ties and far scores."""
     rng = np.random.default_rng(5)
-    scores = np.concatenate([rng.standard_normal((40, 7)), rng.integers(-1, 2, (20, 7)), 300 * rng.standard_normal((20, 7))])
+    scores = np.concatenate(
+        [rng.standard_normal((40, 7)), rng.integers(-1, 2, (20, 7)), 300 * rng.standard_normal((20, 7))]
+    )
     for row in scores:
         # One row of tokens carries the scores, to be read by the query's constant one, and the others the keys' names.
         Z = np.concatenate([row[None], np.ones((1, 7)), np.eye(7)])[None]
@@ -267,7 +277,9 @@ def test_equality_descriptions_and_travel() -> None:
     assert Attention(mask=HOLES) != Attention(mask=other) != Attention(mask="causal") != Attention()
     assert Attention() != wflow.FeedForward()
     kept = Attention(mask=HOLES).mask
-    assert isinstance(kept, np.ndarray) and not kept.flags.writeable and repr(Attention(mask=HOLES)).count("(4, 4)") == 1
+    assert (
+        isinstance(kept, np.ndarray) and not kept.flags.writeable and repr(Attention(mask=HOLES)).count("(4, 4)") == 1
+    )
 
 
 def test_a_mask_survives_files_and_run_files(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ mask is tried with every kernel.
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import typing
 from collections.abc import Iterator
@@ -89,9 +88,7 @@ def objective_of(encoder: Any, block: str = "theta", layers: int = 2, prompts: i
     return wflow.TransformerObjective(data, **{slot: encoder}, weight_decay=0.1, layers=layers)
 
 
-def measure_of(
-    objective: wflow.TransformerObjective, dtype: type, M: int = 7, scale: float = 1.0
-) -> wflow.Particles:
+def measure_of(objective: wflow.TransformerObjective, dtype: type, M: int = 7, scale: float = 1.0) -> wflow.Particles:
     rng, S = np.random.default_rng(2), objective.rule.n_slices
     return wflow.Particles(
         **{b: (scale * rng.standard_normal((S, M, p))).astype(dtype) for b, p in objective.n_parameters.items()},

@@ -200,7 +200,10 @@ def attention_mean(tokens, queries, heads, kind, n_tokens, places, mask, memory,
                     j = min(i + width, before + q)
                     low, high = _seen(places, mask, q, n, i - before, j - before)
                     P = space(memory, here + (2 * D + 1) * c, high - low, j - i)
-                    keys, keys_flipped = columns(T, b * n + low, b * n + high), rows(T_flipped, b * n + low, b * n + high)
+                    keys, keys_flipped = (
+                        columns(T, b * n + low, b * n + high),
+                        rows(T_flipped, b * n + low, b * n + high),
+                    )
                     some, other = columns(key_terms, keys_before + low, keys_before + high), columns(query_terms, i, j)
                     start, r = columns(rows(starts, low, high), i - before, j - before), columns(inverse, i, j)
                     _pairs(P, keys, columns(U, i, j), r, kind, n_tokens, masked, start, some, other)
@@ -274,7 +277,9 @@ def attention_vjp(tokens, queries, heads, kind, n_tokens, places, mask, cotangen
                     r, k_ij = columns(inverse, i, j), columns(k, i, j)
                     some, other = columns(key_terms, keys_before + low, keys_before + high), columns(query_terms, i, j)
                     start = columns(rows(starts, low, high), i - before, j - before)
-                    _pairs(P, keys, u, r, kind, n_tokens, masked, start, some, other)  # up to the factor r_i of column i
+                    _pairs(
+                        P, keys, u, r, kind, n_tokens, masked, start, some, other
+                    )  # up to the factor r_i of column i
                     scaled_product(z, keys_flipped, P, r)  # Z = T P r
                     scale(g, r, z, k_ij)  # G <- r G, which keeps the r of P; k_i = <z_i, g_i>
                     if need_input:
