@@ -17,6 +17,7 @@ CHECK, BARS = "wflow/check.py", ("tests/test_check.py",)
 LANGEVIN, NOISE = "wflow/schemes/langevin.py", ("tests/test_stepping.py", "tests/test_langevin.py")
 LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
 MOBILE = ("tests/test_mobility.py",)
+LOSSES, OF_LOSSES = "wflow/losses.py", ("tests/test_losses.py",)
 
 SUITE = (
     # Error estimates and orders. Estimates of another embedded method keep all conditions of order.
@@ -388,6 +389,39 @@ SUITE = (
         "rho.weights(name).shape[1]",
         "M is the number of equal weights that unequal ones amount to",
         BLOB,
+    ),
+    # Losses
+    Mutant(
+        "cross-entropy-of-probabilities",
+        LOSSES,
+        "np.where(y == 1, 0.0, _softmax(u))",
+        "np.where(y == 1, 0.0, 0.5 * _softmax(u))",
+        "entries of the gradient are probabilities",
+        OF_LOSSES,
+    ),
+    Mutant(
+        "cross-entropy-without-digits",
+        LOSSES,
+        "return np.asarray(np.logaddexp(0.0, largest",
+        "return np.log(1.0 + np.exp(largest",
+        "small losses keep their digits, and large ones do not overflow",
+        OF_LOSSES,
+    ),
+    Mutant(
+        "huber-twice",
+        LOSSES,
+        "cut * (residual - 0.5 * cut)",
+        "cut * (residual - 0.25 * cut)",
+        "the value belongs to the gradient",
+        OF_LOSSES,
+    ),
+    Mutant(
+        "held-out-labels-of-another-loss",
+        "wflow/energies/transformer.py",
+        "self.loss_function.check(dataset.targets",
+        "self.loss_function.check(self._targets",
+        "held-out labels that the loss does not understand are refused",
+        OF_LOSSES,
     ),
     # Data sets and what is observed of them
     Mutant(
