@@ -23,7 +23,7 @@ STOREYS = [
     ["encoders"],
     ["network", "distances"],
     ["energies"],
-    ["initial", "observers", "problems", "controllers", "tangent"],
+    ["initial", "observers", "problems", "controllers", "tangent", "landscapes"],
     ["schemes", "solution"],
     ["session", "settings", "kinks"],
     ["trajectory", "figures"],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         energies,
         figures,
         initial,
+        landscapes,
         losses,
         measures,
         network,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         TransformerObjective,
     )
     from wflow.errors import InputError, SolveError
+    from wflow.landscapes import landscape
     from wflow.measures import Grid, Particles
     from wflow.solution import SaveAt, Solution, Status
     from wflow.solver import Interrupted, resume, solve
@@ -79,6 +81,8 @@ __all__ = [
     "figures",
     "initial",
     "kernel_spectrum",
+    "landscape",
+    "landscapes",
     "load",
     "losses",
     "measures",
@@ -106,6 +110,7 @@ _HOMES = {
         "encoders": "Attention FeedForward SoftmaxAttention",
         "energies": "BlobEnergy Entropy InteractionEnergy PorousMedium PotentialEnergy TransformerObjective",
         "errors": "InputError SolveError",
+        "landscapes": "landscape",
         "measures": "Grid Particles",
         "solution": "SaveAt Solution Status",
         "solver": "Interrupted resume solve",

@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument("--starts", type=int, default=32, metavar="N", help=words)
 
     figure = command("figure", _figure, "draw a figure of a trajectory")
-    figure.add_argument("kind", metavar="KIND", help="energy, clouds, density, depth, predictions or animation")
+    figure.add_argument(
+        "kind", metavar="KIND", help="energy, clouds, density, depth, predictions, landscape or animation"
+    )
     figure.add_argument("trajectory", metavar="OUT.h5")
     words = "what to write: .pdf, .svg, .eps or .png, of an animation .gif or .mp4"
     figure.add_argument("-o", "--output", metavar="FILE", required=True, help=words)
@@ -113,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     choices.add_argument("--particles", metavar="OTHER.h5", help=words)
     choices.add_argument("--tau-scale", choices=["linear", "log"], help="energy: scale of the axis of training time")
     choices.add_argument("--defect", action="store_true", default=None, help="energy: show the energy-identity defect")
+    words = "landscape: what to draw contours of"
+    choices.add_argument("--quantity", choices=["energy", "risk"], help=words)
+    choices.add_argument("--points", type=int, metavar="N", help="landscape: so many values along each axis")
     choices.add_argument("--heldout", action="store_true", default=None, help="predictions: of the held-out prompts")
     return parser
 
