@@ -16,8 +16,8 @@ FIGURES, COMMAND = ("tests/test_figures.py",), ("tests/test_cli.py",)
 CHECK, BARS = "wflow/check.py", ("tests/test_check.py",)
 LANGEVIN, NOISE = "wflow/schemes/langevin.py", ("tests/test_stepping.py", "tests/test_langevin.py")
 LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
-MOBILE = ("tests/test_mobility.py",)
 LOSSES, OF_LOSSES = "wflow/losses.py", ("tests/test_losses.py",)
+MOBILE, CERTIFY, CERTIFIED = ("tests/test_mobility.py",), "wflow/certify.py", ("tests/test_certify.py",)
 
 SUITE = (
     # Error estimates and orders. Estimates of another embedded method keep all conditions of order.
@@ -307,6 +307,31 @@ SUITE = (
         "_weighted(self.mass, e, e)",
         "the length of a step is that of the parameters",
         MOBILE,
+    ),
+    # Certificates
+    Mutant(
+        "slope-without-depth-weights",
+        CERTIFY,
+        "slope = -gain * float(self.rho.depth_weights[l])",
+        "slope = -gain",
+        "the slope is that of Q, an integral over depth",
+        CERTIFIED,
+    ),
+    Mutant(
+        "mean-over-the-slice",
+        CERTIFY,
+        "== self.x[l, homes[l, i], frozen]).all(axis=1)",
+        "== self.x[l, homes[l, i], frozen]).any(axis=1)",
+        "mass comes from particles with the same frozen parameters",
+        CERTIFIED,
+    ),
+    Mutant(
+        "hessian-in-plain-parameters",
+        CERTIFY,
+        "root * change[moves]",
+        "change[moves] / root",
+        "the Hessian is symmetric in the metric of the flow",
+        CERTIFIED,
     ),
     # Depth weights
     Mutant(
