@@ -436,16 +436,26 @@ def test_predictions_of_numbers_are_a_scatter_plot(tmp_path: Path) -> None:
             assert_allclose(dots(axes), np.column_stack([data.labels, output]))
             assert axes.get_xlim() == axes.get_ylim()
             assert rf"$\tau=${4 if i else 0}: $R=$" in axes.get_title()
+    Q = TransformerObjective(held_out, feedforward=FeedForward("tanh"), layers=3, loss="huber", huber_delta=0.5)
+    title = figures.predictions(solution, objective=Q).axes[0].get_title()
+    assert title.endswith(f"$R=${number_of(Q.risk(solution.measure(0)), 2)}")
     several = make_dataset(np.stack([labels, labels**2], axis=1), [(0, -1), (1, -1)])
     figure = figures.predictions(solve(several))
     assert [len(axes.collections) for axes in figure.axes] == [2, 2]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["$k=1$", "$k=2$"]
 
 
-def test_predictions_of_many_classes_are_a_confusion_matrix() -> None:
+@pytest.mark.parametrize("one_hot", [True, False])
+def test_predictions_of_many_classes_are_a_confusion_matrix_and_margins(one_hot: bool) -> None:
     classes = np.array([0, 0, 0, 1, 1, 2])
-    solution = solve(make_dataset(np.eye(3)[classes], [(0, -1), (1, -1), (2, -1)]))
-    axes = figures.predictions(solution).axes[0]
+    solution = solve(make_dataset(np.eye(3)[classes] if one_hot else classes, [(0, -1), (1, -1), (2, -1)]))
+    axes, below = figures.predictions(solution).axes[:2]
+    for patch, i in zip(below.patches, (0, -1)):
+        counts, edges, _ = patch.get_data()
+        output = solution.objective.predict(solution.measure(i))
+        right = sum(row[k] > max(np.delete(row, k)) for row, k in zip(output, classes))
+        assert np.nansum(counts) == 6 and np.nansum(counts[edges[:-1] > -1e-12]) == right
+        assert patch.get_label() == rf"$\tau=${4 if i else 0}"
     counts = np.zeros((3, 3), dtype=int)
     np.add.at(counts, (classes, solution.objective.predict(solution.measure(-1)).argmax(axis=1)), 1)
     shown = {text.get_position()[::-1]: text.get_text() for text in axes.texts}

@@ -28,7 +28,7 @@ STOREYS = [
     ["session", "settings", "kinks"],
     ["trajectory", "figures"],
     ["solver"],
-    ["runfile"],
+    ["runfile", "certify"],
     ["check"],
     ["cli", "__main__"],
 ]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         tangent,
         trajectory,
     )
+    from wflow.certify import certificate
     from wflow.datasets import Dataset
     from wflow.encoders import Attention, FeedForward, SoftmaxAttention
     from wflow.energies import (
@@ -70,6 +71,7 @@ __all__ = [
     "Status",
     "TransformerObjective",
     "__version__",
+    "certificate",
     "check",
     "controllers",
     "datasets",
@@ -103,6 +105,7 @@ __all__ = [
 _HOMES = {
     name: module
     for module, names in {
+        "certify": "certificate",
         "datasets": "Dataset",
         "encoders": "Attention FeedForward SoftmaxAttention",
         "energies": "BlobEnergy Entropy InteractionEnergy PorousMedium PotentialEnergy TransformerObjective",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wflow._version import __version__
 
 if TYPE_CHECKING:
+    from wflow.energies import TransformerObjective
     from wflow.solution import Solution
 
 # Whatever takes time to import is imported where it is used, so that --help is there at once.
@@ -89,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     words = "whose shares of the trace to print: of blocks, or of their groups of parameters"
     kernel.add_argument("--by", choices=["block", "group"], default="block", help=words)
     kernel.add_argument("--heldout", action="store_true", help="of the held-out prompts")
+
+    words = "look whether the end of a run is at rest, and for a particle that would lower Q"
+    certificate = command("certificate", _certificate, words)
+    certificate.add_argument("trajectory", metavar="OUT.h5")
+    words = "starts of the search, in every slice of every block (default: %(default)s)"
+    certificate.add_argument("--starts", type=int, default=32, metavar="N", help=words)
 
     figure = command("figure", _figure, "draw a figure of a trajectory")
     figure.add_argument(
@@ -275,15 +282,11 @@ def _provenance(solution: Solution) -> dict[str, str]:
 
 def _kernel(options: argparse.Namespace) -> None:
     import wflow
-    from wflow import InputError, TransformerObjective, tangent
+    from wflow import tangent
     from wflow.figures.style import choose_frames
 
     solution = wflow.load(options.trajectory)
-    terms = getattr(solution.objective, "terms", [solution.objective])
-    objectives = [term for term in terms if isinstance(term, TransformerObjective)]
-    if len(objectives) != 1:
-        raise InputError(f"{solution.path} holds no Transformer objective, or not all of it: it has no tangent kernel")
-    (objective,) = objectives
+    objective = _objective(solution, "tangent kernel")
     dataset = _heldout(solution) if options.heldout else objective.dataset
     rows = []
     for i in choose_frames(solution, options.frames):
@@ -300,6 +303,26 @@ def _kernel(options: argparse.Namespace) -> None:
     for row in [head, *rows]:
         print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths)).rstrip())
     print("rates: lambda/B; shares: of the trace")
+
+
+def _certificate(options: argparse.Namespace) -> None:
+    import wflow
+
+    solution = wflow.load(options.trajectory)
+    objective: Any = _objective(solution, "certificate")
+    rho: Any = solution.measure(-1)
+    print(wflow.certificate(objective, rho, starts=options.starts))
+
+
+def _objective(solution: Solution, what: str) -> TransformerObjective:
+    """The Transformer objective of a run."""
+    from wflow import InputError, TransformerObjective
+
+    terms = getattr(solution.objective, "terms", [solution.objective])
+    objectives = [term for term in terms if isinstance(term, TransformerObjective)]
+    if len(objectives) != 1:
+        raise InputError(f"{solution.path} holds no Transformer objective, or not all of it: it has no {what}")
+    return objectives[0]
 
 
 def _heldout(solution: Solution) -> Any:

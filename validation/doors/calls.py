@@ -887,6 +887,17 @@ call(
     rng=seed(3),
 )
 call(
+    "wflow.certificate",
+    "made.verdict, made.energy, made.speed, made.starts",
+    objective=KERNEL["objective"],
+    rho=KERNEL["rho"],
+    starts=count(2),
+    tol=number(0.0009765625, zero=True),
+    tau=number(0.5),
+    rng=seed(3),
+    precision=1e-9,
+)
+call(
     "distances.conditional_w2",
     "made",
     a=thing(
