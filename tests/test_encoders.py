@@ -1,11 +1,11 @@
 """Every encoder of wflow, in both precisions: whoever is in ENCODERS is tested here.
 
-The forms of an encoder are its default and one for each other value of its options, found in its signature.
+The forms of an encoder are its default and one for each other value of its options, found in its signature; every
+mask is tried with every kernel.
 """
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import typing
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import wflow
 from wflow.encoders import ENCODERS, Encoder, Group, pairing
+from wflow.encoders.attention import Mask
 from wflow.encoders.protocol import optional, reads
 from wflow.network import CompiledExecutor, PlainExecutor
 from wflow.network.blocks import Block
@@ -27,29 +28,39 @@ from wflow.network.blocks import Block
 B, D, N = 4, 3, 5
 
 
+#: A mask with holes, and a query that does not see itself.
+HOLES = np.array([[1, 1, 0, 1, 1], [0, 1, 1, 0, 1], [0, 0, 0, 1, 0], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+MASKS = (None, "causal", ("local", 1), HOLES)
+
+
 def values_of(kind: Any) -> tuple[Any, ...]:
     """Values to try of an option, by its type."""
     if typing.get_origin(kind) is Annotated:
         return tuple(typing.get_args(kind)[1])
+    if kind == Mask:
+        return MASKS
     return {bool: (False, True), int: (1, 2), float: (0.5,), int | None: (2,)}.get(kind, ())
 
 
 def forms(encoder: type) -> Iterator[Any]:
-    """The default, and every option alone or with all switches on, as far as the encoder takes it."""
+    """The default, and every option alone or with all switches on, as far as the encoder takes it; with these, every
+    mask with every kernel."""
     types = typing.get_type_hints(encoder, include_extras=True)
-    names = list(inspect.signature(encoder).parameters)
-    switches = {name: True for name in names if types[name] is bool}
+    switches = {name: True for name, kind in types.items() if kind is bool}
+    options = [base | {name: value} for base in ({}, switches) for name in types for value in values_of(types[name])]
+    if "mask" in types:
+        options += [
+            switches | {"kernel": kernel, "mask": mask} for kernel in values_of(types["kernel"]) for mask in MASKS
+        ]
     seen = set()
-    for base in ({}, switches):
-        for name in names:
-            for value in values_of(types[name]):
-                try:
-                    form = encoder(**base | {name: value})
-                except wflow.InputError:
-                    continue
-                if repr(form) not in seen:
-                    seen.add(repr(form))
-                    yield form
+    for arguments in options:
+        try:
+            form = encoder(**arguments)
+        except wflow.InputError:
+            continue
+        if repr(form) not in seen:
+            seen.add(repr(form))
+            yield form
 
 
 FORMS = [form for encoder in ENCODERS.values() for form in forms(encoder)]
@@ -57,6 +68,8 @@ every_form = pytest.mark.parametrize("encoder", FORMS, ids=repr)
 precisions = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 #: Rounding of sums of some dozen terms of order one.
 ROUNDING = {np.float64: 1e-12, np.float32: 1e-4}
+#: Kernels with kinks.
+KINKED = ("relu", "sparsemax")
 
 
 def draw(encoder: Any, dtype: type, M: int = 7, seed: int = 0) -> tuple[Any, Any, Any, Any]:
@@ -75,10 +88,10 @@ def objective_of(encoder: Any, block: str = "theta", layers: int = 2, prompts: i
     return wflow.TransformerObjective(data, **{slot: encoder}, weight_decay=0.1, layers=layers)
 
 
-def measure_of(objective: wflow.TransformerObjective, dtype: type, M: int = 7) -> wflow.Particles:
+def measure_of(objective: wflow.TransformerObjective, dtype: type, M: int = 7, scale: float = 1.0) -> wflow.Particles:
     rng, S = np.random.default_rng(2), objective.rule.n_slices
     return wflow.Particles(
-        **{b: rng.standard_normal((S, M, p)).astype(dtype) for b, p in objective.n_parameters.items()},
+        **{b: (scale * rng.standard_normal((S, M, p))).astype(dtype) for b, p in objective.n_parameters.items()},
         weights={b: rng.dirichlet(np.ones(M), S) for b in objective.n_parameters},
     )
 
@@ -96,16 +109,17 @@ def test_shapes_and_precision(encoder: Any, dtype: type) -> None:
 
 @every_form
 def test_the_adjoint_is_that_of_differences(encoder: Any) -> None:
-    """By tokens and by every particle, to 1e-8: the seed keeps away from kinks."""
+    """By tokens and by every particle, to 1e-8: seed and steps keep away from kinks."""
+    h = 1e-5 if getattr(encoder, "kernel", "") in KINKED else 1e-4
     tokens, beta, a, p = draw(encoder, np.float64)
     tokens_bar, beta_bar = encoder.vjp(tokens, beta, a, p)
     rng = np.random.default_rng(3)
     d_tokens, d_beta = rng.standard_normal(tokens.shape), rng.standard_normal(beta.shape)
-    by_tokens = slope(lambda s: np.sum(encoder.mean(tokens + s * d_tokens, beta, a) * p), 1e-4)
+    by_tokens = slope(lambda s: np.sum(encoder.mean(tokens + s * d_tokens, beta, a) * p), h)
     assert_allclose(np.sum(tokens_bar * d_tokens), by_tokens, rtol=1e-8)
     one = np.ones(1)
     for x, bar, dx in zip(beta, beta_bar, d_beta):
-        change = slope(lambda s, x=x, dx=dx: np.sum(encoder.mean(tokens, (x + s * dx)[None], one) * p), 1e-4)
+        change = slope(lambda s, x=x, dx=dx: np.sum(encoder.mean(tokens, (x + s * dx)[None], one) * p), h)
         assert_allclose(bar @ dx, change, rtol=1e-8, atol=1e-8)
 
 
@@ -227,7 +241,8 @@ def test_a_subclass_does_what_it_says(name: str) -> None:
 @precisions
 def test_a_run_is_read_from_its_file_and_resumed_bit_for_bit(encoder: Any, dtype: type, tmp_path: Path) -> None:
     objective = objective_of(encoder)
-    rho, options = measure_of(objective, dtype), {"dtau": 0.01, "save": wflow.SaveAt(every=0.02)}
+    rho, steps = measure_of(objective, dtype, scale=0.5), wflow.controllers.Fixed(0.01, monotone=False)
+    options: dict[str, Any] = {"controller": steps, "save": wflow.SaveAt(every=0.02)}
     whole = wflow.solve(objective, rho, (0, 0.04), path=tmp_path / "whole.h5", **options)
     wflow.solve(objective, rho, (0, 0.02), path=tmp_path / "half.h5", **options)
     stored = wflow.load(tmp_path / "half.h5").objective.encoders["theta"]

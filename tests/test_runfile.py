@@ -124,7 +124,14 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "tol": 1e-10,
         "save": None,
     }
-    assert resolved["attention"] == {"kind": "attention", "factored": False, "rank": None}
+    assert resolved["attention"] == {
+        "kind": "attention",
+        "kernel": "softmax",
+        "mask": None,
+        "factored": False,
+        "rank": None,
+        "scale": 1.0,
+    }
     assert resolved["objective"]["depth"] == "split-euler"
     assert isinstance(resolved["solve"]["tau_end"], float)  # integers are accepted for numbers
 

@@ -141,7 +141,7 @@ def _panels(
     factor: Callable[[str], Array] | None = None,
 ) -> Iterator[Panel]:
     """The derivatives times ``(a_{l,j} M/om_l)^{1/2}``, or times another factor of every block."""
-    mobilities = getattr(objective, "mobilities", {})
+    mobilities = objective.mobilities
 
     def in_the_metric(block: str) -> Array:
         root: Array = np.sqrt(rho.weights(block) / rho.depth_weights[:, None])[:, :, None]
@@ -182,7 +182,7 @@ def output_variance(objective: TransformerObjective, rho: Measure, std: float, d
 
     Returns
     -------
-    Shape (B,), or (B, K) like the labels.
+    The shape of the predictions: (B,) or (B, K).
 
     Examples
     --------

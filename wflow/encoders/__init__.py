@@ -25,4 +25,4 @@ __all__ = [
 
 #: The encoders of wflow by the names that files and run files use: the only list of them.
 ENCODERS: dict[str, type] = {"attention": Attention, "feedforward": FeedForward}
-register(**ENCODERS)
+register(**ENCODERS, **{"softmax-attention": SoftmaxAttention})

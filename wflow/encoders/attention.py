@@ -105,6 +105,10 @@ class Attention(CompiledEncoder):
                 raise InputError(f"rank={self.rank!r} needs factored=True: the full form has no rank")
             object.__setattr__(self, "rank", check_integer("rank", self.rank))
 
+    def _class(self) -> type[Attention]:
+        """The class, of which :class:`SoftmaxAttention` is another name."""
+        return Attention if type(self) is SoftmaxAttention else type(self)
+
     def _options(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -113,10 +117,10 @@ class Attention(CompiledEncoder):
         words = [f"{name}={x!r}" for name, x in options.items() if not isinstance(x, np.ndarray)]
         if isinstance(self.mask, np.ndarray):
             words.insert(1, f"mask=<array {self.mask.shape}>")
-        return f"{type(self).__name__}({', '.join(words)})"
+        return f"{self._class().__name__}({', '.join(words)})"
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
+        if not isinstance(other, Attention) or self._class() is not other._class():
             return NotImplemented
         return all(
             type(x) is type(y) and np.array_equal(x, y)  # of a mask, an array or not
@@ -125,7 +129,7 @@ class Attention(CompiledEncoder):
 
     def __hash__(self) -> int:
         mask = self.mask.tobytes() if isinstance(self.mask, np.ndarray) else self.mask
-        return hash((type(self), *(self._options() | {"mask": mask}).values()))
+        return hash((self._class(), *(self._options() | {"mask": mask}).values()))
 
     def n_parameters(self, dimension: int) -> int:
         """2 D^2, or 4 r D in the factored form."""
@@ -204,19 +208,19 @@ class Attention(CompiledEncoder):
         return replace(form, numbers=numbers, pull_back=pull_back)
 
     def _numbers(self, parameters: Array, dimension: int) -> Array:
-        """V and s W of heads, and of Gaussians ``-s W_K^T W_K`` and ``-s W_Q^T W_Q`` (..., 2 to 4 D^2)."""
+        """V and s W of heads, and of Gaussians ``-s/2 W_K^T W_K`` and ``-s/2 W_Q^T W_Q`` (..., 2 to 4 D^2)."""
         V, W = self.matrices(parameters, dimension)
         squares = []
         if self.kernel in DISTANCES:
             _, _, key, query = self._factors(parameters, dimension)
-            squares = [-self.scale * (x.swapaxes(-1, -2) @ x) for x in (key, query)[: DISTANCES[self.kernel]]]
+            squares = [-0.5 * self.scale * (x.swapaxes(-1, -2) @ x) for x in (key, query)[: DISTANCES[self.kernel]]]
         return _side_by_side(V, self.scale * W, *squares)
 
     def _pull_back(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:
         """The derivative by the parameters from that by those matrices.
 
         V = W_O W_V: ``W_V_bar = W_O^T V_bar``, ``W_O_bar = V_bar W_V^T``; W = W_K^T W_Q: ``W_K_bar = W_Q W_bar^T``,
-        ``W_Q_bar = W_K W_bar``; N = -s X^T X: ``X_bar = -s X (N_bar + N_bar^T)``.
+        ``W_Q_bar = W_K W_bar``; N = -s/2 X^T X: ``X_bar = -s/2 X (N_bar + N_bar^T)``.
         """
         V_bar, W_bar, *squares_bar = _squares(matrices_bar, dimension)
         W_bar = self.scale * W_bar
@@ -230,19 +234,21 @@ class Attention(CompiledEncoder):
             key @ W_bar,
         ]
         for i, (X, N_bar) in enumerate(zip((key, query), squares_bar)):
-            bars[2 + i] -= self.scale * (X @ (N_bar + N_bar.swapaxes(-1, -2)))
+            bars[2 + i] -= 0.5 * self.scale * (X @ (N_bar + N_bar.swapaxes(-1, -2)))
         return _side_by_side(*bars)
 
 
-def SoftmaxAttention(factored: bool = False, rank: int | None = None) -> Attention:
-    """Softmax attention, ``Attention(factored=factored, rank=rank)``: the name of the paper's heads.
+class SoftmaxAttention(Attention):
+    """``Attention(factored=factored, rank=rank)``: the heads of Gao et al. (2024) by their name, and equal to it.
 
     Examples
     --------
     >>> SoftmaxAttention(factored=True) == Attention("softmax", factored=True)
     True
     """
-    return Attention(factored=factored, rank=rank)
+
+    def __init__(self, factored: bool = False, rank: int | None = None) -> None:
+        super().__init__(factored=factored, rank=rank)
 
 
 def _checked_mask(mask: Any) -> Mask:
@@ -254,8 +260,9 @@ def _checked_mask(mask: Any) -> Mask:
         return "local", check_integer("w of the mask ('local', w)", mask[1], 0)
     if isinstance(mask, (str, bytes, int, float)) or (isinstance(mask, (tuple, list)) and "local" in mask[:1]):
         raise InputError(f"{words}, got {shown(mask)}")
-    if isinstance(mask, np.ndarray) and mask.dtype == bool and not isinstance(mask, np.ma.MaskedArray):
-        mask = mask.astype(float)
+    booleans = np.asarray(mask)
+    if booleans.dtype == bool and not isinstance(mask, np.ma.MaskedArray):  # which other arrays may not be
+        mask = booleans.astype(float)
     array = check_array("mask", mask, 2, "(n, n)")
     if array.shape[0] != array.shape[1] or not np.isin(array, (0, 1)).all():
         raise InputError(f"{words}, got {shown(mask)}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_nonnegative, did_you_mean, shown
-from wflow.encoders.protocol import Encoder, optional
+from wflow.encoders.protocol import Encoder
 from wflow.errors import InputError
 
 Array = NDArray[np.float64]
@@ -86,7 +86,7 @@ def _checked(name: str, value: Any) -> float:
 
 def _groups(encoder: Encoder, dimension: int) -> dict[str, slice]:
     """Where the groups of an encoder stand among its parameters; none where it does not say."""
-    groups = optional(encoder, "groups")
+    groups = getattr(encoder, "groups", None)
     return {} if groups is None else {name: place for name, (place, _) in groups(dimension).items()}
 
 
