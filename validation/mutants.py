@@ -70,8 +70,8 @@ MUTANTS = (
     Mutant(
         "w-transposed",
         HEADS,
-        "order = np.concatenate([V.ravel(), W.T.ravel()])",
-        "order = np.concatenate([V.ravel(), W.ravel()])",
+        "order[1] = order[1].T.copy()",
+        "order[1] = order[1].copy()",
     ),
     Mutant(
         "head-weights-ignored",

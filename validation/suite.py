@@ -466,7 +466,7 @@ SUITE = (
     Mutant(
         "command-without-held-out-prompts",
         "wflow/cli.py",
-        'arguments["dataset"] = solution.heldout',
+        'arguments["dataset"] = _heldout(solution)',
         'arguments["dataset"] = None',
         "--heldout shows held-out prompts",
         COMMAND,
