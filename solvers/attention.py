@@ -13,8 +13,9 @@ The Gaussian cannot fit it at all.
 
    python solvers/attention.py -o attention.h5
 
-writes the trajectories ``attention.h5`` (softmax) and ``attention-gaussian.h5`` and the figure ``attention.pdf``. With
-``--tau-end 2 --width 4`` it takes seconds. docs/song.md says what follows and what does not.
+writes the trajectories ``attention.h5`` (softmax) and ``attention-gaussian.h5``, each with the risk on the plane of its
+principal directions (``-landscape.pdf``), and the figure ``attention.pdf``. With ``--tau-end 2 --width 4`` it takes
+seconds. docs/song.md says what follows and what does not.
 """
 
 from __future__ import annotations
@@ -83,8 +84,11 @@ def main() -> int:
         Q = wflow.TransformerObjective(data, attention, weight_decay=1e-4, layers=1)
         path = options.output if kernel == "softmax" else options.output.with_stem(f"{options.output.stem}-{kernel}")
         rho0 = initial.gaussian(0.5).sample(Q, options.width, rng=0)
-        kept: dict[str, Any] = {"path": path, "overwrite": options.overwrite}
+        save = wflow.SaveAt(tau=np.geomspace(1e-3, 1, 20)[:-1] * options.tau_end)
+        kept: dict[str, Any] = {"save": save, "path": path, "overwrite": options.overwrite}
         runs[kernel] = wflow.solve(Q, rho0, (0, options.tau_end), rtol=1e-4, **kept)
+        plane = figures.landscape(runs[kernel], quantity="risk")
+        figures.save(plane, path.with_name(f"{path.stem}-landscape.pdf"))
         print(f"{kernel}: risk {runs[kernel].risk[0]:.3g} -> {runs[kernel].risk[-1]:.3g}")
         print(f"{kernel}: speed of W_Q where all values are the same: {separation(kernel):.1e}")
 
