@@ -479,10 +479,34 @@ def test_an_interrupted_program_exits_with_75(tmp_path: Path, monkeypatch: pytes
     assert program(monkeypatch, "-o", str(tmp_path / "x.h5"), "--width", "2", "--layers", "1") == 75
 
 
+def test_ten_digits_are_learnt_by_cross_entropy(tmp_path: Path) -> None:
+    """The run file of all digits, of fewer prompts, for a shorter time."""
+    text = (ROOT / "solvers" / "ten-digits.toml").read_text(encoding="utf-8")
+    unwatched = 'heldout = ["error-rate", "risk"]'
+    for old, new in (("heldout = 0.2", "heldout = 0.9"), ("tau_end = 300", "tau_end = 50"), (unwatched, "")):
+        assert old in text
+        text = text.replace(old, new)
+    assert main(["run", str(write(tmp_path, text)), "-o", str(tmp_path / "ten.h5"), "-q"]) == 0
+    solution = wflow.load(tmp_path / "ten.h5")
+    assert solution.objective.loss == "cross-entropy" and solution.objective.dataset.n_prompts == 179
+    assert solution.risk[0] == pytest.approx(np.log(10), rel=0.02) and solution.risk[-1] < 0.8
+    assert solution.observed["training error rate"][0] > 0.8 and solution.observed["training error rate"][-1] < 0.1
+    assert main(["figure", "predictions", str(tmp_path / "ten.h5"), "-o", str(tmp_path / "ten.pdf")]) == 0
+
+
 @pytest.mark.slow
 def test_the_demo_learns(tmp_path: Path) -> None:
     assert main(["run", str(ROOT / "solvers" / "digits.toml"), "-o", str(tmp_path / "digits.h5"), "-q"]) == 0
     solution = wflow.load(tmp_path / "digits.h5")
     assert solution.observed["training error rate"][-1] < 0.02
+    assert solution.observed["held-out error rate"][-1] < 0.05
+    assert (np.diff(solution.energy) <= 0).all()
+
+
+@pytest.mark.slow
+def test_ten_digits_are_learnt_to_the_last(tmp_path: Path) -> None:
+    assert main(["run", str(ROOT / "solvers" / "ten-digits.toml"), "-o", str(tmp_path / "ten.h5"), "-q"]) == 0
+    solution = wflow.load(tmp_path / "ten.h5")
+    assert solution.observed["training error rate"][-1] == 0
     assert solution.observed["held-out error rate"][-1] < 0.05
     assert (np.diff(solution.energy) <= 0).all()

@@ -16,7 +16,7 @@ import wflow
 NAMES = {
     "wflow": "Attention BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
     "PorousMedium PotentialEnergy SaveAt SoftmaxAttention Solution SolveError Status TransformerObjective __version__ "
-    "load resume solve kernel_spectrum output_variance tangent_kernel "
+    "load resume solve certificate kernel_spectrum landscape output_variance tangent_kernel "
     "check controllers datasets distances encoders figures initial observers problems runfile "
     "schemes trajectory",
     "wflow.datasets": "in_context_regression digits diabetes Dataset",
@@ -30,6 +30,8 @@ NAMES = {
     "wflow.runfile": "read",
     "wflow.check": "check",
     "wflow.distances": "conditional_w2",
+    "wflow.landscapes": "Landscape direction_to landscape principal_directions random_directions",
+    "wflow.tangent": "KernelSpectrum kernel_shares kernel_spectrum output_variance tangent_kernel",
     "wflow.figures": "draw save",
 }
 
@@ -56,7 +58,9 @@ CALLS: dict[Any, str] = {
     wflow.resume: "path tau_end energy observe scheme controller progress",
     wflow.load: "path",
     wflow.tangent_kernel: "objective rho dataset by",
+    wflow.landscape: "objective rho d1 d2 a b",
     wflow.kernel_spectrum: "objective rho dataset",
+    wflow.certificate: "objective rho starts tol tau rng",
     wflow.output_variance: "objective rho std dataset",
     wflow.distances.conditional_w2: "a b",
     wflow.initial.Law.sample: "objective M rng kind dtype",

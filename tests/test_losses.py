@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 import wflow
+from wflow.cli import main
 from wflow.losses import LOSSES, Loss, loss_of
 from wflow.network import DEPTH_RULES
+from wflow.problems import ConstantEncoder
 
 Array = NDArray[Any]
 
@@ -236,28 +242,173 @@ def test_losses_that_there_are_not_are_refused() -> None:
 
 
 @each_loss
-def test_runs_keep_their_loss_in_files_and_resume_bit_for_bit(name: str, tmp_path: Path) -> None:
+def test_files_keep_the_loss(name: str, tmp_path: Path) -> None:
+    """A run that is extended from its file is that of the objective itself, which stopped there."""
     Q = objective_for(name)
     rho = random_measure(Q, {"theta": 3, "w": 3}, np.random.default_rng(5))
-    run: dict[str, Any] = {"observe": {"watched": wflow.observers.Risk(Q)}, "save": wflow.SaveAt(every=0.25)}
-    whole = wflow.solve(Q, rho, (0, 1), path=tmp_path / "whole.h5", **run)
-
-    class Stop(Exception):
-        pass
-
-    def stop(rho: Any, calls: Any = itertools.count()) -> float:  # noqa: B008
-        if next(calls) > 5:
-            raise Stop
-        return 0.0
-
-    with pytest.raises(Stop):
-        watch = run["observe"] | {"stop": stop}
-        wflow.solve(Q, rho, (0, 1), path=tmp_path / "cut.h5", **run | {"observe": watch})
-    again = wflow.resume(tmp_path / "cut.h5", 1.0, observe={"stop": lambda rho: 0.0})
-    for series in ("tau", "energy", "risk", "dissipation"):
-        assert_array_equal(getattr(again, series), getattr(whole, series))
-    assert_array_equal(again.observed["watched"], whole.observed["watched"])
-    for block in rho.blocks:
-        assert_array_equal(again.measure(-1).points(block), whole.measure(-1).points(block))
+    save = wflow.SaveAt(tau=[0.5])
+    whole = wflow.solve(Q, rho, (0, 1), save=save)
+    wflow.solve(Q, rho, (0, 0.5), save=save, path=tmp_path / "run.h5", observe={"watched": wflow.observers.Risk(Q)})
+    again = wflow.resume(tmp_path / "run.h5", 1.0)
     assert again.objective.loss == name and again.objective.huber_delta == Q.huber_delta
-    assert whole.risk[-1] < whole.risk[0] and whole.observed["watched"][-1] == pytest.approx(whole.risk[-1], rel=1e-14)
+    for series in ("tau", "energy", "risk", "dissipation"):
+        assert_array_equal(again.series[series], whole.series[series])
+    assert_allclose(again.observed["watched"], again.risk, rtol=1e-13)
+    assert whole.risk[-1] < whole.risk[0]
+
+
+def random_classes(B: int = 9) -> wflow.Dataset:
+    rng = np.random.default_rng(6)
+    return wflow.Dataset(rng.standard_normal((B, 4, 3)), np.arange(B) % 3, [(0, -1), (1, -1), (2, -1)])
+
+
+#: Solves the run of a pickle to a file, and is killed when its observer is called for the seventh time.
+KILLED = """
+import itertools, os, pickle, signal, sys
+import wflow
+calls = itertools.count()
+def kill(rho):
+    if next(calls) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.0
+with open(sys.argv[1], "rb") as file:
+    arguments, options = pickle.load(file)
+watch = options.pop("observe") | {"kill": kill}
+wflow.solve(*arguments, **options, path=sys.argv[2], observe=watch)
+"""
+
+
+def test_a_killed_run_of_classes_resumes_bit_for_bit(tmp_path: Path) -> None:
+    data = random_classes()
+    encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
+    Q = wflow.TransformerObjective(data, *encoders, 0.01, layers=2, loss="cross-entropy")
+    watch = {"watched": wflow.observers.Risk(Q), "errors": wflow.observers.ErrorRate(Q, data.subset([1, 2, 4]))}
+    arguments = Q, wflow.initial.gaussian(0.5).sample(Q, 4, 0), (0, 4)
+    options: dict[str, Any] = {"save": wflow.SaveAt(every=0.5), "observe": watch}
+    (tmp_path / "run.pickle").write_bytes(pickle.dumps((arguments, options)))
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "run.pickle"), str(tmp_path / "killed.h5")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert wflow.load(tmp_path / "killed.h5").tau[-1] < 4
+    again = wflow.resume(tmp_path / "killed.h5", 4.0, observe={"kill": lambda rho: 0.0})
+    whole = wflow.solve(*arguments, **options | {"observe": watch | {"kill": lambda rho: 0.0}})
+    assert again.objective.dataset.labels.shape == (9,) and len(again.tau) == len(whole.tau) > 8
+    for key in ("tau", "energy", "risk", "dissipation"):
+        assert_array_equal(again.series[key], whole.series[key])
+    for key in ("watched", "errors"):
+        assert_array_equal(again.observed[key], whole.observed[key])
+    for block in ("theta", "w"):
+        assert_array_equal(again.measure(-1).points(block), whole.measure(-1).points(block))
+
+
+# Flows that are known
+
+
+def constant(loss: str, label: float, start: float) -> tuple[wflow.TransformerObjective, wflow.Particles]:
+    """One prompt H = 0 and heads that add their number: ``u = mean/2``, ``u' = -l'(u)/4``."""
+    data = wflow.Dataset(np.zeros((1, 1, 1)), [label])
+    Q = wflow.TransformerObjective(data, ConstantEncoder(), layers=1, loss=loss)
+    return Q, wflow.Particles(theta=2 * start + np.array([[[-1.0], [1.0]]]))
+
+
+def test_the_logistic_flow_falls_like_one_over_tau() -> None:
+    """``u' = 1/(4 (1 + e^u))``: ``u + e^u = tau/4 + u_0 + e^{u_0}``, so that tau R tends to 4."""
+    Q, rho = constant("logistic", 1.0, -0.5)
+    answer = wflow.solve(Q, rho, (0, 4000), rtol=1e-11, atol=1e-13, save=wflow.SaveAt(tau=[1, 40, 4000]))
+    for i, tau in enumerate([0.0, 1.0, 40.0, 4000.0]):
+        u = float(Q.predict(answer.measure(i))[0])
+        assert u + np.exp(u) == pytest.approx(tau / 4 - 0.5 + np.exp(-0.5), rel=1e-9)
+    assert 4000 * answer.risk[-1] == pytest.approx(4, rel=0.01)
+
+
+def test_weight_decay_gives_the_logistic_risk_a_minimum() -> None:
+    """``Q = log(1 + e^{-m/2}) + lambda m^2/2`` of one head: ``1/(1 + e^{m/2}) = 2 lambda m`` at rest."""
+    Q, rho = constant("logistic", 1.0, 0.0)
+    Q = wflow.TransformerObjective(Q.dataset, ConstantEncoder(), weight_decay=0.05, layers=1, loss="logistic")
+    answer = wflow.solve(Q, rho, (0, 1000), rtol=1e-10, atol=1e-12)
+    m = float(answer.measure(-1).theta.mean())
+    assert answer.status.name == "STEADY" and 1 / (1 + np.exp(m / 2)) == pytest.approx(2 * 0.05 * m, rel=1e-8)
+
+
+def test_the_huber_flow_is_linear_and_then_exponential() -> None:
+    """``r' = -1/4`` down to r = 1 at tau = 8, from r = 3; and ``r' = -r/4`` from there."""
+    Q, rho = constant("huber", 0.0, 3.0)
+    answer = wflow.solve(Q, rho, (0, 12), rtol=1e-11, atol=1e-13, save=wflow.SaveAt(tau=[6, 8, 12]))
+    expected = [3.0, 1.5, 1.0, np.exp(-1.0)]
+    found = [float(Q.predict(answer.measure(i))[0]) for i in range(4)]
+    assert_allclose(found, expected, rtol=0, atol=1e-9)
+
+
+# Run files, error bars, figures, the command
+
+RUN = """
+[data]
+kind = "npz"
+path = "classes.npz"
+heldout = 0.34
+[feedforward]
+activation = "tanh"
+[objective]
+loss = "cross-entropy"
+weight_decay = 0.01
+layers = 2
+[initial]
+M = 4
+law = "gaussian"
+[solve]
+tau_end = 0.5
+dtau = 0.25
+[observe]
+training = ["error-rate"]
+heldout = ["risk", "error-rate"]
+"""
+
+
+def write(folder: Path, text: str = RUN) -> Path:
+    data = random_classes()
+    np.savez(folder / "classes.npz", tokens=data.tokens, labels=[2, 0, 1] * 3, readout=[(0, -1), (1, -1), (2, -1)])
+    (folder / "run.toml").write_text(text)
+    return folder / "run.toml"
+
+
+def test_run_files_name_losses_and_error_bars_are_theirs(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    run = wflow.runfile.read(path)
+    answer = run.solve(progress=False)
+    held = run.observe["held-out risk"].dataset  # type: ignore[attr-defined]
+    rho = answer.measure(-1)
+    u = run.objective.predict(rho, held.tokens)
+    assert answer.observed["held-out risk"][-1] == pytest.approx(
+        np.mean([np.log(np.exp(row).sum()) - row[int(k)] for row, k in zip(u, held.labels)]), rel=1e-13
+    )
+    wrong = np.mean([row.argmax() != k for row, k in zip(u, held.labels)])
+    assert answer.observed["held-out error rate"][-1] == wrong
+    report = wflow.check.check(path)
+    assert report.values["R"] == answer.risk[-1] and report.values["predictions"].shape == (6, 3)
+    for quantity in ("Q", "R", "held-out risk", "held-out error rate"):
+        assert 0 < report.error(quantity) < np.inf
+    finer = wflow.runfile.read(write(tmp_path, RUN.replace("dtau = 0.25", "dtau = 0.01"))).solve(progress=False)
+    assert abs(finer.risk[-1] - answer.risk[-1]) <= report.bars["R"]["tau"].error
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('"cross-entropy"', '"cross-entrpy"', "got 'cross-entrpy' in [objective]; did you mean 'cross-entropy'?"),
+        ('"cross-entropy"', '"logistic"', "the loss 'logistic' takes labels of -1 and +1, but 'classes' has labels "),
+        ("layers = 2", "layers = 2\nhuber_delta = 2", "huber_delta belongs to the loss 'huber', got huber_delta = 2 "),
+        ("layers = 2", "layers = 2\nhuber_delta = 0", "huber_delta must be a positive finite number, got 0 in [obj"),
+    ],
+)
+def test_run_files_with_wrong_losses_are_refused(old: str, new: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(wflow.runfile.RunFileError) as caught:
+        wflow.runfile.read(write(tmp_path, RUN.replace(old, new)))
+    assert len(caught.value.problems) == 1 and words in caught.value.problems[0]
+
+
+def test_the_command_tells_of_the_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path)
+    assert main(["run", str(path), "-o", str(tmp_path / "run.h5"), "-q"]) == 0
+    capsys.readouterr()
+    assert main(["info", str(tmp_path / "run.h5")]) == 0
+    out = capsys.readouterr().out
+    assert "loss cross-entropy, weight_decay 0.01" in out and "classes: tokens (6, 4, 3), 3 classes" in out

@@ -865,6 +865,66 @@ call("wflow.tangent_kernel", "made", **KERNEL)
 call("tangent.kernel_shares", "made", by=choice("group"), **KERNEL)
 call("wflow.kernel_spectrum", "made.values, made.rates, made.words", **KERNEL)
 call("wflow.output_variance", "made", std=number(0.5, zero=True), **KERNEL)
+
+# ---- landscapes
+
+CLOUDS = "V; wflow.Particles; 3; HILL"
+DIRECTION = fixed(
+    "{'x': [[[1.0], [0.0], [2.0]]]}",
+    *same("{'x': np.array([[[1.0], [0.0], [2.0]]])}; CLOUD.replace(x=[[[1.0], [0.0], [2.0]]]).blocks"),
+    *same("{'x': np.array([[[1], [0], [2]]], 'i2')}; {'x': np.array([[[1], [0], [2]]], 'f4')}"),
+    *bad("""
+        None; 3; 'x'; dict(); {'y': np.ones((1, 3, 1))}; {'x': np.ones((1, 2, 1))}; {'x': np.ones((3, 1))}; {'x': None};
+        {'x': np.zeros((1, 3, 1))}; {'x': np.full((1, 3, 1), np.nan)}; {'x': 1.0}; {'x': np.ones((1, 3, 1)) * 1j}
+    """),
+)
+OTHER = fixed(
+    "{'x': [[[1.0], [1.0], [-1.0]]]}", *bad("{'x': [[[2.0], [0.0], [4.0]]]}; None; {'x': np.ones((1, 2, 1))}")
+)
+call(
+    "wflow.landscape",
+    "made.energy, dict(made.directions[0]), dict(made.directions[1]), made.project(CLOUD)",
+    objective=thing("V", "energy", "DATA; wflow.TransformerObjective; Q"),
+    rho=thing("CLOUD", "measure", CLOUDS + "; RHO"),
+    d1=DIRECTION,
+    d2=OTHER,
+    a=array("np.array([0.0, 0.5])").plus(*bad("0.5; [[0.5]]")),
+    b=array("np.array([-1.0, 0.25, 1.0])").plus(*bad("0.5; [[0.5]]")),
+    precision=1e-14,
+)
+call(
+    "landscapes.direction_to",
+    "dict(made)",
+    rho=thing("CLOUD", "measure", CLOUDS),
+    other=thing("wflow.Particles(x=[[[1.0], [0.0], [2.0]]])", "measure", CLOUDS + "; wflow.Particles(x=[[1.0]])"),
+)
+call(
+    "landscapes.principal_directions",
+    "dict(made[0]), dict(made[1]), made[2]",
+    objective=thing("V", "energy", "DATA; wflow.TransformerObjective; Q"),
+    measures=fixed(
+        "[CLOUD, wflow.Particles(x=[[[1.0], [0.0], [2.0]]]), wflow.Particles(x=[[[0.0], [1.0], [0.5]]])]",
+        *same("tuple({})"),
+        *bad("[]; None; 3; [CLOUD]; [CLOUD, CLOUD, CLOUD]; [CLOUD, RHO, CLOUD]; [HILL, HILL, HILL]; CLOUD; [1, 2, 3]"),
+    ),
+)
+call(
+    "landscapes.random_directions",
+    "dict(made[0]), dict(made[1])",
+    rho=thing("CLOUD", "measure", CLOUDS),
+    rng=seed(3),
+)
+call(
+    "wflow.certificate",
+    "made.verdict, made.energy, made.speed, made.starts",
+    objective=KERNEL["objective"],
+    rho=KERNEL["rho"],
+    starts=count(2),
+    tol=number(0.0009765625, zero=True),
+    tau=number(0.5),
+    rng=seed(3),
+    precision=1e-9,
+)
 call(
     "distances.conditional_w2",
     "made",
@@ -1381,6 +1441,14 @@ call(
     solution=thing("wflow.load(file('big.h5'))", "solution", *SOLUTION, RUN),
     dataset=thing("DATA.subset([0, 1])", "data", "LINE; eighths(3, 2, 3); RHO", optional=True),
     objective=thing("Q", "energy", "V; DATA; Q_LINE", optional=True),
+)
+call(
+    "figures.landscape",
+    AXES,
+    solution=thing("wflow.load(file('big.h5'))", "solution", *SOLUTION, DENSITIES),
+    objective=thing("Q", "energy", "V; DATA; Q_LINE", optional=True),
+    quantity=choice("risk"),
+    points=count(3, least=3),
 )
 call(
     "figures.draw",

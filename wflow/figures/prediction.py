@@ -7,6 +7,7 @@ __all__ = ["predictions"]
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wflow.datasets.dataset import Dataset
@@ -17,13 +18,17 @@ from wflow.figures.style import Array
 from wflow.losses import loss_of
 from wflow.solution import Solution
 
+#: Colours and hatches of two histograms in one place.
+LOOKS = ((style.PALETTE[0], ""), (style.PALETTE[1], "/////"))
+
 
 @style.style()
 def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset | None = None) -> Figure:
     """Predictions ``Read T(1)`` against labels, in the first and the last frame.
 
-    Labels of +-1 give histograms by class with the decision boundary, classes (or one-hot labels) the confusion matrix
-    of the last frame, and other labels a scatter plot with the line ``Read T(1) = y``.
+    Labels of +-1 give histograms by class with the decision boundary; classes (or one-hot labels) give the confusion
+    matrix of the last frame, and below it histograms of the margins, by how much the entry of the class of a prompt is
+    larger than the largest other one; and other labels a scatter plot with the line ``Read T(1) = y``.
 
     Parameters
     ----------
@@ -47,33 +52,25 @@ def predictions(solution: Solution, *, objective: Any = None, dataset: Dataset |
     if isinstance(objective, TransformerObjective):
         objective.check_dataset(data)
     one_hot = data.n_labels > 1 and bool((np.sort(data.targets, axis=1) == np.eye(data.n_labels)[-1]).all())
-    chosen = style.choose_frames(solution, 1 if one_hot else 2)
+    chosen = style.choose_frames(solution, 2)
     outputs = [np.asarray(objective.predict(solution.measure(i), data.tokens)) for i in chosen]
     times = [style.at_tau(solution.frame_tau[i]) for i in chosen]
     signs = data.n_labels == 1 and bool((np.abs(data.targets) == 1).all())
     panels = _confusion if one_hot else _class_histograms if signs else _label_scatter
     if panels is _label_scatter:
         loss = objective.loss_function if isinstance(objective, TransformerObjective) else loss_of("squares")
-        times = [
-            f"{time}: $R=${style.number(loss.mean(u.reshape(data.targets.shape), data.targets), 2)}"
-            for time, u in zip(times, outputs)
-        ]
+        risks = [loss.mean(output.reshape(data.targets.shape), data.targets) for output in outputs]
+        times = [f"{time}: $R=${style.number(risk, 2)}" for time, risk in zip(times, risks)]
     return style.laid_out(panels(data, outputs, times))
 
 
 def _class_histograms(data: Dataset, outputs: list[Array], times: list[str]) -> Figure:
     figure = Figure(figsize=(style.SINGLE, 0.7 + 1.25 * len(outputs)), layout="constrained")
     column = figure.subplots(len(outputs), 1, sharex=True, squeeze=False)[:, 0]
-    pooled = np.concatenate([*(output.ravel() for output in outputs), [-1.0, 1.0]])
-    step = np.ptp(pooled) / 40  # bins begin at multiples of it, so that none has both sides of the boundary
-    first, last = int(np.floor(pooled.min() / step)), int(np.floor(pooled.max() / step))
+    step, edges = _bins([*(output.ravel() for output in outputs), np.array([-1.0, 1.0])])
     for axes, output, time in zip(column, outputs, times):
-        bins = np.floor(output.ravel() / step).astype(int) - first
-        for y, colour, hatch in ((-1, style.PALETTE[0], ""), (1, style.PALETTE[1], "/////")):
-            counts = np.bincount(bins[data.labels.ravel() == y], minlength=last - first + 1).astype(float)
-            counts[counts == 0] = np.nan
-            bars: Any = {"facecolor": (colour, 0.35), "edgecolor": colour, "hatch": hatch, "linewidth": 0.8}
-            axes.stairs(counts, step * np.arange(first, last + 2), fill=True, label=f"$y={y:+d}$", **bars)
+        for y, look in zip((-1, 1), LOOKS):
+            _bars(axes, output.ravel()[data.labels.ravel() == y], step, edges, f"$y={y:+d}$", look)
         axes.axvline(0, color="black", linestyle="--", linewidth=0.8, label="decision boundary")
         axes.set_ylabel("prompts")
         axes.set_title(f"{time}: {100 * data.error_rate(output):.3g}% wrong", loc="right")
@@ -105,19 +102,41 @@ def _label_scatter(data: Dataset, outputs: list[Array], times: list[str]) -> Fig
 
 
 def _confusion(data: Dataset, outputs: list[Array], times: list[str]) -> Figure:
-    K, output = data.n_labels, outputs[0]
+    K, output, own = data.n_labels, outputs[-1], data.targets == 1
     counts = np.zeros((K, K), dtype=int)
-    np.add.at(counts, (data.labels.argmax(axis=1), output.argmax(axis=1)), 1)
+    np.add.at(counts, (data.targets.argmax(axis=1), output.argmax(axis=1)), 1)
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(style.SINGLE, 3.0), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(style.SINGLE, 4.6), layout="constrained")
+    axes, below = figure.subplots(2, 1, height_ratios=(3, 1))
     mesh = axes.pcolormesh(np.arange(K), np.arange(K), share, cmap="Blues", vmin=0, vmax=100)
     for i, j in zip(*np.nonzero(counts)) if K <= 12 else ():
         axes.text(j, i, str(counts[i, j]), ha="center", va="center", size=7, color="w" if share[i, j] > 55 else "k")
     axes.set(xlabel=r"largest entry of $\mathrm{Read}\,T(1)$", ylabel="class", aspect="equal")
     axes.invert_yaxis()
     axes.locator_params(nbins=min(K, 12), integer=True)
-    axes.set_title(f"{times[0]}: {100 * data.error_rate(output):.3g}% wrong", loc="right")
+    axes.set_title(f"{times[-1]}: {100 * data.error_rate(output):.3g}% wrong", loc="right")
     axes.tick_params(length=0)
     figure.colorbar(mesh, ax=axes, aspect=30, pad=0.015, shrink=0.8).set_label("share of the class (%)")
+    margins = [u[own] - np.where(own, -np.inf, u).max(axis=1) for u in outputs]
+    step, edges = _bins(margins)
+    for values, time, look in zip(margins, times, LOOKS):
+        _bars(below, values, step, edges, time, look)
+    below.axvline(0, color="black", linestyle="--", linewidth=0.8)
+    below.set(xlabel="entry of the class, minus the largest other one", ylabel="prompts")
+    below.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     return figure
+
+
+def _bins(values: list[Array]) -> tuple[float, Array]:
+    """The width of about 40 bins, and the multiples of it at which they begin, so that none has both sides of 0."""
+    pooled = np.concatenate([*values, [0.0]])
+    step = float(np.ptp(pooled)) / 40 or 1.0
+    return step, np.arange(np.floor(pooled.min() / step), np.floor(pooled.max() / step) + 2).astype(int)
+
+
+def _bars(axes: Axes, values: Array, step: float, edges: Array, label: str, look: tuple[str, str]) -> None:
+    """A histogram with such bins, in a colour and a hatch."""
+    counts = np.bincount(np.floor(values / step).astype(int) - edges[0], minlength=len(edges) - 1).astype(float)
+    counts[counts == 0] = np.nan
+    bars: Any = {"facecolor": (look[0], 0.35), "edgecolor": look[0], "hatch": look[1], "linewidth": 0.8}
+    axes.stairs(counts, step * edges, fill=True, label=label, **bars)
