@@ -171,7 +171,7 @@ def test_info(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     for pattern in (
         r"data +in-context regression \(linear\): tokens \(12, 4, 4\), 1 label\n",
-        r"encoders +SoftmaxAttention\(.*\), FeedForward\(activation='tanh'",
+        r"encoders +Attention\(.*\), FeedForward\(activation='tanh'",
         r"objective +weight_decay 0\.01, depth split-euler, 2 layers\n",
         r"measure +Particles\(theta=\(2, 4, 32\), w=\(2, 4, 8\), float64\)\n",
         r"method +dopri5, .*rtol 0\.001, atol 1e-06, to tau = 1\n",

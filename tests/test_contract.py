@@ -14,9 +14,9 @@ import wflow
 
 #: What is imported, by the module that promises it.
 NAMES = {
-    "wflow": "BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
+    "wflow": "Attention BlobEnergy Dataset Entropy FeedForward Grid InputError InteractionEnergy Interrupted Particles "
     "PorousMedium PotentialEnergy SaveAt SoftmaxAttention Solution SolveError Status TransformerObjective __version__ "
-    "load resume solve kernel_spectrum output_variance tangent_kernel "
+    "load resume solve certificate kernel_spectrum landscape output_variance tangent_kernel "
     "check controllers datasets distances encoders figures initial observers problems runfile "
     "schemes trajectory",
     "wflow.datasets": "in_context_regression digits diabetes Dataset",
@@ -26,10 +26,12 @@ NAMES = {
     "wflow.schemes": "SCHEMES AVF BDF2 JKO Blob DiscreteGradient EntropicJKO EulerMaruyama FiniteVolume Kernel "
     "Langevin Midpoint Muscl QuantileJKO RungeKutta Flow GridFlow Point DensityPoint Trial Scheme ParticleScheme "
     "GridScheme",
-    "wflow.encoders": "ENCODERS ACTIVATIONS Encoder pairing",
+    "wflow.encoders": "ENCODERS ACTIVATIONS KERNELS Encoder pairing",
     "wflow.runfile": "read",
     "wflow.check": "check",
     "wflow.distances": "conditional_w2",
+    "wflow.landscapes": "Landscape direction_to landscape principal_directions random_directions",
+    "wflow.tangent": "KernelSpectrum kernel_shares kernel_spectrum output_variance tangent_kernel",
     "wflow.figures": "draw save",
 }
 
@@ -42,6 +44,7 @@ def test_names_are_where_they_were(module: str, name: str) -> None:
 #: Parameters that callers pass, in order where they do so by position.
 CALLS: dict[Any, str] = {
     wflow.Dataset: "tokens labels readout",
+    wflow.Attention: "kernel mask factored rank scale",
     wflow.SoftmaxAttention: "factored rank",
     wflow.FeedForward: "activation hidden bias",
     wflow.Particles: "weights t depth_weights",
@@ -55,7 +58,9 @@ CALLS: dict[Any, str] = {
     wflow.resume: "path tau_end energy observe scheme controller progress",
     wflow.load: "path",
     wflow.tangent_kernel: "objective rho dataset by",
+    wflow.landscape: "objective rho d1 d2 a b",
     wflow.kernel_spectrum: "objective rho dataset",
+    wflow.certificate: "objective rho starts tol tau rng",
     wflow.output_variance: "objective rho std dataset",
     wflow.distances.conditional_w2: "a b",
     wflow.initial.Law.sample: "objective M rng kind dtype",

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("page", ["index", "schemes", "encoders", "format", "simd", "tangent"])
+@pytest.mark.parametrize("page", ["index", "schemes", "encoders", "format", "simd", "tangent", "theory", "certificate"])
 def test_examples(page: str) -> None:
     path = ROOT / "docs" / f"{page}.md"
     options = doctest.NORMALIZE_WHITESPACE

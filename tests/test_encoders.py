@@ -1,11 +1,11 @@
 """Every encoder of wflow, in both precisions: whoever is in ENCODERS is tested here.
 
-The forms of an encoder are its default and one for each other value of its options, found in its signature.
+The forms of an encoder are its default and one for each other value of its options, found in its signature; every
+mask is tried with every kernel.
 """
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import typing
 from collections.abc import Iterator
@@ -20,6 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import wflow
 from wflow.encoders import ENCODERS, Encoder, Group, pairing
+from wflow.encoders.attention import Mask
 from wflow.encoders.protocol import optional, reads
 from wflow.network import CompiledExecutor, PlainExecutor
 from wflow.network.blocks import Block
@@ -27,29 +28,39 @@ from wflow.network.blocks import Block
 B, D, N = 4, 3, 5
 
 
+#: A mask with holes, and a query that does not see itself.
+HOLES = np.array([[1, 1, 0, 1, 1], [0, 1, 1, 0, 1], [0, 0, 0, 1, 0], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1]])
+MASKS = (None, "causal", ("local", 1), HOLES)
+
+
 def values_of(kind: Any) -> tuple[Any, ...]:
     """Values to try of an option, by its type."""
     if typing.get_origin(kind) is Annotated:
         return tuple(typing.get_args(kind)[1])
+    if kind == Mask:
+        return MASKS
     return {bool: (False, True), int: (1, 2), float: (0.5,), int | None: (2,)}.get(kind, ())
 
 
 def forms(encoder: type) -> Iterator[Any]:
-    """The default, and every option alone or with all switches on, as far as the encoder takes it."""
+    """The default, and every option alone or with all switches on, as far as the encoder takes it; with these, every
+    mask with every kernel."""
     types = typing.get_type_hints(encoder, include_extras=True)
-    names = list(inspect.signature(encoder).parameters)
-    switches = {name: True for name in names if types[name] is bool}
+    switches = {name: True for name, kind in types.items() if kind is bool}
+    options = [base | {name: value} for base in ({}, switches) for name in types for value in values_of(types[name])]
+    if "mask" in types:
+        options += [
+            switches | {"kernel": kernel, "mask": mask} for kernel in values_of(types["kernel"]) for mask in MASKS
+        ]
     seen = set()
-    for base in ({}, switches):
-        for name in names:
-            for value in values_of(types[name]):
-                try:
-                    form = encoder(**base | {name: value})
-                except wflow.InputError:
-                    continue
-                if repr(form) not in seen:
-                    seen.add(repr(form))
-                    yield form
+    for arguments in options:
+        try:
+            form = encoder(**arguments)
+        except wflow.InputError:
+            continue
+        if repr(form) not in seen:
+            seen.add(repr(form))
+            yield form
 
 
 FORMS = [form for encoder in ENCODERS.values() for form in forms(encoder)]
@@ -75,10 +86,10 @@ def objective_of(encoder: Any, block: str = "theta", layers: int = 2, prompts: i
     return wflow.TransformerObjective(data, **{slot: encoder}, weight_decay=0.1, layers=layers)
 
 
-def measure_of(objective: wflow.TransformerObjective, dtype: type, M: int = 7) -> wflow.Particles:
+def measure_of(objective: wflow.TransformerObjective, dtype: type, M: int = 7, scale: float = 1.0) -> wflow.Particles:
     rng, S = np.random.default_rng(2), objective.rule.n_slices
     return wflow.Particles(
-        **{b: rng.standard_normal((S, M, p)).astype(dtype) for b, p in objective.n_parameters.items()},
+        **{b: (scale * rng.standard_normal((S, M, p))).astype(dtype) for b, p in objective.n_parameters.items()},
         weights={b: rng.dirichlet(np.ones(M), S) for b in objective.n_parameters},
     )
 
@@ -97,7 +108,7 @@ def test_shapes_and_precision(encoder: Any, dtype: type) -> None:
 @every_form
 def test_the_adjoint_is_that_of_differences(encoder: Any) -> None:
     """By tokens and by every particle, to 1e-8: the seed keeps away from kinks."""
-    tokens, beta, a, p = draw(encoder, np.float64)
+    tokens, beta, a, p = draw(encoder, np.float64, seed=1)
     tokens_bar, beta_bar = encoder.vjp(tokens, beta, a, p)
     rng = np.random.default_rng(3)
     d_tokens, d_beta = rng.standard_normal(tokens.shape), rng.standard_normal(beta.shape)
@@ -227,7 +238,8 @@ def test_a_subclass_does_what_it_says(name: str) -> None:
 @precisions
 def test_a_run_is_read_from_its_file_and_resumed_bit_for_bit(encoder: Any, dtype: type, tmp_path: Path) -> None:
     objective = objective_of(encoder)
-    rho, options = measure_of(objective, dtype), {"dtau": 0.01, "save": wflow.SaveAt(every=0.02)}
+    rho, steps = measure_of(objective, dtype, scale=0.5), wflow.controllers.Fixed(0.01, monotone=False)
+    options: dict[str, Any] = {"controller": steps, "save": wflow.SaveAt(every=0.02)}
     whole = wflow.solve(objective, rho, (0, 0.04), path=tmp_path / "whole.h5", **options)
     wflow.solve(objective, rho, (0, 0.02), path=tmp_path / "half.h5", **options)
     stored = wflow.load(tmp_path / "half.h5").objective.encoders["theta"]

@@ -109,6 +109,10 @@ def test_a_killed_run_is_drawn_up_to_its_last_frame(kind: str, path: Path, tmp_p
         file["series/count"][()], file["frames/count"][()] = 1, 1
     solution = wflow.load(killed)
     assert solution.status is Status.RUNNING
+    if kind == "landscape":
+        with pytest.raises(InputError, match="need three measures or more, got 1: save more frames"):
+            figures.landscape(solution)
+        return
     figure = figures.draw(kind, solution)
     if kind == "energy":
         assert lines(figure.axes[0])[0].shape == (1,)
@@ -467,3 +471,50 @@ def test_predictions_need_an_objective(signs: Solution) -> None:
     with pytest.raises(InputError, match="got object; pass objective="):
         figures.predictions(make_solution(measures, objective=object()))
     assert len(figures.predictions(make_solution(measures), objective=signs.objective).axes) == 2
+
+
+# Landscapes
+
+
+@pytest.mark.parametrize("quantity", ["energy", "risk"])
+def test_landscapes_show_the_plane_of_the_trajectory(quantity: str, signs: Solution) -> None:
+    figure = figures.landscape(signs, quantity=quantity, points=9)
+    Q: Any = signs.objective
+    measures: Any = [signs.measure(i) for i in range(signs.n_frames)]
+    d1, d2, shares = wflow.landscapes.principal_directions(Q, measures)
+    plane = wflow.landscape(Q, measures[-1], d1, d2, [0.0], [0.0])
+    path = np.array([plane.project(rho) for rho in measures])
+    axes = figure.axes[0]
+    halo, trajectory, first, last = (line.get_xydata() for line in axes.lines)
+    assert_allclose(trajectory, path, atol=1e-12)
+    assert_allclose(halo, path, atol=1e-12)
+    assert_allclose(np.concatenate([first, last]), path[[0, -1]], atol=1e-12)
+    assert path[-1] == pytest.approx([0, 0], abs=1e-12) and axes.get_aspect() == 1
+    assert (
+        axes.get_xlabel() == f"PC 1 ({100 * shares[0]:.2g}%)" and axes.get_ylabel() == f"PC 2 ({100 * shares[1]:.2g}%)"
+    )
+    (a0, a1), (b0, b1) = axes.get_xlim(), axes.get_ylim()
+    assert a0 < path[:, 0].min() and path[:, 0].max() < a1 and b0 < path[:, 1].min() and path[:, 1].max() < b1
+    made = wflow.landscape(Q, measures[-1], d1, d2, np.linspace(a0, a1, 9), np.linspace(b0, b1, 9))
+    values = made.energy if quantity == "energy" else made.risk
+    levels = axes.collections[0].levels  # type: ignore[attr-defined]
+    assert_allclose([levels[0], levels[-1]], [values.min(), values.max()], rtol=1e-10)
+    assert [text.get_text() for text in axes.texts] == [r"$\tau=$0", r"$\tau=$4"]
+
+
+def test_what_has_no_landscape(signs: Solution) -> None:
+    nothing = make_solution([make_measure(seed=k) for k in range(4)])
+    with pytest.raises(InputError, match="a landscape needs the energy, which is not stored"):
+        figures.landscape(nothing)
+    heat = wflow.PotentialEnergy(lambda x: np.sum(x**2, axis=1), lambda x: 2 * x)
+    nothing.objective = heat
+    assert figures.landscape(nothing, points=3).axes[0].get_xlabel().startswith("PC 1")
+    with pytest.raises(InputError, match="the risk has no finite value on the plane: this energy has none"):
+        figures.landscape(nothing, quantity="risk", points=3)
+    with pytest.raises(InputError, match="quantity must be one of energy, risk, got 'riks'; did you mean 'risk'"):
+        figures.landscape(signs, quantity="riks")
+    with pytest.raises(InputError, match="points must be an integer from 3 to 1000, got 2"):
+        figures.landscape(signs, points=2)
+    cells = [wflow.Grid(x=np.ones(8), box={"x": ((-1, 1),)})] * 3
+    with pytest.raises(InputError, match="a landscape is for runs on particles; this one is on a grid: draw 'density'"):
+        figures.landscape(make_solution(cells, heat))  # type: ignore[arg-type]

@@ -22,6 +22,10 @@ from wflow import tangent
 from wflow.network import DEPTH_RULES, rows
 from wflow.problems import constant_encoders
 
+LOSSES = ("logistic", "cross-entropy", "huber")
+HEADS = {
+    k: wflow.Attention(k, "causal", factored=True, rank=2, scale=0.7) for k in wflow.encoders.KERNELS if k != "relu"
+}
 FULL, TANH = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
 FACTORED, UNITS = wflow.SoftmaxAttention(factored=True, rank=2), wflow.FeedForward("gelu", hidden=2, bias=True)
 
@@ -75,11 +79,21 @@ def test_agreement_with_the_numpy_transformer(architecture: Any) -> None:
 
 
 def spread(rng: Any, name: str) -> tuple[wflow.TransformerObjective, Any]:
-    """A problem of every kind: encoders, depth rules, weights, densities, labels."""
+    """A problem of every kind: encoders, depth rules, weights, densities, labels, losses."""
     K, depth, encoders = 0, "split-euler", (FULL, TANH)
+    if name in LOSSES:
+        labels = rng.integers(0, 3, 5) if name == "cross-entropy" else rng.choice([-1.0, 1.0], (5, 3))
+        data = wflow.Dataset(rng.standard_normal((5, 3, 4)), labels, [(k, -1) for k in range(3)])
+        Q = wflow.TransformerObjective(data, FULL, TANH, layers=2, loss=name)
+        return Q, random_measure(Q, {"theta": 9, "w": 11}, rng, weighted=True)
     if name == "grid":
         Q = wflow.TransformerObjective(random_data(rng, 5, 1, 3), None, TANH, layers=2, depth="midpoint")
         return Q, wflow.initial.gaussian(0.5).on_grid(Q, {"w": ((-4, 4), (-4, 4))}, 12)
+    if name in HEADS:
+        encoders, mobility = (HEADS[name], TANH), {"theta": 0.5, "W_V": 2.0, "W_1": 0.0}
+        Q = wflow.TransformerObjective(random_data(rng, 5, 3, 4), *encoders, layers=2, mobility=mobility)
+        rho = random_measure(Q, {"theta": 9, "w": 11}, rng, weighted=True)
+        return Q, rho.replace(theta=0.5 * rho.theta, w=rho.w)
     if name in DEPTH_RULES:
         K, depth, encoders = 3, name, (FACTORED, UNITS)
     if name == "user":
@@ -88,16 +102,19 @@ def spread(rng: Any, name: str) -> tuple[wflow.TransformerObjective, Any]:
     return Q, random_measure(Q, {"theta": 9, "w": 11}, rng, weighted=True)
 
 
-@pytest.mark.parametrize("name", [*DEPTH_RULES, "user", "grid"])
+@pytest.mark.parametrize("name", [*DEPTH_RULES, "user", "grid", *LOSSES, *HEADS])
 def test_residuals_follow_the_kernel(name: str) -> None:
-    """``r' = -K r/B`` along the velocity, for every depth rule, weights, users' encoders and densities."""
+    """``r' = -K r/B`` along the velocity, for every depth rule, weights, users' encoders, densities and losses."""
     Q, rho = spread(np.random.default_rng(1), name)
     K = wflow.tangent_kernel(Q, rho)
-    r = predictions(Q, rho) - Q.dataset.labels.ravel()
+    r = predictions(Q, rho) - (0 if name in LOSSES else Q.dataset.labels.ravel())
     if name == "grid":  # cells do not move, but the same masses at their points do
         rho = wflow.Particles(w=rho.points("w"), weights={"w": rho.weights("w")})
     v = Q.velocity(rho)
     measured = slope(lambda h: predictions(Q, along(rho, v, h)), 1e-3)
+    if name in LOSSES:
+        targets = Q.dataset.targets
+        r = Q.loss_function.gradient(r.reshape(targets.shape), targets).ravel()
     assert np.abs(K @ r).max() > 0.01
     assert_allclose(measured, -K @ r / Q.dataset.n_prompts, rtol=0, atol=1e-8 * np.abs(K @ r).max())
 
@@ -125,8 +142,8 @@ def test_the_same_for_any_number_of_threads_and_panels(name: str, monkeypatch: p
     Q, rho = spread(np.random.default_rng(3), name)
     K = wflow.tangent_kernel(Q, rho, by="group")
     monkeypatch.setattr(tangent, "BAND", 4)
-    monkeypatch.setattr(rows, "GROUP_BYTES", 1)
-    for threads in (1, 3):
+    for threads, size in ((1, 1), (3, 1), (3, 3456), (1, 3456)):  # one row, and two, of which three belong to a prompt
+        monkeypatch.setattr(rows, "GROUP_BYTES", size)
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         for part, again in zip(K.values(), wflow.tangent_kernel(Q, rho, by="group").values()):
             assert_array_equal(part, again)
@@ -136,7 +153,7 @@ def test_the_same_for_any_number_of_threads_and_panels(name: str, monkeypatch: p
 
 
 def test_compiled_and_plain_executors_agree() -> None:
-    class Plain(wflow.SoftmaxAttention):
+    class Plain(wflow.Attention):
         """The same heads by their methods."""
 
         def mean(self, *args: Any) -> Any:
@@ -199,7 +216,28 @@ def test_values_alone_decay_by_the_exponential_of_their_kernel() -> None:
     assert np.abs(r - r0).max() > 0.3
 
 
-@pytest.mark.parametrize("attention", [FULL, FACTORED], ids=str)
+@pytest.mark.parametrize("kernel", ["softmax", "gaussian"])
+def test_values_alone_by_mobility(kernel: str) -> None:
+    """The same for heads whose other factors are frozen: only the trained ones are in K."""
+    rng = np.random.default_rng(13)
+    frozen = {"W_V": 0.0, "W_K": 0.0, "W_Q": 0.0, "W_O": 0.5}
+    heads = wflow.Attention(kernel, factored=True, rank=2)
+    Q = wflow.TransformerObjective(random_data(rng, 4, 3, 5), heads, layers=1, mobility=frozen)
+    rho = random_measure(Q, {"theta": 6}, rng, weighted=True)
+    parts = wflow.tangent_kernel(Q, rho, by="group")
+    assert {name: bool(part.any()) for name, part in parts.items()} == {f"theta.{g}": m > 0 for g, m in frozen.items()}
+    free = wflow.TransformerObjective(Q.dataset, heads, layers=1)
+    K = 0.5 * wflow.tangent_kernel(free, rho, by="group")["theta.W_O"]
+    assert_allclose(wflow.tangent_kernel(Q, rho), K, rtol=0, atol=1e-14 * K.max())
+    answer = wflow.solve(Q, rho, (0, 3), rtol=1e-12, atol=1e-13)
+    r0, r = (predictions(Q, answer.measure(i)) - Q.dataset.labels for i in (0, -1))
+    assert_allclose(r, expm(-K * 3 / 4) @ r0, rtol=0, atol=1e-10)
+    assert np.abs(r - r0).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "attention", [FULL, FACTORED, *(wflow.Attention(k, factored=True) for k in ("gaussian", "sigmoid"))], ids=str
+)
 def test_the_risk_stays_in_its_bracket(attention: Any) -> None:
     """``R(0) exp(-2/B int lambda_max) <= R(tau) <= R(0) exp(-2/B int lambda_min)`` at every step, without decay."""
     rng = np.random.default_rng(7)
@@ -282,7 +320,7 @@ def test_eigenvalues_do_not_depend_on_the_threads_of_the_blas() -> None:
     assert len(bits) == 1
 
 
-@pytest.mark.parametrize("name", ["midpoint", "user", "grid"])
+@pytest.mark.parametrize("name", ["midpoint", "user", "grid", "cross-entropy"])
 def test_output_variance_is_the_square_of_all_derivatives(name: str) -> None:
     """Against differences of the predictions, parameter by parameter."""
     Q, rho = spread(np.random.default_rng(11), name)
@@ -295,7 +333,7 @@ def test_output_variance_is_the_square_of_all_derivatives(name: str) -> None:
             e[block][place] = 1.0
             total = total + slope(lambda h, e=e: Q.predict(along(rho, e, h)), 1e-2) ** 2  # type: ignore[misc]
     variance = wflow.output_variance(Q, rho, 0.3)
-    assert variance.shape == Q.dataset.labels.shape
+    assert variance.shape == Q.predict(rho).shape
     assert_allclose(variance, 0.09 * total, rtol=1e-7)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         energies,
         figures,
         initial,
+        landscapes,
         losses,
         measures,
         network,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         tangent,
         trajectory,
     )
+    from wflow.certify import certificate
     from wflow.datasets import Dataset
     from wflow.encoders import Attention, FeedForward, SoftmaxAttention
     from wflow.energies import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         TransformerObjective,
     )
     from wflow.errors import InputError, SolveError
+    from wflow.landscapes import landscape
     from wflow.measures import Grid, Particles
     from wflow.solution import SaveAt, Solution, Status
     from wflow.solver import Interrupted, resume, solve
@@ -68,6 +71,7 @@ __all__ = [
     "Status",
     "TransformerObjective",
     "__version__",
+    "certificate",
     "check",
     "controllers",
     "datasets",
@@ -77,6 +81,8 @@ __all__ = [
     "figures",
     "initial",
     "kernel_spectrum",
+    "landscape",
+    "landscapes",
     "load",
     "losses",
     "measures",
@@ -99,10 +105,12 @@ __all__ = [
 _HOMES = {
     name: module
     for module, names in {
+        "certify": "certificate",
         "datasets": "Dataset",
         "encoders": "Attention FeedForward SoftmaxAttention",
         "energies": "BlobEnergy Entropy InteractionEnergy PorousMedium PotentialEnergy TransformerObjective",
         "errors": "InputError SolveError",
+        "landscapes": "landscape",
         "measures": "Grid Particles",
         "solution": "SaveAt Solution Status",
         "solver": "Interrupted resume solve",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wflow._version import __version__
 
 if TYPE_CHECKING:
+    from wflow.energies import TransformerObjective
     from wflow.solution import Solution
 
 # Whatever takes time to import is imported where it is used, so that --help is there at once.
@@ -90,8 +91,16 @@ def _parser() -> argparse.ArgumentParser:
     kernel.add_argument("--by", choices=["block", "group"], default="block", help=words)
     kernel.add_argument("--heldout", action="store_true", help="of the held-out prompts")
 
+    words = "look whether the end of a run is at rest, and for a particle that would lower Q"
+    certificate = command("certificate", _certificate, words)
+    certificate.add_argument("trajectory", metavar="OUT.h5")
+    words = "starts of the search, in every slice of every block (default: %(default)s)"
+    certificate.add_argument("--starts", type=int, default=32, metavar="N", help=words)
+
     figure = command("figure", _figure, "draw a figure of a trajectory")
-    figure.add_argument("kind", metavar="KIND", help="energy, clouds, density, depth, predictions or animation")
+    figure.add_argument(
+        "kind", metavar="KIND", help="energy, clouds, density, depth, predictions, landscape or animation"
+    )
     figure.add_argument("trajectory", metavar="OUT.h5")
     words = "what to write: .pdf, .svg, .eps or .png, of an animation .gif or .mp4"
     figure.add_argument("-o", "--output", metavar="FILE", required=True, help=words)
@@ -106,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     choices.add_argument("--particles", metavar="OTHER.h5", help=words)
     choices.add_argument("--tau-scale", choices=["linear", "log"], help="energy: scale of the axis of training time")
     choices.add_argument("--defect", action="store_true", default=None, help="energy: show the energy-identity defect")
+    words = "landscape: what to draw contours of"
+    choices.add_argument("--quantity", choices=["energy", "risk"], help=words)
+    choices.add_argument("--points", type=int, metavar="N", help="landscape: so many values along each axis")
     choices.add_argument("--heldout", action="store_true", default=None, help="predictions: of the held-out prompts")
     return parser
 
@@ -270,15 +282,11 @@ def _provenance(solution: Solution) -> dict[str, str]:
 
 def _kernel(options: argparse.Namespace) -> None:
     import wflow
-    from wflow import InputError, TransformerObjective, tangent
+    from wflow import tangent
     from wflow.figures.style import choose_frames
 
     solution = wflow.load(options.trajectory)
-    terms = getattr(solution.objective, "terms", [solution.objective])
-    objectives = [term for term in terms if isinstance(term, TransformerObjective)]
-    if len(objectives) != 1:
-        raise InputError(f"{solution.path} holds no Transformer objective, or not all of it: it has no tangent kernel")
-    (objective,) = objectives
+    objective = _objective(solution, "tangent kernel")
     dataset = _heldout(solution) if options.heldout else objective.dataset
     rows = []
     for i in choose_frames(solution, options.frames):
@@ -295,6 +303,26 @@ def _kernel(options: argparse.Namespace) -> None:
     for row in [head, *rows]:
         print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths)).rstrip())
     print("rates: lambda/B; shares: of the trace")
+
+
+def _certificate(options: argparse.Namespace) -> None:
+    import wflow
+
+    solution = wflow.load(options.trajectory)
+    objective: Any = _objective(solution, "certificate")
+    rho: Any = solution.measure(-1)
+    print(wflow.certificate(objective, rho, starts=options.starts))
+
+
+def _objective(solution: Solution, what: str) -> TransformerObjective:
+    """The Transformer objective of a run."""
+    from wflow import InputError, TransformerObjective
+
+    terms = getattr(solution.objective, "terms", [solution.objective])
+    objectives = [term for term in terms if isinstance(term, TransformerObjective)]
+    if len(objectives) != 1:
+        raise InputError(f"{solution.path} holds no Transformer objective, or not all of it: it has no {what}")
+    return objectives[0]
 
 
 def _heldout(solution: Solution) -> Any:

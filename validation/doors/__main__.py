@@ -19,7 +19,7 @@ PRELUDE = """\
 import numpy as np
 import wflow
 from wflow import check, controllers, distances, encoders, figures, initial
-from wflow import observers, plain, problems, runfile, schemes, tangent
+from wflow import observers, plain, problems, runfile, schemes, tangent, landscapes
 
 from validation.doors.props import *
 from validation.doors.runner import ready

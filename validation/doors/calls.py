@@ -231,6 +231,33 @@ call(
 # ---- encoders
 
 HEAD_PROBE = "made.n_parameters(2), answers(*alone(made))"
+MASK = fixed(
+    "('local', 1)",
+    *same("['local', 1]; ('local', np.int64(1)); np.eye(3, k=1) + np.eye(3) + np.eye(3, k=-1)"),
+    *same("[[1, 1, 0], [1, 1, 1], [0, 1, 1]]; np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], 'i1')"),
+    *same("np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]]) > 0; readonly([[1, 1, 0], [1, 1, 1], [0, 1, 1]])"),
+    *same("strided(np.array([[1.0, 1, 0], [1, 1, 1], [0, 1, 1]]))"),
+    *open_("None; 'causal'; ('local', 0); ('local', 10**30); np.ones((3, 3)); np.eye(3); np.tri(3)"),
+    *bad("""
+        'local'; 'casual'; ('local',); ('local', -1); ('local', 0.5); ('local', None); ('local', '1'); ('locl', 1); 1;
+        True; np.nan; (); []; ('local', 1, 1); {'local': 1}; object(); len; b'causal'; {'causal'}; ('causal',)
+    """),
+    *bad(
+        "np.ones((3, 2)); np.ones(9); np.ones((2, 2)); np.zeros((3, 3)); np.eye(3) / 2; np.ones((1, 3, 3)); -np.eye(3)"
+    ),
+    *bad("np.full((3, 3), np.nan); np.ones((3, 3)) * 1j; masked(np.ones((3, 3))); np.ones((3, 3)).astype(str)"),
+)
+ATTENTION_PROBE = "made.n_parameters(2), answers(*alone(made)), made.reads(np.array([0]), 3)"
+call(
+    "wflow.Attention",
+    ATTENTION_PROBE,
+    kernel=choice("sigmoid"),
+    mask=MASK,
+    factored=boolean(True),
+    rank=count(2, optional=True),
+    scale=number(0.5),
+)
+call("wflow.Attention", ATTENTION_PROBE, kernel=choice("gaussian"), factored=boolean(True).plus(*bad("False")))
 call("wflow.SoftmaxAttention", HEAD_PROBE, factored=boolean(True), rank=count(2, optional=True))
 call("wflow.SoftmaxAttention", HEAD_PROBE, factored=boolean(False).plus(*bad("'no'")))
 call("wflow.SoftmaxAttention", HEAD_PROBE, factored=boolean(True).plus(*bad("False")), rank=count(1))
@@ -249,7 +276,8 @@ PARAMETERS = (
 )
 WEIGHTS = array("np.array([0.5, 0.25, 0.25])", finite=False).plus(*bad("np.ones(2); np.ones(1); np.ones((3, 1)); 0.5"))
 COTANGENT = array("eighths(2, 2, 3) + 1", finite=False).plus(*bad("eighths(2, 3, 2); eighths(1, 2, 3)"))
-for encoder in ("wflow.SoftmaxAttention()", "wflow.FeedForward('tanh', 2)", "wflow.SoftmaxAttention(True, 1)"):
+HEADS = "wflow.SoftmaxAttention()", "wflow.SoftmaxAttention(True, 1)", "wflow.Attention('gaussian', 'causal', True, 1)"
+for encoder in (*HEADS, "wflow.FeedForward('tanh', 2)"):
     call(f"{encoder}.mean", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, weights=WEIGHTS, precision=2e-5)
     call(
         f"{encoder}.vjp",
@@ -837,6 +865,66 @@ call("wflow.tangent_kernel", "made", **KERNEL)
 call("tangent.kernel_shares", "made", by=choice("group"), **KERNEL)
 call("wflow.kernel_spectrum", "made.values, made.rates, made.words", **KERNEL)
 call("wflow.output_variance", "made", std=number(0.5, zero=True), **KERNEL)
+
+# ---- landscapes
+
+CLOUDS = "V; wflow.Particles; 3; HILL"
+DIRECTION = fixed(
+    "{'x': [[[1.0], [0.0], [2.0]]]}",
+    *same("{'x': np.array([[[1.0], [0.0], [2.0]]])}; CLOUD.replace(x=[[[1.0], [0.0], [2.0]]]).blocks"),
+    *same("{'x': np.array([[[1], [0], [2]]], 'i2')}; {'x': np.array([[[1], [0], [2]]], 'f4')}"),
+    *bad("""
+        None; 3; 'x'; dict(); {'y': np.ones((1, 3, 1))}; {'x': np.ones((1, 2, 1))}; {'x': np.ones((3, 1))}; {'x': None};
+        {'x': np.zeros((1, 3, 1))}; {'x': np.full((1, 3, 1), np.nan)}; {'x': 1.0}; {'x': np.ones((1, 3, 1)) * 1j}
+    """),
+)
+OTHER = fixed(
+    "{'x': [[[1.0], [1.0], [-1.0]]]}", *bad("{'x': [[[2.0], [0.0], [4.0]]]}; None; {'x': np.ones((1, 2, 1))}")
+)
+call(
+    "wflow.landscape",
+    "made.energy, dict(made.directions[0]), dict(made.directions[1]), made.project(CLOUD)",
+    objective=thing("V", "energy", "DATA; wflow.TransformerObjective; Q"),
+    rho=thing("CLOUD", "measure", CLOUDS + "; RHO"),
+    d1=DIRECTION,
+    d2=OTHER,
+    a=array("np.array([0.0, 0.5])").plus(*bad("0.5; [[0.5]]")),
+    b=array("np.array([-1.0, 0.25, 1.0])").plus(*bad("0.5; [[0.5]]")),
+    precision=1e-14,
+)
+call(
+    "landscapes.direction_to",
+    "dict(made)",
+    rho=thing("CLOUD", "measure", CLOUDS),
+    other=thing("wflow.Particles(x=[[[1.0], [0.0], [2.0]]])", "measure", CLOUDS + "; wflow.Particles(x=[[1.0]])"),
+)
+call(
+    "landscapes.principal_directions",
+    "dict(made[0]), dict(made[1]), made[2]",
+    objective=thing("V", "energy", "DATA; wflow.TransformerObjective; Q"),
+    measures=fixed(
+        "[CLOUD, wflow.Particles(x=[[[1.0], [0.0], [2.0]]]), wflow.Particles(x=[[[0.0], [1.0], [0.5]]])]",
+        *same("tuple({})"),
+        *bad("[]; None; 3; [CLOUD]; [CLOUD, CLOUD, CLOUD]; [CLOUD, RHO, CLOUD]; [HILL, HILL, HILL]; CLOUD; [1, 2, 3]"),
+    ),
+)
+call(
+    "landscapes.random_directions",
+    "dict(made[0]), dict(made[1])",
+    rho=thing("CLOUD", "measure", CLOUDS),
+    rng=seed(3),
+)
+call(
+    "wflow.certificate",
+    "made.verdict, made.energy, made.speed, made.starts",
+    objective=KERNEL["objective"],
+    rho=KERNEL["rho"],
+    starts=count(2),
+    tol=number(0.0009765625, zero=True),
+    tau=number(0.5),
+    rng=seed(3),
+    precision=1e-9,
+)
 call(
     "distances.conditional_w2",
     "made",
@@ -1353,6 +1441,14 @@ call(
     solution=thing("wflow.load(file('big.h5'))", "solution", *SOLUTION, RUN),
     dataset=thing("DATA.subset([0, 1])", "data", "LINE; eighths(3, 2, 3); RHO", optional=True),
     objective=thing("Q", "energy", "V; DATA; Q_LINE", optional=True),
+)
+call(
+    "figures.landscape",
+    AXES,
+    solution=thing("wflow.load(file('big.h5'))", "solution", *SOLUTION, DENSITIES),
+    objective=thing("Q", "energy", "V; DATA; Q_LINE", optional=True),
+    quantity=choice("risk"),
+    points=count(3, least=3),
 )
 call(
     "figures.draw",

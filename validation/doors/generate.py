@@ -30,6 +30,7 @@ def namespace() -> dict[str, Any]:
         encoders,
         figures,
         initial,
+        landscapes,
         observers,
         plain,
         problems,
@@ -39,7 +40,7 @@ def namespace() -> dict[str, Any]:
     )
 
     modules = (check, controllers, distances, encoders, figures, initial, observers, plain, problems, runfile, schemes)
-    names = {module.__name__.rpartition(".")[2]: module for module in (*modules, tangent)}
+    names = {module.__name__.rpartition(".")[2]: module for module in (*modules, landscapes, tangent)}
     return {**vars(props), **names, "np": np, "wflow": wflow}
 
 

@@ -22,8 +22,8 @@ Mask = str | tuple[str, int] | Array | None
 
 #: The kernels, by name: what becomes of the scores of a query.
 KERNELS = ("softmax", "gaussian", "gaussian-normalised", "sigmoid", "linear", "relu", "sparsemax")
-#: Those of distances, with the number of squares in their scores: ``-s/2 |W_K z_j|^2`` of the key and, unless it cancels,
-#: ``-s/2 |W_Q z_i|^2`` of the query; and those whose weights grow with the scores.
+#: Those of distances, with the number of squares in their scores, ``-s/2 |W_K z_j|^2`` of the key and, unless it
+#: cancels, ``-s/2 |W_Q z_i|^2`` of the query; and those whose weights grow with the scores.
 DISTANCES, UNBOUNDED = {"gaussian": 2, "gaussian-normalised": 1}, ("linear", "relu")
 
 
@@ -51,8 +51,8 @@ class Attention(CompiledEncoder):
     kernel
         One of the above. Gaussians compare keys with queries and need ``factored=True``.
     mask
-        Which keys a query sees, ``m_ji = 1``: None for all; ``"causal"`` for those with ``j <= i``; ``("local", w)`` for
-        ``|j - i| <= w``; or an array (n, n) of zeros and ones with ``m[j, i]``.
+        Which keys a query sees, ``m_ji = 1``: None for all; ``"causal"`` for those with ``j <= i``; ``("local", w)``
+        for ``|j - i| <= w``; or an array (n, n) of zeros and ones with ``m[j, i]``.
     factored
         False: ``theta = (V, W)``, two D x D matrices. True: ``V = W_O W_V`` and ``W = W_K^T W_Q`` of rank at most
         ``rank``, and ``theta = (W_V (r x D), W_O (D x r), W_K (r x D), W_Q (r x D))``. Both row-major in this order.
@@ -117,7 +117,7 @@ class Attention(CompiledEncoder):
         words = [f"{name}={x!r}" for name, x in options.items() if not isinstance(x, np.ndarray)]
         if isinstance(self.mask, np.ndarray):
             words.insert(1, f"mask=<array {self.mask.shape}>")
-        return f"{type(self).__name__}({', '.join(words)})"
+        return f"{self._class().__name__}({', '.join(words)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Attention) or self._class() is not other._class():
@@ -176,7 +176,7 @@ class Attention(CompiledEncoder):
 
     def reads(self, columns: Array, n_tokens: int) -> Array:
         """The tokens themselves, as queries, and the keys that they see."""
-        seen = self.sees(np.arange(n_tokens), columns, n_tokens).any(axis=1)
+        seen: NDArray[np.bool_] = np.any(self.sees(np.arange(n_tokens), columns, n_tokens), axis=1)
         seen[columns] = True
         return np.flatnonzero(seen)
 
@@ -208,19 +208,19 @@ class Attention(CompiledEncoder):
         return replace(form, numbers=numbers, pull_back=pull_back)
 
     def _numbers(self, parameters: Array, dimension: int) -> Array:
-        """V and s W of heads, and of Gaussians ``-s W_K^T W_K`` and ``-s W_Q^T W_Q`` (..., 2 to 4 D^2)."""
+        """V and s W of heads, and of Gaussians ``-s/2 W_K^T W_K`` and ``-s/2 W_Q^T W_Q`` (..., 2 to 4 D^2)."""
         V, W = self.matrices(parameters, dimension)
         squares = []
         if self.kernel in DISTANCES:
             _, _, key, query = self._factors(parameters, dimension)
-            squares = [-self.scale * (x.swapaxes(-1, -2) @ x) for x in (key, query)[: DISTANCES[self.kernel]]]
+            squares = [-0.5 * self.scale * (x.swapaxes(-1, -2) @ x) for x in (key, query)[: DISTANCES[self.kernel]]]
         return _side_by_side(V, self.scale * W, *squares)
 
     def _pull_back(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:
         """The derivative by the parameters from that by those matrices.
 
         V = W_O W_V: ``W_V_bar = W_O^T V_bar``, ``W_O_bar = V_bar W_V^T``; W = W_K^T W_Q: ``W_K_bar = W_Q W_bar^T``,
-        ``W_Q_bar = W_K W_bar``; N = -s X^T X: ``X_bar = -s X (N_bar + N_bar^T)``.
+        ``W_Q_bar = W_K W_bar``; N = -s/2 X^T X: ``X_bar = -s/2 X (N_bar + N_bar^T)``.
         """
         V_bar, W_bar, *squares_bar = _squares(matrices_bar, dimension)
         W_bar = self.scale * W_bar
@@ -234,7 +234,7 @@ class Attention(CompiledEncoder):
             key @ W_bar,
         ]
         for i, (X, N_bar) in enumerate(zip((key, query), squares_bar)):
-            bars[2 + i] -= self.scale * (X @ (N_bar + N_bar.swapaxes(-1, -2)))
+            bars[2 + i] -= 0.5 * self.scale * (X @ (N_bar + N_bar.swapaxes(-1, -2)))
         return _side_by_side(*bars)
 
 
@@ -260,8 +260,9 @@ def _checked_mask(mask: Any) -> Mask:
         return "local", check_integer("w of the mask ('local', w)", mask[1], 0)
     if isinstance(mask, (str, bytes, int, float)) or (isinstance(mask, (tuple, list)) and "local" in mask[:1]):
         raise InputError(f"{words}, got {shown(mask)}")
-    if isinstance(mask, np.ndarray) and mask.dtype == bool and not isinstance(mask, np.ma.MaskedArray):
-        mask = mask.astype(float)
+    booleans = np.asarray(mask)
+    if booleans.dtype == bool and not isinstance(mask, np.ma.MaskedArray):  # which other arrays may not be
+        mask = booleans.astype(float)
     array = check_array("mask", mask, 2, "(n, n)")
     if array.shape[0] != array.shape[1] or not np.isin(array, (0, 1)).all():
         raise InputError(f"{words}, got {shown(mask)}")

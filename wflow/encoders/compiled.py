@@ -148,7 +148,7 @@ def program_arrays(
 
 
 def _mask(sees: Array) -> Integers:
-    """Which keys every query sees (keys, queries), as :func:`wflow.kernels.attention._hide` reads it.
+    """Which keys every query sees (keys, queries), as :func:`wflow.kernels.attention._is_seen` reads it.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Attention heads ``f(T, X) = V T P``, ``P = K(A)`` of scores A, averaged over heads, and the exact transpose.
 
 T are the tokens of a prompt, the keys; X are its queries, some of the same tokens; :mod:`wflow.kernels.pairs` has the
-weights P by kind. Scores are ``A = T^T W X``; the Gaussian kinds add the terms ``1/2 z^T N_K z`` of keys and
-``1/2 x^T N_Q x`` of queries with symmetric N, which make a square of them (a normalised one needs those of keys alone).
-Pairs may be hidden (see :func:`_hide`).
+weights P by kind. Scores are ``A = T^T W X``; the Gaussian kinds add the terms ``z^T N_K z`` of keys and ``x^T N_Q x``
+of queries with symmetric N, which make a square of them (a normalised one needs those of keys alone). Pairs may be
+hidden (see :func:`_is_seen`).
 
 Everything is a product of small matrices whose entries are registers over heads (see :mod:`wflow.kernels.simd`). What
 belongs to single tokens is done for several prompts at once; what belongs to pairs of tokens, for so few queries that
@@ -17,16 +17,19 @@ __all__ = ["attention_mean", "attention_space", "attention_vjp"]
 
 import numpy as np
 
-from wflow.kernels.compile import kernel
+from wflow.kernels.compile import kernel, part
 from wflow.kernels.pairs import GAUSSIAN, GAUSSIAN_NORMALISED, LINEAR, SPARSEMAX, slopes, weights
-from wflow.kernels.simd.lanes import add, fma, mul, splat
-from wflow.kernels.simd.matrices import at, columns, extent, flipped, put, rows, space
+from wflow.kernels.simd.lanes import add, fma, mul
+from wflow.kernels.simd.matrices import at, columns, extent, flipped, number_space, put, rows, space
 from wflow.kernels.simd.products import (
     TILE_COLUMNS,
     add_product,
     add_scaled_product,
+    add_sums,
+    column_products,
     number_registers,
     product,
+    product_from,
     scale,
     scaled_product,
     side_by_side,
@@ -45,9 +48,10 @@ def attention_space(B, D, n, q, kind, lanes):
     prompts = min(B, max(1, TOKEN_REGISTERS // (D * q)))
     width = -(-q // -(-n * q // PAIR_REGISTERS))
     numbers = B * D * (n + q) + prompts * q * (4 * D + 2) + n * width
-    if kind == GAUSSIAN or kind == GAUSSIAN_NORMALISED:
+    if kind in (GAUSSIAN, GAUSSIAN_NORMALISED):
         numbers += prompts * (D + 2) * (n + q)
     size = numbers + 2 * (number_registers(B * D * n, lanes) + 2 * number_registers(B * D * q, lanes))
+    size += number_registers(n * q, lanes)
     return prompts, width, numbers, size
 
 
@@ -68,68 +72,25 @@ def _head(heads, h, D, kind):
 
 @kernel
 def _square(N, tokens, NT, terms):
-    """``N T`` and the terms ``1/2 z^T N z`` (1 x columns) for every column z of the tokens T, with symmetric N."""
+    """``N T`` and the terms ``z^T N z`` (1 x columns) for every column z of the tokens T, with symmetric N."""
     product(flipped(NT), tokens, N)
-    (D, c), nothing, half = extent(NT), splat(NT, 0.0), splat(NT, 0.5)
-    for i in range(c):
-        total = nothing
-        for d in range(D):
-            total = fma(at(NT, d, i), at(tokens, d, i), total)
-        put(terms, 0, i, mul(half, total))
+    column_products(terms, tokens, NT)
 
 
 @kernel
 def _square_bar(N_bar, tokens, tokens_flipped, NT, sums, need_input, a, total):
-    """Its transpose at the cotangents ``sums`` of the terms: ``N_bar += 1/2 sum of sums_i z_i z_i^T``, and
-    ``total_i += a sums_i N z_i``, the derivative by tokens, if there is need of it. NT is overwritten."""
-    (D, c), half, factor = extent(NT), splat(NT, 0.5), at(a, 0, 0)
+    """Its transpose at the cotangents ``sums`` of the terms: ``N_bar += sum of sums_i z_i z_i^T``, and
+    ``total_i += 2 a sums_i N z_i``, the derivative by tokens, if there is need of it. NT is overwritten."""
+    D, c = extent(NT)
+    twice = add(at(a, 0, 0), at(a, 0, 0))
     for i in range(c):
         s = at(sums, 0, i)
-        s_half, s_a = mul(half, s), mul(factor, s)
+        factor = mul(twice, s)
         for d in range(D):
             if need_input:
-                put(total, d, i, fma(s_a, at(NT, d, i), at(total, d, i)))
-            put(NT, d, i, mul(s_half, at(tokens, d, i)))
+                put(total, d, i, fma(factor, at(NT, d, i), at(total, d, i)))
+            put(NT, d, i, mul(s, at(tokens, d, i)))
     add_product(N_bar, tokens_flipped, flipped(NT))
-
-
-@kernel
-def _add_terms(A, keys, queries, kind):
-    """``A_ji += keys_j + queries_i``; of keys alone where columns are normalised."""
-    n, q = extent(A)
-    for j in range(n):
-        key = at(keys, 0, j)
-        for i in range(q):
-            x = add(at(A, j, i), key)
-            if kind == GAUSSIAN:
-                x = add(x, at(queries, 0, i))
-            put(A, j, i, x)
-
-
-@kernel
-def _add_sums(A, keys, queries):
-    """``keys_j += sum_i A_ji`` and ``queries_i = sum_j A_ji``."""
-    (n, q), nothing = extent(A), splat(A, 0.0)
-    for i in range(q):
-        put(queries, 0, i, nothing)
-    for j in range(n):
-        total = at(keys, 0, j)
-        for i in range(q):
-            x = at(A, j, i)
-            total = add(total, x)
-            put(queries, 0, i, add(at(queries, 0, i), x))
-        put(keys, 0, j, total)
-
-
-@kernel
-def _column_products(Z, G, k):
-    """``k_i = <Z_i, G_i>`` for every column i."""
-    D, q = extent(Z)
-    for i in range(q):
-        total = splat(Z, 0.0)
-        for d in range(D):
-            total = fma(at(Z, d, i), at(G, d, i), total)
-        put(k, 0, i, total)
 
 
 @kernel
@@ -145,25 +106,48 @@ def _seen(places, mask, q, n, i, j):
 
 
 @kernel
-def _hide(A, value, places, mask, q, low, i):
-    """``A_jk = value`` for the pairs that are hidden, of the keys from ``low`` and the queries from ``i`` on.
+def _is_seen(places, mask, q, j, i):
+    """Whether query i sees key j.
 
-    In ``places`` from ``mask`` on, unless that is negative, stand: whether there are holes; for every query the first
-    key that it sees, and for every query the one after the last; with holes, for every key and query, 1 if it sees it.
+    In ``places`` from ``mask`` on stand: whether there are holes; for every query the first key that it sees, and for
+    every query the one after the last; with holes, for every key and query, 1 if it sees it.
     """
-    if mask < 0:
-        return
-    (n, width), hidden = extent(A), splat(A, value)
-    for k in range(width):
-        first, last = places[mask + 1 + i + k] - low, places[mask + 1 + q + i + k] - low
-        for j in range(first):
-            put(A, j, k, hidden)
-        for j in range(last, n):
-            put(A, j, k, hidden)
-        if places[mask] != 0:
-            for j in range(first, last):
-                if places[mask + 1 + (2 + low + j) * q + i + k] == 0:
-                    put(A, j, k, hidden)
+    inside = places[mask + 1 + i] <= j < places[mask + 1 + q + i]
+    return inside and (places[mask] == 0 or places[mask + 1 + (2 + j) * q + i] != 0)
+
+
+@kernel
+def _starts(places, mask, n, q, kind, memory, first):
+    """What scores start from, numbers (n, q): minus infinity where the pair is hidden. Linear attention, which that
+    would not make zero, has ones there and zeros elsewhere, to be multiplied with."""
+    starts = number_space(memory, first, n, q)
+    seen, hidden = (1.0, 0.0) if kind == LINEAR else (0.0, -np.inf)
+    if mask >= 0:
+        for j in range(n):
+            for i in range(q):
+                put(starts, j, i, memory.dtype.type(seen if _is_seen(places, mask, q, j, i) else hidden))
+    return starts
+
+
+@kernel
+def _times(A, M):
+    """``A <- A o M``."""
+    n, q = extent(A)
+    for j in range(n):
+        for i in range(q):
+            put(A, j, i, mul(at(A, j, i), at(M, j, i)))
+
+
+@part
+def _pairs(P, keys, u, inverse, kind, n_tokens, masked, starts, key_terms, query_terms):
+    """``P = K(A)`` for the scores ``A = T^T U``, up to the factor ``inverse`` of every column."""
+    if masked and kind != LINEAR:
+        product_from(P, keys, u, starts)
+    else:
+        product(P, keys, u)
+    weights(P, inverse, kind, n_tokens, masked, key_terms, query_terms)
+    if masked and kind == LINEAR:
+        _times(P, starts)
 
 
 @kernel
@@ -183,14 +167,15 @@ def attention_mean(tokens, queries, heads, kind, n_tokens, places, mask, memory,
 
     tokens (B, D, n), of which the columns ``queries`` (q,) are X, in order, of prompts with n_tokens; heads (registers,
     lanes) as packed: V, W^T, matrices N, and weights; kind of :data:`wflow.kernels.pairs.KINDS`; places and mask as by
-    :func:`_hide`; memory (registers, lanes) as by :func:`attention_space`; out (B, D, q).
+    :func:`_is_seen`; memory (registers, lanes) as by :func:`attention_space`; out (B, D, q).
     """
     (B, D, n), q, lanes = tokens.shape, queries.size, memory.shape[1]
     step, width, numbers, _ = attention_space(B, D, n, q, kind, lanes)
-    squares, lowest = _squares(kind), -np.inf
-    if mask >= 0:  # the fewer queries at a time, the fewer keys between those that they see
+    squares, masked = _squares(kind), mask >= 0
+    if masked:  # the fewer queries at a time, the fewer keys between those that they see
         width = min(width, TILE_COLUMNS)
-    T, T_flipped, X, _, _ = _keys_and_queries(tokens, queries, memory, numbers)
+    T, T_flipped, X, _, numbers = _keys_and_queries(tokens, queries, memory, numbers)
+    starts = _starts(places, mask, n, q, kind, memory, numbers)
     totals, here = 0, B * D * q
     zero(space(memory, totals, 1, B * D * q))
     for h in range(heads.shape[0] // ((2 + squares) * D * D + 1)):
@@ -210,21 +195,20 @@ def attention_mean(tokens, queries, heads, kind, n_tokens, places, mask, memory,
                 NX = space(memory, there + e + c, D, c)
                 _square(space(heads, N + D * D, D, D), columns(X, first * q, last * q), NX, query_terms)
             for b in range(first, last):
-                before = (b - first) * q  # columns of the prompts before
+                before, keys_before = (b - first) * q, (b - first) * n  # columns of the prompts before
                 for i in range(before, before + q, width):
                     j = min(i + width, before + q)
                     low, high = _seen(places, mask, q, n, i - before, j - before)
                     P = space(memory, here + (2 * D + 1) * c, high - low, j - i)
-                    product(P, columns(T, b * n + low, b * n + high), columns(U, i, j))  # T^T U, in place of P
-                    if squares > 0:
-                        some = columns(key_terms, (b - first) * n + low, (b - first) * n + high)
-                        _add_terms(P, some, columns(query_terms, i, j), kind)
-                    _hide(P, lowest, places, mask, q, low, i - before)
-                    weights(P, columns(inverse, i, j), kind, n_tokens)
-                    _hide(P, 0.0, places, mask, q, low, i - before)
+                    keys, keys_flipped = (
+                        columns(T, b * n + low, b * n + high),
+                        rows(T_flipped, b * n + low, b * n + high),
+                    )
+                    some, other = columns(key_terms, keys_before + low, keys_before + high), columns(query_terms, i, j)
+                    start, r = columns(rows(starts, low, high), i - before, j - before), columns(inverse, i, j)
+                    _pairs(P, keys, columns(U, i, j), r, kind, n_tokens, masked, start, some, other)
                     # Z = T P: the products of a column are normalised, not its weights
-                    keys_flipped = rows(T_flipped, b * n + low, b * n + high)
-                    scaled_product(columns(Z, i, j), keys_flipped, P, columns(inverse, i, j))
+                    scaled_product(columns(Z, i, j), keys_flipped, P, r)
             total = space(memory, totals + first * D * q, D, c)
             add_scaled_product(total, a, V, Z)  # + a V Z
     for first in range(0, B, step):
@@ -246,11 +230,12 @@ def attention_vjp(tokens, queries, heads, kind, n_tokens, places, mask, cotangen
     """
     (B, D, n), q, lanes = tokens.shape, queries.size, memory.shape[1]
     step, width, numbers, _ = attention_space(B, D, n, q, kind, lanes)
-    squares, lowest = _squares(kind), -np.inf
-    if mask >= 0:
+    squares, masked = _squares(kind), mask >= 0
+    if masked:
         width = min(width, TILE_COLUMNS)
     T, T_flipped, X, X_flipped, numbers = _keys_and_queries(tokens, queries, memory, numbers)
-    p, p_flipped, _ = side_by_side(cotangent, np.arange(q), 0, memory, numbers)
+    p, p_flipped, numbers = side_by_side(cotangent, np.arange(q), 0, memory, numbers)
+    starts = _starts(places, mask, n, q, kind, memory, numbers)
     need_input, all_tokens = T_bar.size > 0, q == n
     T_totals, X_totals, here = 0, 0 if all_tokens else B * D * n, B * D * (n + q)
     if need_input:
@@ -290,30 +275,28 @@ def attention_vjp(tokens, queries, heads, kind, n_tokens, places, mask, cotangen
                     P = space(memory, here + (4 * D + 2) * c, high - low, j - i)
                     u, z, g, y = columns(U, i, j), columns(Z, i, j), columns(G, i, j), columns(Y, i, j)
                     r, k_ij = columns(inverse, i, j), columns(k, i, j)
-                    product(P, keys, u)  # A = T^T U
-                    if squares > 0:
-                        some = columns(key_terms, keys_before + low, keys_before + high)
-                        _add_terms(P, some, columns(query_terms, i, j), kind)
-                    _hide(P, lowest, places, mask, q, low, i - before)
-                    weights(P, r, kind, n_tokens)  # P = K(A), up to the factor r_i of column i
-                    _hide(P, 0.0, places, mask, q, low, i - before)
+                    some, other = columns(key_terms, keys_before + low, keys_before + high), columns(query_terms, i, j)
+                    start = columns(rows(starts, low, high), i - before, j - before)
+                    _pairs(
+                        P, keys, u, r, kind, n_tokens, masked, start, some, other
+                    )  # up to the factor r_i of column i
                     scaled_product(z, keys_flipped, P, r)  # Z = T P r
                     scale(g, r, z, k_ij)  # G <- r G, which keeps the r of P; k_i = <z_i, g_i>
                     if need_input:
                         add_scaled_product(keys_total, a, g, flipped(P))  # T_bar += a G P^T
                     slopes(P, r, k_ij, kind)  # P <- K'(A), and k <- 0 unless columns are normalised
-                    if kind == LINEAR:
-                        _hide(P, 0.0, places, mask, q, low, i - before)
+                    if masked and kind == LINEAR:
+                        _times(P, start)
                     if kind == SPARSEMAX:  # k is the mean of T^T G over the support
                         scaled_product(y, keys_flipped, P, r)
-                        _column_products(y, g, k_ij)
+                        column_products(k_ij, y, g)
                     times_product(P, keys, g, k_ij)  # Gamma = P o (T^T G - k), in place of P
                     product(y, keys_flipped, P)  # Y = T Gamma
                     if need_input:
                         add_scaled_product(keys_total, a, u, flipped(P))  # T_bar += a W X Gamma^T
                     if squares > 0:
                         some = columns(key_sums, keys_before + low, keys_before + high)
-                        _add_sums(P, some, columns(query_sums, i, j))
+                        add_sums(P, some, columns(query_sums, i, j))
             add_product(V_bar, rows(p_flipped, first * q, last * q), flipped(Z))  # V_bar += p Z^T
             add_product(W_flipped_bar, rows(X_flipped, first * q, last * q), flipped(Y))  # W_bar^T += X Y^T
             if need_input:

@@ -6,7 +6,7 @@ A *program* is a tuple of integer arrays, made by :func:`wflow.encoders.compiled
 array, one after the other: state j is a block (B, D, width[j]). Places of tokens stand in one array ``places``: those
 of state j among the tokens of its base from ``base_at[j]`` on, the queries of call e among the tokens of its state from
 ``query_at[e]`` on, and those of the target's tokens among the queries from ``target_at[t]`` on; from ``mask_at[e]`` on,
-unless that is negative, which tokens the queries see (see :func:`wflow.kernels.attention._hide`).
+unless that is negative, which tokens the queries see (see :func:`wflow.kernels.attention._is_seen`).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ kind                     K                                   inverse            
 ``sparsemax``            ``max(A_ji - t_i, 0)``, of sum 1    1                     1 where K > 0   mean
 =======================  ==================================  ====================  ==============  =====
 
-The scores of hidden pairs are minus infinity: softmax and sparsemax then leave them out.
+The scores of hidden pairs are minus infinity, and their weights exact zeros; the caller does that for the linear kind.
 
 One more kind is a name in ``KINDS`` and a branch in both functions.
 """
@@ -27,9 +27,9 @@ from __future__ import annotations
 __all__ = ["GAUSSIAN", "GAUSSIAN_NORMALISED", "KINDS", "LINEAR", "SPARSEMAX", "slopes", "weights"]
 
 from wflow.kernels.compile import kernel, part
-from wflow.kernels.simd.lanes import add, div, exp, fma, lane_sum, mul, splat, sub, tanh, vmax, where_negative
+from wflow.kernels.simd.lanes import add, div, fma, lane_sum, mul, splat, sub, tanh, vmax, where_negative
 from wflow.kernels.simd.matrices import at, extent, put
-from wflow.kernels.simd.products import softmax
+from wflow.kernels.simd.products import gaussian, softmax, softmax_of_seen
 
 #: The kinds, by the number under which the kernels know them.
 KINDS = {
@@ -46,13 +46,21 @@ SIGMOID, LINEAR, RELU, SPARSEMAX = (KINDS[name] for name in ("sigmoid", "linear"
 
 
 @part
-def weights(A, inverse, kind, n_tokens):
-    """``A <- K(A)``, and the row ``inverse`` (1 x q), of prompts of so many tokens."""
-    if kind == SOFTMAX or kind == GAUSSIAN_NORMALISED:
-        softmax(A, inverse)
+def weights(A, inverse, kind, n_tokens, masked, key_terms, query_terms):
+    """``A <- K(A)``, and the row ``inverse`` (1 x q), of prompts of so many tokens, with scores of minus infinity if
+    ``masked``. Scores of Gaussians still lack the rows of terms, 1 x n and 1 x q."""
+    if kind in (SOFTMAX, GAUSSIAN_NORMALISED):
+        if kind == GAUSSIAN_NORMALISED:
+            _add_terms(A, key_terms)
+        if masked:
+            softmax_of_seen(A, inverse)
+        else:
+            softmax(A, inverse)
     elif kind == SPARSEMAX:
         _sparsemax(A, inverse)
     else:
+        if kind == GAUSSIAN:
+            gaussian(A, key_terms, query_terms)
         _entrywise(A, inverse, kind, n_tokens)
 
 
@@ -62,25 +70,33 @@ def slopes(K, inverse, k, kind):
     there ``inverse <- 1/(sum of the slopes)``. The slope of the softmax is K itself."""
     if kind == SPARSEMAX:
         _support(K, inverse)
-    elif kind != SOFTMAX and kind != GAUSSIAN_NORMALISED:
+    elif kind not in (SOFTMAX, GAUSSIAN_NORMALISED):
         _entrywise_slopes(K, k, kind)
+
+
+@kernel
+def _add_terms(A, key_terms):
+    """``A_ji += key_terms_j``."""
+    n, q = extent(A)
+    for j in range(n):
+        term = at(key_terms, 0, j)
+        for i in range(q):
+            put(A, j, i, add(at(A, j, i), term))
 
 
 @kernel
 def _entrywise(A, inverse, kind, n_tokens):
     """The weights of kinds that treat every score on its own."""
     (n, q), nothing, half, one = extent(A), splat(A, 0.0), splat(A, 0.5), splat(A, 1.0)
-    factor = splat(A, 1 / n_tokens) if kind == LINEAR or kind == RELU else one
+    factor = splat(A, 1 / n_tokens) if kind in (LINEAR, RELU) else one
     for i in range(q):
         put(inverse, 0, i, factor)
-    if kind == LINEAR:
+    if kind in (GAUSSIAN, LINEAR):
         return
     for j in range(n):
         for i in range(q):
             x = at(A, j, i)
-            if kind == GAUSSIAN:  # scores are at most 0, up to rounding; NaN stays NaN
-                y = exp(where_negative(sub(nothing, x), nothing, x))
-            elif kind == SIGMOID:  # sigma(x) = (1 + tanh(x/2))/2
+            if kind == SIGMOID:  # sigma(x) = (1 + tanh(x/2))/2
                 y = fma(half, tanh(mul(half, x)), half)
             else:
                 y = where_negative(x, nothing, x)

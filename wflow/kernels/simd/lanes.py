@@ -147,6 +147,9 @@ def _nearest(function: Callable[[Any], Any], low: float, high: float, degree: in
     return [float(c) / scale**k for k, c in enumerate(powers)]
 
 
+#: Where e^x ends to be a normal number, in single and in double precision.
+LOWEST = -87.0, -708.0
+
 #: 2^(j/16), whose 16 values two registers of float64 hold, or one of float32.
 FRACTIONS = 16 if AVX512 else 1
 
@@ -186,7 +189,7 @@ def _exponential(builder: Any, x: Any, fractions: int, split: bool) -> tuple[Any
     vector = x.type
     double = vector.element == ir.DoubleType()
     # Adding 1.5 * 2^mantissa rounds x / ln 2 to an integer and leaves it in the low bits.
-    mantissa, low = (52, -708.0) if double else (23, -87.0)
+    mantissa, low = 52 if double else 23, LOWEST[double]
     magic = _constant(1.5 * 2.0**mantissa / fractions, vector)
     per_ln_2 = _constant(1 / math.log(2), vector)
     x = vector_max(builder, _constant(low, vector), x)
@@ -207,10 +210,14 @@ def _exponential(builder: Any, x: Any, fractions: int, split: bool) -> tuple[Any
     return r, _polynomial(builder, [c, *tail], r), _power(builder, rounded, fractions)
 
 
-def vector_exp(builder: Any, x: Any, split: bool = True) -> Any:
-    """See :func:`exp`; not split, with a relative error of ``|x| eps``."""
+def vector_exp(builder: Any, x: Any, split: bool = True, vanishes: bool = False) -> Any:
+    """See :func:`exp`; not split, with a relative error of ``|x| eps``; or zero where it is no normal number."""
     r, h, power = _exponential(builder, x, FRACTIONS, split)
-    return vector_fma(builder, power, builder.fmul(r, h), power)
+    out = vector_fma(builder, power, builder.fmul(r, h), power)
+    if not vanishes:
+        return out
+    low, nothing = _constant(LOWEST[x.type.element == ir.DoubleType()], x.type), _constant(0.0, x.type)
+    return builder.select(builder.fcmp_ordered("<", x, low), nothing, out)
 
 
 def _vector_expm1(builder: Any, x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What kernels do with matrices of registers: products in tiles that stay in registers, and a softmax.
+"""What kernels do with matrices of registers: products in tiles that stay in registers, sums, and exponentials.
 
 Each is one function in the generated code for every kind of matrices and precision, with sizes and strides at run time:
 one build serves all.
@@ -9,12 +9,17 @@ from __future__ import annotations
 __all__ = [
     "add_product",
     "add_scaled_product",
+    "add_sums",
+    "column_products",
+    "gaussian",
     "number_registers",
     "product",
+    "product_from",
     "scale",
     "scaled_product",
     "side_by_side",
     "softmax",
+    "softmax_of_seen",
     "sum_lanes",
     "times_product",
     "zero",
@@ -207,6 +212,12 @@ def product(builder: Any, C: Matrix, A: Matrix, B: Matrix) -> None:
 
 
 @_procedure
+def product_from(builder: Any, C: Matrix, A: Matrix, B: Matrix, M: Matrix) -> None:
+    """``C = M + A^T B`` with A and M of numbers and B of registers."""
+    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.load(M))))
+
+
+@_procedure
 def add_product(builder: Any, C: Matrix, A: Matrix, B: Matrix) -> None:
     """``C += A^T B`` with A of numbers and B of registers."""
     _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.load(C))))
@@ -268,9 +279,76 @@ def scale(builder: Any, G: Matrix, r: Matrix, Z: Matrix, k: Matrix) -> None:
 
 
 @_procedure
+def column_products(builder: Any, k: Matrix, A: Matrix, B: Matrix) -> None:
+    """``k_i = <A_i, B_i>`` for every column i; k (1 x columns)."""
+
+    def body(column: Any, count: int) -> None:
+        here = [builder.add(column, INT(j)) for j in range(count)]
+        totals = [_variable(builder, ir.Constant(k.vector, None)) for _ in here]
+        with _repeat(builder, A.rows) as row:
+            for i, total in zip(here, totals):
+                x, y = A.load(A.address(row, i)), B.load(B.address(row, i))
+                builder.store(vector_fma(builder, x, y, builder.load(total)), total)
+        for i, total in zip(here, totals):
+            k.store(builder.load(total), k.address(INT(0), i))
+
+    _tiles(builder, A.columns, TILE_COLUMNS, body)
+
+
+@_procedure
+def add_sums(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix) -> None:
+    """``of_rows_j += sum_i A_ji`` and ``of_columns_i = sum_j A_ji``, both in a row."""
+
+    def body(column: Any, count: int) -> None:
+        here = [builder.add(column, INT(j)) for j in range(count)]
+        totals = [_variable(builder, ir.Constant(A.vector, None)) for _ in here]
+        with _repeat(builder, A.rows) as row:
+            entries = [A.load(A.address(row, i)) for i in here]
+            for x, total in zip(entries, totals):
+                builder.store(builder.fadd(builder.load(total), x), total)
+            while len(entries) > 1:
+                entries = [*entries[2:], builder.fadd(*entries[:2])]
+            place = of_rows.address(INT(0), row)
+            of_rows.store(builder.fadd(of_rows.load(place), entries[0]), place)
+        for i, total in zip(here, totals):
+            of_columns.store(builder.load(total), of_columns.address(INT(0), i))
+
+    _tiles(builder, A.columns, TILE_COLUMNS, body)
+
+
+@_procedure
+def gaussian(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix) -> None:
+    """``A_ji <- exp(min(A_ji + of_rows_j + of_columns_i, 0))``, with both in a row."""
+    zero = ir.Constant(A.vector, None)
+
+    def body(column: Any, count: int) -> None:
+        here = [builder.add(column, INT(j)) for j in range(count)]
+        terms = [of_columns.load(of_columns.address(INT(0), i)) for i in here]
+        with _repeat(builder, A.rows) as row:
+            term = of_rows.load(of_rows.address(INT(0), row))
+            for i, other in zip(here, terms):
+                place = A.address(row, i)
+                x = builder.fadd(A.load(place), builder.fadd(term, other))
+                x = builder.select(builder.fcmp_ordered(">", x, zero), zero, x)  # NaN stays NaN
+                A.store(vector_exp(builder, x, split=False, vanishes=True), place)
+
+    _tiles(builder, A.columns, TILE_COLUMNS, body)
+
+
+@_procedure
 def softmax(builder: Any, S: Matrix, inverse: Matrix) -> None:
     """``S <- exp(S - max of the column)``, and the inverse of every column's sum (1 x columns): the softmax of a column
     is their product."""
+    _softmax(builder, S, inverse, False)
+
+
+@_procedure
+def softmax_of_seen(builder: Any, S: Matrix, inverse: Matrix) -> None:
+    """The same with exact zeros where S is minus infinity."""
+    _softmax(builder, S, inverse, True)
+
+
+def _softmax(builder: Any, S: Matrix, inverse: Matrix, vanishes: bool) -> None:
 
     def body(column: Any, count: int) -> None:
         places = [S.address(INT(0), builder.add(column, INT(j))) for j in range(count)]
@@ -285,7 +363,7 @@ def softmax(builder: Any, S: Matrix, inverse: Matrix) -> None:
             offset = builder.mul(row, S.down)
             for place, top, total in zip(places, tops, totals):
                 here = builder.gep(place, [offset])
-                value = vector_exp(builder, builder.fsub(S.load(here), builder.load(top)), split=False)
+                value = vector_exp(builder, builder.fsub(S.load(here), builder.load(top)), False, vanishes)
                 S.store(value, here)
                 builder.store(builder.fadd(builder.load(total), value), total)
         one = ir.Constant(S.vector, [1.0] * S.vector.count)
