@@ -11,6 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import wflow
+from validation.agreement import MASKS, differences
+from validation.heads import KERNELS
+from validation.losses import LOSSES
 from validation.transformer import FiniteTransformer
 from wflow.controllers import Fixed
 
@@ -115,6 +118,17 @@ def test_whole_training_run(dtype: Any, scheme: str) -> None:
     final = answer.measure(-1)
     for block, theirs in (("theta", history.theta), ("w", history.w)):
         assert np.abs(final.blocks[block] - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_kernel_mask_and_loss(kernel: str, mask: str, dtype: Any) -> None:
+    """Velocities; and runs of 50 steps and of adaptive ones, of factored heads with uneven mobilities for odd seeds."""
+    seed = list(MASKS).index(mask)
+    for i, loss in enumerate(LOSSES):
+        gaps = differences(kernel, mask, loss, seed, np.dtype(dtype).name, runs=i == (seed + KERNELS.index(kernel)) % 4)
+        assert max(gaps.values()) <= TOLERANCE[dtype], gaps
 
 
 def test_zero_weight_particles_feel_the_flow() -> None:

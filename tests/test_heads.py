@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.testing import assert_allclose
 import validation.heads
 import validation.losses
 from validation.heads import DISTANCES, KERNELS, Head, mask_of, sparsemax_columns
+from validation.kernel import flatten, prediction_gradients
 from validation.losses import LOSSES, loss_and_slope
 from validation.transformer import FiniteTransformer
 
@@ -198,3 +200,22 @@ def test_what_is_refused() -> None:
 @pytest.mark.parametrize("module", [validation.heads, validation.losses])
 def test_the_examples_in_the_documentation(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
+
+
+def test_gradients_of_predictions() -> None:
+    """Every prediction of every prompt against differences, with the roots of mobilities."""
+    rng = np.random.default_rng(5)
+    model = FiniteTransformer("factored", "tanh", kernel="gaussian", weight_decay=0.2, mobility={"W_K": 4.0, "w": 9.0})
+    data, (p, q) = make(rng, "squares"), model.n_parameters(2)
+    state = rng.standard_normal((2, 3, p)), rng.standard_normal((2, 3, q))
+    J = prediction_gradients(model, state, data)
+    assert J.shape == (6, 6 * (p + q))
+    roots = [np.sqrt(m) for m in model.mobilities(2)]
+    for e in (tuple(rng.standard_normal(x.shape) for x in state) for _ in range(3)):
+
+        def predict(s: float, i: int, e: Any = e) -> float:
+            return float(model.predict(state[0] + s * e[0], state[1] + s * e[1], data).flat[i])
+
+        moved = [derivative(partial(predict, i=i)) for i in range(6)]
+        expected = J @ flatten((e[0] / roots[0], e[1] / roots[1]))
+        assert_allclose(moved, expected, rtol=0, atol=1e-9 * np.abs(expected).max())

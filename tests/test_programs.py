@@ -26,6 +26,7 @@ def program(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 @pytest.mark.parametrize(
     ("name", "small"),
     [
+        ("attention", ["--tau-end", "2", "--width", "4"]),
         ("grid", ["--tau-end", "0.4", "--cells", "24", "--rtol", "1e-3"]),
         ("jko", ["--width", "2", "--steps", "1"]),
         ("langevin", ["--tau-end", "1", "--width", "8"]),

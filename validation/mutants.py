@@ -56,6 +56,7 @@ class Mutant:
 
 OBJECTIVE, NETWORK, DEPTH = "wflow/energies/transformer.py", "wflow/network/batches.py", "wflow/network/rules.py"
 HEADS, COMPILED, PROXIMAL = "wflow/encoders/attention.py", "wflow/encoders/compiled.py", "wflow/schemes/proximal.py"
+PAIRS, LOSSES = "wflow/kernels/pairs.py", "wflow/losses.py"
 ATTENTION, NEURONS = "wflow/kernels/attention.py", "wflow/kernels/feedforward.py"
 
 MUTANTS = (
@@ -69,8 +70,8 @@ MUTANTS = (
     Mutant(
         "w-transposed",
         HEADS,
-        "order = np.concatenate([V.ravel(), W.T.ravel()])",
-        "order = np.concatenate([V.ravel(), W.ravel()])",
+        "order[1] = order[1].T.copy()",
+        "order[1] = order[1].copy()",
     ),
     Mutant(
         "head-weights-ignored",
@@ -103,6 +104,24 @@ MUTANTS = (
         "if need_input:\n                _multiply_rows(Q, a)\n",
         "if need_input:\n",
     ),
+    # Kernels of attention
+    Mutant("sigmoid-slope", PAIRS, "y = mul(y, sub(one, y))", "y = mul(y, one)"),
+    Mutant("relu-slope", PAIRS, "y = where_negative(y, nothing, one)", "y = where_negative(y, nothing, y)"),
+    Mutant(
+        "sparsemax-mean-of-all", PAIRS, "put(inverse, 0, i, div(one, count))", "put(inverse, 0, i, splat(K, 1 / n))"
+    ),
+    Mutant("gaussian-half-of-the-squares", HEADS, "(N_bar + N_bar.swapaxes(-1, -2))", "N_bar"),
+    Mutant("scores-adjoint-without-scale", HEADS, "W_bar = self.scale * W_bar", "W_bar = 1.0 * W_bar"),
+    Mutant("mask-of-the-future", HEADS, "return j <= i", "return j >= i"),
+    # Losses
+    Mutant("logistic-slope", LOSSES, "np.where(margin > 0, small, 1.0)", "np.where(margin > 0, small, small)"),
+    Mutant(
+        "cross-entropy-against-the-strongest",
+        LOSSES,
+        "y * others.sum(axis=1, keepdims=True)",
+        "y * others.max(axis=1, keepdims=True)",
+    ),
+    Mutant("huber-of-delta-one", LOSSES, "np.clip(u - y, -self.delta, self.delta)", "np.clip(u - y, -1.0, 1.0)"),
     # The objective and its depth rules
     Mutant("half-step-without-half", DEPTH, "half = 0.5 / layers", "half = 1.0 / layers"),
     Mutant("g-without-half", DEPTH, "(target, 0.5 * coefficient)", "(target, coefficient)"),

@@ -14,4 +14,6 @@ STUDIES = {
     "rates": "rates",
     "capacity": "capacity",
     "schemes": "schemes",
+    "attention": "attention",
+    "losses": "losses",
 }
