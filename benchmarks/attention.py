@@ -2,9 +2,9 @@
 
     python benchmarks/attention.py [--size medium] [--dtype float64] [--prompts 64] [--rounds 25]
 
-The Transformers are those of ``velocity.py`` with factored heads of full rank, which all kernels have. They run in turn,
-with one thread; the program prints medians of the processor's seconds, on which other programs have little influence,
-and of the ratios within a round. All cost is linear in the number of prompts.
+The Transformers are those of ``velocity.py`` with factored heads of full rank, which all kernels have. They run in
+turn, with one thread; the program prints medians of the processor's seconds, on which other programs have little
+influence, and of the ratios within a round. All cost is linear in the number of prompts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 
 import numba
 import numpy as np
-from velocity import SIZES, problem  # before numpy: it gives BLAS one thread
+from velocity import SIZES, problem
 
 import wflow
 from wflow.encoders import KERNELS
@@ -61,8 +61,8 @@ def main() -> None:
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     print(f"{options.size}, {options.dtype}, {options.prompts} prompts, one thread, factored heads of full rank")
     print(f"{'kernel':20} {'mask':14} {'seconds':>9} {'over softmax':>13}")
-    for (kernel, mask), time, ratio in zip(FORMS, np.median(seconds, axis=0), ratios):
-        print(f"{kernel:20} {mask!s:14} {time:9.4f} {ratio:13.2f}")
+    for (kernel, mask), median, ratio in zip(FORMS, np.median(seconds, axis=0), ratios):
+        print(f"{kernel:20} {mask!s:14} {median:9.4f} {ratio:13.2f}")
 
 
 if __name__ == "__main__":

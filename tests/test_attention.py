@@ -71,7 +71,7 @@ def test_limits_in_depth() -> None:
 
 
 def test_blow_up_is_said_in_words() -> None:
-    """T_0 = 0.8 and v w = 16: blow-up in depth before the end, which finite networks find the later the fewer layers."""
+    """T_0 = 0.8 and v w = 16: the depth equation blows up before its end; networks of few layers stay finite."""
     values = []
     for L in (1, 4, 64):
         Q = wflow.TransformerObjective(wflow.Dataset(np.full((1, 1, 1), 0.8), [1.0]), Attention("linear"), layers=L)

@@ -18,6 +18,7 @@ import pytest
 
 import wflow
 from wflow import (
+    Attention,
     Dataset,
     FeedForward,
     Grid,
@@ -81,6 +82,7 @@ NUMBERS: dict[str, Door] = {
     "entropy": lambda v: TransformerObjective(DATA, SoftmaxAttention(), entropy=v),
     "gaussian std": initial.gaussian,
     "gaussian std of t": lambda v: initial.gaussian(lambda t: v).sample(Q, 2, 0),
+    "scale": lambda v: Attention(scale=v),
     "ball radius": initial.ball,
     "ball radius of t": lambda v: initial.ball(lambda t: v).sample(Q, 2, 0),
     "Blob": lambda v: schemes.Blob(np.nan if v is None else v),
@@ -120,6 +122,7 @@ NUMBER_AS = [np.float64(0.5), np.float32(0.5), np.float16(0.5), np.longdouble(0.
 COUNTS: dict[str, Door] = {
     "hidden": lambda v: FeedForward(hidden=v),
     "rank": lambda v: SoftmaxAttention(True, rank=0 if v is None else v),
+    "window of a mask": lambda v: Attention(mask=("local", v)),
     "layers": lambda v: TransformerObjective(DATA, SoftmaxAttention(), layers=v),
     "M": lambda v: initial.gaussian().sample(Q, v, 0),
     "M by block": lambda v: initial.gaussian().sample(Q, {"w": v}, 0),
@@ -160,7 +163,7 @@ NOT_COUNTS: dict[str, Any] = {name: v for name, v in NOT_NUMBERS.items() if name
 COUNT_AS = [np.int64(2), np.int8(2), np.uint16(2), np.array(2)]
 
 FLAGS: dict[str, Door] = {
-    "factored": SoftmaxAttention,
+    "factored": lambda v: Attention(factored=v),
     "bias": lambda v: FeedForward(bias=v),
     "monotone": lambda v: Fixed(0.5, v),
     "positions": lambda v: in_context_regression(2, 1, 1, 0, positions=v),

@@ -103,6 +103,26 @@ def test_sums_take_the_mobility_of_one_term() -> None:
         Q + transformer({"w": 2.0})
 
 
+@pytest.mark.parametrize(
+    ("mobilities", "message"),
+    [
+        ({"x": np.ones(3)}, "the mobilities of x must be 2 numbers >= 0, one a parameter, got array"),
+        ({"x": np.array([1.0, -1.0])}, "the mobilities of x must be 2 numbers >= 0"),
+        ({"x": [1.0, 1.0]}, "the mobilities of x must be 2 numbers >= 0"),
+        ({"x": np.array([1.0, np.nan])}, "the mobilities of x must be finite"),
+        ({"y": np.ones(2)}, "mobilities must name the blocks x, got mobilities for y"),
+        ({"x": np.zeros(2)}, "mobilities must leave something that moves, but all of them are 0"),
+        (3, "mobilities must be a dictionary that names the blocks x, got 3"),
+    ],
+)
+def test_mobilities_of_energies_of_ones_own_are_checked(mobilities: Any, message: str) -> None:
+    Q = Bowl(1.0, 1.0)
+    Q.mobilities = mobilities
+    for scheme, rho in (("euler", wflow.Particles(x=np.ones((2, 2)))), ("finite-volume", gauss(20, 0.0, 0.0))):
+        with pytest.raises(wflow.InputError, match=message):
+            wflow.solve(Q, rho, scheme=scheme, dtau=0.1)
+
+
 # The metric
 
 

@@ -142,8 +142,8 @@ def test_the_same_for_any_number_of_threads_and_panels(name: str, monkeypatch: p
     Q, rho = spread(np.random.default_rng(3), name)
     K = wflow.tangent_kernel(Q, rho, by="group")
     monkeypatch.setattr(tangent, "BAND", 4)
-    monkeypatch.setattr(rows, "GROUP_BYTES", 1)
-    for threads in (1, 3):
+    for threads, size in ((1, 1), (3, 1), (3, 3456), (1, 3456)):  # one row, and two, of which three belong to a prompt
+        monkeypatch.setattr(rows, "GROUP_BYTES", size)
         monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", threads)
         for part, again in zip(K.values(), wflow.tangent_kernel(Q, rho, by="group").values()):
             assert_array_equal(part, again)

@@ -16,9 +16,44 @@ FIGURES, COMMAND = ("tests/test_figures.py",), ("tests/test_cli.py",)
 CHECK, BARS = "wflow/check.py", ("tests/test_check.py",)
 LANGEVIN, NOISE = "wflow/schemes/langevin.py", ("tests/test_stepping.py", "tests/test_langevin.py")
 LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
-MOBILE = ("tests/test_mobility.py",)
+LOSSES, OF_LOSSES = "wflow/losses.py", ("tests/test_losses.py",)
+MOBILE, CERTIFY, CERTIFIED = ("tests/test_mobility.py",), "wflow/certify.py", ("tests/test_certify.py",)
+TANGENT, TANGENTS, PLANES = "wflow/tangent.py", ("tests/test_tangent.py",), ("tests/test_landscapes.py",)
 
 SUITE = (
+    # The tangent kernel, and planes through measures
+    Mutant(
+        "kernel-without-depth-weights",
+        TANGENT,
+        "np.sqrt(rho.weights(block) / rho.depth_weights[:, None])",
+        "np.sqrt(rho.weights(block) / rho.depth_weights.mean())",
+        "K is the kernel of the flow for every depth rule",
+        TANGENTS,
+    ),
+    Mutant(
+        "kernel-of-other-prompts",
+        "wflow/kernels/tangent.py",
+        "b, own = (first + r) // per, sums[r]",
+        "b, own = r // per, sums[r]",
+        "rows of a group that does not begin with the first label of a prompt belong to their prompts",
+        TANGENTS,
+    ),
+    Mutant(
+        "output-variance-of-the-flow",
+        TANGENT,
+        "lambda block: rho.weights(block)[:, :, None]",
+        "lambda block: np.sqrt(rho.weights(block))[:, :, None]",
+        "noise moves the predictions by a_j G, not by their gradients in the metric of the flow",
+        TANGENTS,
+    ),
+    Mutant(
+        "planes-without-mobility",
+        "wflow/landscapes.py",
+        "rho.mass(block)[:, :, None] * inverse for block, inverse",
+        "rho.mass(block)[:, :, None] * (inverse > 0) for block, inverse",
+        "along v/|v| the slope is -|v|, with mobilities too",
+        PLANES,
+    ),
     # Error estimates and orders. Estimates of another embedded method keep all conditions of order.
     Mutant(
         "bs3-estimate",
@@ -307,6 +342,31 @@ SUITE = (
         "the length of a step is that of the parameters",
         MOBILE,
     ),
+    # Certificates
+    Mutant(
+        "slope-without-depth-weights",
+        CERTIFY,
+        "slope = -gain * float(self.rho.depth_weights[l])",
+        "slope = -gain",
+        "the slope is that of Q, an integral over depth",
+        CERTIFIED,
+    ),
+    Mutant(
+        "mean-over-the-slice",
+        CERTIFY,
+        "== self.x[l, homes[l, i], frozen]).all(axis=1)",
+        "== self.x[l, homes[l, i], frozen]).any(axis=1)",
+        "mass comes from particles with the same frozen parameters",
+        CERTIFIED,
+    ),
+    Mutant(
+        "hessian-in-plain-parameters",
+        CERTIFY,
+        "root * change[moves]",
+        "change[moves] / root",
+        "the Hessian is symmetric in the metric of the flow",
+        CERTIFIED,
+    ),
     # Depth weights
     Mutant(
         "internal-energy-without-depth-weights",
@@ -388,6 +448,39 @@ SUITE = (
         "rho.weights(name).shape[1]",
         "M is the number of equal weights that unequal ones amount to",
         BLOB,
+    ),
+    # Losses
+    Mutant(
+        "cross-entropy-of-probabilities",
+        LOSSES,
+        "np.where(y == 1, 0.0, _softmax(u))",
+        "np.where(y == 1, 0.0, 0.5 * _softmax(u))",
+        "entries of the gradient are probabilities",
+        OF_LOSSES,
+    ),
+    Mutant(
+        "cross-entropy-without-digits",
+        LOSSES,
+        "return np.asarray(np.logaddexp(0.0, largest",
+        "return np.log(1.0 + np.exp(largest",
+        "small losses keep their digits, and large ones do not overflow",
+        OF_LOSSES,
+    ),
+    Mutant(
+        "huber-twice",
+        LOSSES,
+        "cut * (residual - 0.5 * cut)",
+        "cut * (residual - 0.25 * cut)",
+        "the value belongs to the gradient",
+        OF_LOSSES,
+    ),
+    Mutant(
+        "held-out-labels-of-another-loss",
+        "wflow/energies/transformer.py",
+        "self.loss_function.check(dataset.targets",
+        "self.loss_function.check(self._targets",
+        "held-out labels that the loss does not understand are refused",
+        OF_LOSSES,
     ),
     # Data sets and what is observed of them
     Mutant(

@@ -90,21 +90,23 @@ def tangent_kernel(
     array([[0.25, 0.5 ],
            [0.5 , 1.  ]])
     """
+    from wflow.kernels.tangent import TILE
+
     if by is not None:
-        check_choice("by", by, ("block", "group"))
+        by = check_choice("by", by, ("block", "group"))
     rho, data = _checked(objective, rho, dataset)
     names = _names(objective, by == "group")
-    keys = [key if by == "group" else block for block, parts in names.items() for key in parts]
-    R = data.n_prompts * data.n_labels
-    remedy = "take fewer prompts, by the index of a data set, or kernel_spectrum"
-    check_memory(f"{len(set(keys)) if by else 1} kernels of {R} predictions", 24 * R**2, remedy)
-    total: dict[str, Array] = {}
+    of_part = {part: block if by == "block" else part if by else "" for block, parts in names.items() for part in parts}
+    R, kinds = data.n_prompts * data.n_labels, dict.fromkeys(of_part.values())
+    check_memory(
+        f"{len(kinds)} kernels of {R} predictions", 24 * len(kinds) * R**2, "take fewer prompts, or kernel_spectrum"
+    )
+    padded = -(-R // TILE) * TILE
+    sums = {name: np.zeros((padded, padded)) for name in kinds}
     for panel in _panels(objective, rho, data, names):
-        for key, left, right in zip(names[panel.block], panel.edges, panel.edges[1:]):
-            name = {None: "", "block": panel.block, "group": key}[by]
-            out = total.setdefault(name, np.zeros((len(panel.rows), len(panel.rows))))
-            _add_products(objective, panel.rows, left, right, out)
-    kernels = {name: np.tril(out[:R, :R]) + np.tril(out[:R, :R], -1).T for name, out in total.items()}
+        for part, left, right in zip(names[panel.block], panel.edges, panel.edges[1:]):
+            _add_products(panel.rows, left, right, sums[of_part[part]])
+    kernels = {name: np.tril(out[:R, :R]) + np.tril(out[:R, :R], -1).T for name, out in sums.items()}
     return kernels[""] if by is None else kernels
 
 
@@ -125,11 +127,10 @@ def _names(objective: TransformerObjective, by_group: bool) -> dict[str, dict[st
         groups = optional(objective.encoders[block], "groups") if by_group else None
         places = {} if groups is None else groups(objective.dataset.dimension)
         parts = {f"{block}.{name}": group.place for name, group in places.items()} or {block: slice(0, p)}
-        at = sorted(place.indices(p)[:2] for place in parts.values())
-        if [i for pair in at for i in pair] != sorted([0, p, *(2 * [i for i, _ in at[1:]])]):
-            words = ", ".join(f"{name} at {a}:{b}" for name, (a, b) in zip(parts, at))
+        if sorted(i for place in parts.values() for i in range(*place.indices(p))) != [*range(p)]:
+            words = ", ".join(f"{name} at {place.start}:{place.stop}" for name, place in parts.items())
             raise InputError(f"groups must share the {p} parameters of {block} between them, got {words}")
-        names[block] = parts
+        names[block] = {name: slice(*place.indices(p)[:2]) for name, place in parts.items()}
     return names
 
 
@@ -152,7 +153,7 @@ def _panels(
     return panels(objective.network, rho, data.tokens.astype(rho.dtype, copy=False), factors, groups)
 
 
-def _add_products(objective: TransformerObjective, X: Array, left: int, right: int, out: Array) -> None:
+def _add_products(X: Array, left: int, right: int, out: Array) -> None:
     """``out += X X^T`` on and below the diagonal, with the columns from left to right of X."""
     from wflow.kernels.tangent import add_products
     from wflow.kernels.threads import in_threads

@@ -231,6 +231,33 @@ call(
 # ---- encoders
 
 HEAD_PROBE = "made.n_parameters(2), answers(*alone(made))"
+MASK = fixed(
+    "('local', 1)",
+    *same("['local', 1]; ('local', np.int64(1)); np.eye(3, k=1) + np.eye(3) + np.eye(3, k=-1)"),
+    *same("[[1, 1, 0], [1, 1, 1], [0, 1, 1]]; np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], 'i1')"),
+    *same("np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]]) > 0; readonly([[1, 1, 0], [1, 1, 1], [0, 1, 1]])"),
+    *same("strided(np.array([[1.0, 1, 0], [1, 1, 1], [0, 1, 1]]))"),
+    *open_("None; 'causal'; ('local', 0); ('local', 10**30); np.ones((3, 3)); np.eye(3); np.tri(3)"),
+    *bad("""
+        'local'; 'casual'; ('local',); ('local', -1); ('local', 0.5); ('local', None); ('local', '1'); ('locl', 1); 1;
+        True; np.nan; (); []; ('local', 1, 1); {'local': 1}; object(); len; b'causal'; {'causal'}; ('causal',)
+    """),
+    *bad(
+        "np.ones((3, 2)); np.ones(9); np.ones((2, 2)); np.zeros((3, 3)); np.eye(3) / 2; np.ones((1, 3, 3)); -np.eye(3)"
+    ),
+    *bad("np.full((3, 3), np.nan); np.ones((3, 3)) * 1j; masked(np.ones((3, 3))); np.ones((3, 3)).astype(str)"),
+)
+ATTENTION_PROBE = "made.n_parameters(2), answers(*alone(made)), made.reads(np.array([0]), 3)"
+call(
+    "wflow.Attention",
+    ATTENTION_PROBE,
+    kernel=choice("sigmoid"),
+    mask=MASK,
+    factored=boolean(True),
+    rank=count(2, optional=True),
+    scale=number(0.5),
+)
+call("wflow.Attention", ATTENTION_PROBE, kernel=choice("gaussian"), factored=boolean(True).plus(*bad("False")))
 call("wflow.SoftmaxAttention", HEAD_PROBE, factored=boolean(True), rank=count(2, optional=True))
 call("wflow.SoftmaxAttention", HEAD_PROBE, factored=boolean(False).plus(*bad("'no'")))
 call("wflow.SoftmaxAttention", HEAD_PROBE, factored=boolean(True).plus(*bad("False")), rank=count(1))
@@ -249,7 +276,8 @@ PARAMETERS = (
 )
 WEIGHTS = array("np.array([0.5, 0.25, 0.25])", finite=False).plus(*bad("np.ones(2); np.ones(1); np.ones((3, 1)); 0.5"))
 COTANGENT = array("eighths(2, 2, 3) + 1", finite=False).plus(*bad("eighths(2, 3, 2); eighths(1, 2, 3)"))
-for encoder in ("wflow.SoftmaxAttention()", "wflow.FeedForward('tanh', 2)", "wflow.SoftmaxAttention(True, 1)"):
+HEADS = "wflow.SoftmaxAttention()", "wflow.SoftmaxAttention(True, 1)", "wflow.Attention('gaussian', 'causal', True, 1)"
+for encoder in (*HEADS, "wflow.FeedForward('tanh', 2)"):
     call(f"{encoder}.mean", "made", tokens=TOKENS_OF_HEADS, parameters=PARAMETERS, weights=WEIGHTS, precision=2e-5)
     call(
         f"{encoder}.vjp",

@@ -22,8 +22,8 @@ Mask = str | tuple[str, int] | Array | None
 
 #: The kernels, by name: what becomes of the scores of a query.
 KERNELS = ("softmax", "gaussian", "gaussian-normalised", "sigmoid", "linear", "relu", "sparsemax")
-#: Those of distances, with the number of squares in their scores: ``-s/2 |W_K z_j|^2`` of the key and, unless it cancels,
-#: ``-s/2 |W_Q z_i|^2`` of the query; and those whose weights grow with the scores.
+#: Those of distances, with the number of squares in their scores, ``-s/2 |W_K z_j|^2`` of the key and, unless it
+#: cancels, ``-s/2 |W_Q z_i|^2`` of the query; and those whose weights grow with the scores.
 DISTANCES, UNBOUNDED = {"gaussian": 2, "gaussian-normalised": 1}, ("linear", "relu")
 
 
@@ -51,8 +51,8 @@ class Attention(CompiledEncoder):
     kernel
         One of the above. Gaussians compare keys with queries and need ``factored=True``.
     mask
-        Which keys a query sees, ``m_ji = 1``: None for all; ``"causal"`` for those with ``j <= i``; ``("local", w)`` for
-        ``|j - i| <= w``; or an array (n, n) of zeros and ones with ``m[j, i]``.
+        Which keys a query sees, ``m_ji = 1``: None for all; ``"causal"`` for those with ``j <= i``; ``("local", w)``
+        for ``|j - i| <= w``; or an array (n, n) of zeros and ones with ``m[j, i]``.
     factored
         False: ``theta = (V, W)``, two D x D matrices. True: ``V = W_O W_V`` and ``W = W_K^T W_Q`` of rank at most
         ``rank``, and ``theta = (W_V (r x D), W_O (D x r), W_K (r x D), W_Q (r x D))``. Both row-major in this order.
@@ -176,7 +176,7 @@ class Attention(CompiledEncoder):
 
     def reads(self, columns: Array, n_tokens: int) -> Array:
         """The tokens themselves, as queries, and the keys that they see."""
-        seen = self.sees(np.arange(n_tokens), columns, n_tokens).any(axis=1)
+        seen: NDArray[np.bool_] = np.any(self.sees(np.arange(n_tokens), columns, n_tokens), axis=1)
         seen[columns] = True
         return np.flatnonzero(seen)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["combined_mobilities", "inverse_mobility", "mobilities_of"]
+__all__ = ["check_mobilities", "combined_mobilities", "inverse_mobility", "mobilities_of"]
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_nonnegative, did_you_mean, shown
+from wflow.checks import check_array, check_blocks_named, check_nonnegative, did_you_mean, shown
 from wflow.encoders.protocol import Encoder
 from wflow.errors import InputError
 
@@ -88,6 +88,26 @@ def _groups(encoder: Encoder, dimension: int) -> dict[str, slice]:
     """Where the groups of an encoder stand among its parameters; none where it does not say."""
     groups = getattr(encoder, "groups", None)
     return {} if groups is None else {name: place for name, (place, _) in groups(dimension).items()}
+
+
+def check_mobilities(mobilities: Any, sizes: Mapping[str, int]) -> None:
+    """Raise :class:`InputError` unless these are mobilities for blocks of these numbers p of parameters.
+
+    Examples
+    --------
+    >>> check_mobilities({"x": [1.0, 0.0, 2.0]}, {"x": 2})
+    Traceback (most recent call last):
+    wflow.errors.InputError: the mobilities of x must be 2 numbers >= 0, one a parameter, got [1.0, 0.0, 2.0]
+    """
+    moves = dict(sizes)
+    for block, M in check_blocks_named("mobilities", mobilities, list(sizes), all_of_them=False).items():
+        array = check_array(f"the mobilities of {block}", M, 1, "(p,)")
+        if array.shape != (sizes[block],) or array.min() < 0 or not isinstance(M, np.ndarray):
+            words = f"{sizes[block]} numbers >= 0, one a parameter"
+            raise InputError(f"the mobilities of {block} must be {words}, got {shown(M)}")
+        moves[block] = int((array > 0).sum())
+    if not any(moves.values()):
+        raise InputError("mobilities must leave something that moves, but all of them are 0")
 
 
 def inverse_mobility(M: Array) -> Array:

@@ -48,7 +48,7 @@ def attention_space(B, D, n, q, kind, lanes):
     prompts = min(B, max(1, TOKEN_REGISTERS // (D * q)))
     width = -(-q // -(-n * q // PAIR_REGISTERS))
     numbers = B * D * (n + q) + prompts * q * (4 * D + 2) + n * width
-    if kind == GAUSSIAN or kind == GAUSSIAN_NORMALISED:
+    if kind in (GAUSSIAN, GAUSSIAN_NORMALISED):
         numbers += prompts * (D + 2) * (n + q)
     size = numbers + 2 * (number_registers(B * D * n, lanes) + 2 * number_registers(B * D * q, lanes))
     size += number_registers(n * q, lanes)

@@ -49,7 +49,7 @@ SIGMOID, LINEAR, RELU, SPARSEMAX = (KINDS[name] for name in ("sigmoid", "linear"
 def weights(A, inverse, kind, n_tokens, masked, key_terms, query_terms):
     """``A <- K(A)``, and the row ``inverse`` (1 x q), of prompts of so many tokens, with scores of minus infinity if
     ``masked``. Scores of Gaussians still lack the rows of terms, 1 x n and 1 x q."""
-    if kind == SOFTMAX or kind == GAUSSIAN_NORMALISED:
+    if kind in (SOFTMAX, GAUSSIAN_NORMALISED):
         if kind == GAUSSIAN_NORMALISED:
             _add_terms(A, key_terms)
         if masked:
@@ -70,7 +70,7 @@ def slopes(K, inverse, k, kind):
     there ``inverse <- 1/(sum of the slopes)``. The slope of the softmax is K itself."""
     if kind == SPARSEMAX:
         _support(K, inverse)
-    elif kind != SOFTMAX and kind != GAUSSIAN_NORMALISED:
+    elif kind not in (SOFTMAX, GAUSSIAN_NORMALISED):
         _entrywise_slopes(K, k, kind)
 
 
@@ -88,10 +88,10 @@ def _add_terms(A, key_terms):
 def _entrywise(A, inverse, kind, n_tokens):
     """The weights of kinds that treat every score on its own."""
     (n, q), nothing, half, one = extent(A), splat(A, 0.0), splat(A, 0.5), splat(A, 1.0)
-    factor = splat(A, 1 / n_tokens) if kind == LINEAR or kind == RELU else one
+    factor = splat(A, 1 / n_tokens) if kind in (LINEAR, RELU) else one
     for i in range(q):
         put(inverse, 0, i, factor)
-    if kind == GAUSSIAN or kind == LINEAR:
+    if kind in (GAUSSIAN, LINEAR):
         return
     for j in range(n):
         for i in range(q):

@@ -81,7 +81,9 @@ def panels(
         width = min(M, max(1, PANEL_BYTES // (8 * R * p * PARTICLES)) * PARTICLES)
         padded = -(-R // TILE) * TILE
         check_memory(
-            f"the derivatives of {R} predictions by {width} particles of {name}", 24 * padded * width * p, "take fewer"
+            f"the derivatives of {R} predictions by {width} particles of {name}",
+            8 * padded * width * p,
+            "take fewer prompts",
         )
         memory = np.empty(padded * width * p)
         for l in range(S):

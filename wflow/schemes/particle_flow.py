@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_number
 from wflow.energies.energy import Energy
-from wflow.energies.mobility import inverse_mobility
+from wflow.energies.mobility import check_mobilities, inverse_mobility
 from wflow.errors import InputError
 from wflow.measures import Particles
 
@@ -65,6 +65,8 @@ class Flow:
     def __init__(self, energy: Energy, rho0: Particles, noise: int | None = None) -> None:
         self.energy = energy
         self.template = energy.prepare(rho0)
+        if energy.mobilities:
+            check_mobilities(energy.mobilities, {name: rho0.points(name).shape[2] for name in rho0.blocks})
         self.interrupt: Callable[[], None] = lambda: None
         self.noise = noise
         #: Whether the controller reads error estimates, which may cost evaluations.
