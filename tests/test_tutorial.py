@@ -21,7 +21,8 @@ n_prompts = 12
 dimension = 1
 context = 3
 [attention]
-kind = "sigmoid-attention"
+kernel = "softplus"
+mask = "causal"
 [initial.V]
 law = "gaussian"
 std = 0.5
@@ -39,31 +40,31 @@ dtau = 0.1
 
 PROGRAM = """
 import numpy as np, wflow
-from wflow.encoders import SigmoidAttention
+head = wflow.Attention("softplus", "causal")
 rng = np.random.default_rng(0)
 Z, theta, a = rng.standard_normal((2, 3, 4)), rng.standard_normal((5, 18)), rng.dirichlet(np.ones(5))
 V, W = theta.reshape(5, 2, 3, 3).swapaxes(0, 1)
-scores = np.einsum("bdj,mde,bei->bmji", Z, W, Z)
-expected = np.einsum("m,mdc,bcj,bmji->bdi", a, V, Z, 1 / (1 + np.exp(-scores)))
-np.testing.assert_allclose(SigmoidAttention().mean(Z, theta, a), expected, rtol=1e-12)
+weights = np.log1p(np.exp(np.einsum("bdj,mde,bei->bmji", Z, W, Z))) * np.tri(4).T
+expected = np.einsum("m,mdc,bcj,bmji->bdi", a, V, Z, weights)
+np.testing.assert_allclose(head.mean(Z, theta, a), expected, rtol=1e-12)
 run = wflow.runfile.read("run.toml")
-assert type(run.objective.encoders["theta"]) is SigmoidAttention
+assert run.objective.encoders["theta"] == head
 answer = run.solve("run.h5", progress=False)
-assert wflow.load("run.h5").objective.encoders["theta"] == SigmoidAttention()
+assert wflow.load("run.h5").objective.encoders["theta"] == head
 assert wflow.resume("run.h5", 0.4).tau[-1] == 0.4
 """
 
 
 def steps() -> list[str]:
     """The changes that the tutorial shows."""
-    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## A new encoder, step by step")[1]
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## A new attention kernel, step by step")[1]
     return re.findall(r"```diff\n(.*?)```", section.split("\n## ")[0], re.S)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git applies the changes")
-def test_an_encoder_with_a_weight_of_its_own_takes_four_files(tmp_path: Path) -> None:
+def test_an_attention_kernel_takes_three_files(tmp_path: Path) -> None:
     changes = steps()
-    assert len({line for text in changes for line in text.splitlines() if line.startswith("+++ ")}) == 4
+    assert len({line for text in changes for line in text.splitlines() if line.startswith("+++ ")}) == 3
     for part in ("wflow", "tests", "validation", "docs"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "_build", "gallery"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -84,7 +85,9 @@ def test_an_encoder_with_a_weight_of_its_own_takes_four_files(tmp_path: Path) ->
 
     pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     python("-c", PROGRAM)
-    assert " passed" in python(*pytest_, "tests/test_encoders.py", "-k", "Sigmoid and not float32")
+    files = "tests/test_encoders.py", "tests/test_attention.py"
+    done = python(*pytest_, *files, "-k", "softplus and not float32 and not FeedForward")
+    assert int(re.findall(r"(\d+) passed", done)[0]) > 50
     assert " passed" in python(*pytest_, "tests/test_runfile.py", "-k", "documentation")
 
 

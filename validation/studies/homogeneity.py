@@ -68,35 +68,6 @@ def jobs(full: bool) -> list[Job]:
 # Encoders
 
 
-class LinearAttention:
-    """``f(Z, (V, W)) = V Z (Z^T W Z)/n = V G W Z`` with ``G = Z Z^T/n``."""
-
-    def n_parameters(self, dimension: int) -> int:
-        return 2 * dimension**2
-
-    def groups(self, dimension: int) -> dict[str, Group]:
-        size = dimension**2
-        return {"V": Group(slice(0, size), dimension), "W": Group(slice(size, 2 * size), dimension)}
-
-    def _matrices(self, parameters: Array, Z: Array) -> tuple[Array, Array, Array]:
-        V, W = parameters.reshape(-1, 2, 1, Z.shape[1], Z.shape[1]).swapaxes(0, 1)  # (M, 1, D, D)
-        return V, W, Z @ Z.swapaxes(1, 2) / Z.shape[2]
-
-    def mean(self, tokens: Array, parameters: Array, weights: Array) -> Array:
-        V, W, G = self._matrices(parameters, tokens)
-        return np.asarray(np.tensordot(weights, V @ G @ W, axes=1) @ tokens)
-
-    def vjp(self, tokens: Array, parameters: Array, weights: Array, cotangent: Array) -> tuple[Array, Array]:
-        V, W, G = self._matrices(parameters, tokens)
-        across = cotangent @ tokens.swapaxes(1, 2)  # the cotangent of V G W
-        VT, WT = V.swapaxes(2, 3), W.swapaxes(2, 3)
-        V_bar, W_bar = across @ WT @ G, G @ VT @ across
-        G_bar = np.tensordot(weights, VT @ across @ WT, axes=1)
-        tokens_bar = np.tensordot(weights, WT @ G @ VT, axes=1) @ cotangent
-        tokens_bar += (G_bar + G_bar.swapaxes(1, 2)) @ tokens / tokens.shape[2]
-        return tokens_bar, np.stack([V_bar.sum(axis=1), W_bar.sum(axis=1)], axis=1).reshape(len(parameters), -1)
-
-
 @dataclass(frozen=True)
 class Through:
     """An encoder whose outer weights enter through a function of one number, applied to every entry."""
@@ -144,7 +115,7 @@ def through(base: Any, name: str) -> Through:
 
 def encoders() -> dict[str, Any]:
     """All that are tested, one by one."""
-    attention = {"softmax attention": wflow.SoftmaxAttention(), "linear attention": LinearAttention()}
+    attention = {"softmax attention": wflow.SoftmaxAttention(), "linear attention": wflow.Attention("linear")}
     neurons = {f"{name} neurons": wflow.FeedForward(name) for name in NEURONS}
     nonlinear = {}
     for kind in ("bounded, b = 1", "frozen, b = 1"):
@@ -160,7 +131,7 @@ def transformer(name: str) -> tuple[Any, Any]:
     if name == ALONE:
         return None, wflow.FeedForward("tanh")
     if name == "linear attention":
-        return LinearAttention(), wflow.FeedForward("relu")
+        return wflow.Attention("linear"), wflow.FeedForward("relu")
     return wflow.SoftmaxAttention(), wflow.FeedForward(name)
 
 

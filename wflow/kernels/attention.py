@@ -83,12 +83,11 @@ def _square_bar(N_bar, tokens, tokens_flipped, NT, sums, need_input, a, total):
     ``total_i += 2 a sums_i N z_i``, the derivative by tokens, if there is need of it. NT is overwritten."""
     D, c = extent(NT)
     twice = add(at(a, 0, 0), at(a, 0, 0))
-    for i in range(c):
-        s = at(sums, 0, i)
-        factor = mul(twice, s)
-        for d in range(D):
+    for d in range(D):
+        for i in range(c):
+            s = at(sums, 0, i)
             if need_input:
-                put(total, d, i, fma(factor, at(NT, d, i), at(total, d, i)))
+                put(total, d, i, fma(mul(twice, s), at(NT, d, i), at(total, d, i)))
             put(NT, d, i, mul(s, at(tokens, d, i)))
     add_product(N_bar, tokens_flipped, flipped(NT))
 
@@ -281,7 +280,8 @@ def attention_vjp(tokens, queries, heads, kind, n_tokens, places, mask, cotangen
                         P, keys, u, r, kind, n_tokens, masked, start, some, other
                     )  # up to the factor r_i of column i
                     scaled_product(z, keys_flipped, P, r)  # Z = T P r
-                    scale(g, r, z, k_ij)  # G <- r G, which keeps the r of P; k_i = <z_i, g_i>
+                    if kind != GAUSSIAN:  # where r is one and k zero
+                        scale(g, r, z, k_ij)  # G <- r G, which keeps the r of P; k_i = <z_i, g_i>
                     if need_input:
                         add_scaled_product(keys_total, a, g, flipped(P))  # T_bar += a G P^T
                     slopes(P, r, k_ij, kind)  # P <- K'(A), and k <- 0 unless columns are normalised
