@@ -120,6 +120,10 @@ def test_kernels_of_a_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str
     run, _, _, answer = solved(tmp_path, wide)
     assert np.isnan(answer.observed["training kernel min"]).all()
     run.solve(tmp_path / "run.h5", progress=False)
+    again = wflow.resume(tmp_path / "run.h5", 0.4, progress=False)
+    assert isinstance(again.observers["training kernel min"], KernelMin) and len(again.tau) > len(answer.tau)
+    spectrum = wflow.kernel_spectrum(run.objective, again.measure(-1))
+    assert again.observed["training kernel max"][-1] == spectrum.largest
     assert wflow.cli.main(["info", str(tmp_path / "run.h5")]) == 0
     out = capsys.readouterr().out
     assert "training kernel min not resolved -> not resolved" in out and "training kernel max " in out

@@ -21,8 +21,12 @@ def check(path: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_pass_and_fail(dtype: type, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    attention, neurons = wflow.SoftmaxAttention(factored=True, rank=1), wflow.FeedForward("gelu", 2, True)
-    objective = wflow.TransformerObjective(random_data(rng, 5, 3, 4, 2), attention, neurons, 0.1, layers=2)
+    attention = wflow.Attention("gaussian", mask="causal", factored=True, rank=1, scale=0.5)
+    neurons, more = wflow.FeedForward("gelu", 2, True), {"mobility": {"W_K": 0.0, "w": 2.0}}
+    data = random_data(rng, 5, 3, 4, 2)
+    objective = wflow.TransformerObjective(
+        data, attention, neurons, 0.1, layers=2, loss="huber", huber_delta=0.5, **more
+    )
     rho = random_measure(objective, {"theta": 3, "w": 4}, rng, dtype, weighted=True)
     path = tmp_path / "run.h5"
     wflow.solve(objective, rho, (0, 0.5), rtol=1e-3, path=path)

@@ -36,9 +36,9 @@ def finite_transformer(objective: wflow.TransformerObjective) -> FiniteTransform
         kernel=getattr(attention, "kernel", "softmax"),
         mask=getattr(attention, "mask", None),
         scale=getattr(attention, "scale", 1.0),
-        loss=getattr(objective, "loss", "squares"),
-        huber_delta=getattr(objective, "huber_delta", 1.0),
-        mobility=getattr(objective, "mobility", None),
+        loss=objective.loss,
+        huber_delta=objective.huber_delta,
+        mobility=objective.mobility,
     )
 
 
@@ -66,9 +66,9 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     objective = solution.objective
-    built_in = {"theta": (wflow.Attention, wflow.SoftmaxAttention), "w": (wflow.FeedForward,)}
+    built_in = {"theta": wflow.Attention, "w": wflow.FeedForward}
     encoders = getattr(objective, "encoders", {"theta": None})
-    known = all(type(encoder) in built_in[block] for block, encoder in encoders.items())
+    known = all(type(encoder) is built_in[block] for block, encoder in encoders.items())
     if not known or objective.rule.name != "split-euler":
         print("only split-euler runs with built-in encoders are finite Transformers", file=sys.stderr)
         return 2

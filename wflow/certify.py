@@ -131,7 +131,7 @@ class Certificate:
 
     def __str__(self) -> str:
         kind = "stationary" if self.is_stationary else "not stationary"
-        negative = "; negative: Q falls along its eigenvector" * self.is_saddle
+        negative = "; negative" + ": Q falls along its eigenvector" * self.is_stationary if self.is_saddle else ""
         rows = {
             "Q": f"{self.energy:.9g}",
             "|v|": f"{self.speed:.3g}, {kind}: the limit is {self.limit:.3g}",

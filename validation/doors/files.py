@@ -497,6 +497,29 @@ COMMANDS: list[tuple[list[tuple[str, tuple[Change, ...]]], str]] = [
         ],
         "len(made)",
     ),
+    (
+        [
+            ("'kernel'", WORD),
+            ("file('big.h5')", RUN + bad("file('run.h5')")),
+            ("'--frames'", bad("'--frame-s'")),
+            ("'0,-1'", same("'0,2'; '0,+2'") + bad("'x'; '0.5'; '9,9'; '-1'; '0'; ''; '1e3'; 'nan'")),
+            ("'--by'", bad("'--bye'; '--heldout'")),
+            ("'group'", bad("'groups'; ''; 'theta'")),
+        ],
+        "made",
+    ),
+    (
+        [
+            ("'figure'", WORD),
+            ("'landscape'", WORD),
+            ("file('big.h5')", RUN),
+            ("'-o'", bad("'-x'")),
+            ("file('out.png')", bad("file('out.txt')")),
+            ("'--points'", bad("'--point-s'; '--frames'")),
+            ("'4'", same("'5'") + bad("'x'; '0.5'; '2'; '-1'; '0'; ''; '1e3'; 'nan'; '99999'")),
+        ],
+        "len(made)",
+    ),
     ([("'resume'", WORD), ("file('toml.h5')", RUN), ("'-q'", bad("'-z'"))], "len(made)"),
     (
         [

@@ -26,7 +26,8 @@ class JKO(Proximal):
     the mass-weighted norm: implicit Euler, ``x+ = x + h v(x+)``. For particles of equal weights this is the exact step
     among measures of as many equal particles, if the transport that keeps the labels is optimal between x and x+. That
     is tested on a sample of the steps and counted in ``Solution.stats``: ``jko_checked``, and ``not_jko`` where another
-    assignment is cheaper. With unequal weights mass cannot leave its particle: a restricted JKO step, counted in
+    assignment is cheaper (with mobilities in the metric of the flow, between particles with the same frozen
+    parameters). With unequal weights mass cannot leave its particle: a restricted JKO step, counted in
     ``restricted_jko``.
 
     ``Q(x+) + |x+ - x|^2/(2h) <= Q(x)`` at every step, whatever h. The error estimate is the difference to a BDF2 step.
