@@ -80,11 +80,8 @@ def _less_scaled(C, A, r):
 
 
 @kernel
-def _seen(places, mask, q, n, i, j):
-    """The keys that some of the queries i, ..., j - 1 see: all between the first and after the last; all n without a
-    mask."""
-    if mask < 0:
-        return 0, n
+def _seen(places, mask, q, i, j):
+    """The keys from the first to the last that some of the queries i, ..., j - 1 see (see :func:`_is_seen`)."""
     low, high = places[mask + 1 + i], places[mask + 1 + q + i]
     for k in range(i + 1, j):
         low, high = min(low, places[mask + 1 + k]), max(high, places[mask + 1 + q + k])
@@ -190,7 +187,9 @@ def attention_mean(tokens, queries, heads, kind, rank, n_tokens, places, mask, m
                 before, keys_before = (b - first) * q, (b - first) * n  # columns of the prompts before
                 for i in range(before, before + q, width):
                     j = min(i + width, before + q)
-                    low, high = _seen(places, mask, q, n, i - before, j - before)
+                    low, high = 0, n
+                    if masked:
+                        low, high = _seen(places, mask, q, i - before, j - before)
                     P = space(memory, there, high - low, j - i)
                     keys, keys_flipped = (
                         columns(T, b * n + low, b * n + high),
@@ -274,7 +273,9 @@ def attention_vjp(
                 before, keys_before = (b - first) * q, (b - first) * n  # columns of the prompts before
                 for i in range(before, before + q, width):
                     j = min(i + width, before + q)
-                    low, high = _seen(places, mask, q, n, i - before, j - before)
+                    low, high = 0, n
+                    if masked:
+                        low, high = _seen(places, mask, q, i - before, j - before)
                     keys, keys_flipped = (
                         columns(T, b * n + low, b * n + high),
                         rows(T_flipped, b * n + low, b * n + high),
