@@ -36,7 +36,7 @@ demo: $(VENV)/.run
 	@mkdir -p $(RUNS)
 	$(BIN)/wflow run solvers/digits.toml -o $(RUNS)/digits.h5 --overwrite
 	$(BIN)/python -m validation.trajectory $(RUNS)/digits.h5
-	for kind in energy clouds depth predictions; do \
+	for kind in energy clouds depth predictions landscape; do \
 	  $(BIN)/wflow figure $$kind $(RUNS)/digits.h5 -o $(RUNS)/digits-$$kind.pdf && \
 	  $(BIN)/wflow figure $$kind $(RUNS)/digits.h5 -o $(RUNS)/digits-$$kind.png || exit 1; done
 
