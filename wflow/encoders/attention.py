@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["KERNELS", "Attention", "SoftmaxAttention"]
 
+import math
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Annotated, Any
@@ -22,9 +23,8 @@ Mask = str | tuple[str, int] | Array | None
 
 #: The kernels, by name: what becomes of the scores of a query.
 KERNELS = ("softmax", "gaussian", "gaussian-normalised", "sigmoid", "linear", "relu", "sparsemax")
-#: Those of distances, with the number of squares in their scores, ``-s/2 |W_K z_j|^2`` of the key and, unless it
-#: cancels, ``-s/2 |W_Q z_i|^2`` of the query; and those whose weights grow with the scores.
-DISTANCES, UNBOUNDED = {"gaussian": 2, "gaussian-normalised": 1}, ("linear", "relu")
+#: Those of distances, and those whose weights grow with the scores.
+DISTANCES, UNBOUNDED = ("gaussian", "gaussian-normalised"), ("linear", "relu")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -156,8 +156,8 @@ class Attention(CompiledEncoder):
         if self.factored:
             value, output, key, query = self._factors(parameters, dimension)
             return output @ value, key.swapaxes(-1, -2) @ query
-        V, W = _squares(parameters, dimension)
-        return V, W
+        halves = parameters.reshape(*parameters.shape[:-1], 2, dimension, dimension)
+        return halves[..., 0, :, :], halves[..., 1, :, :]
 
     def sees(self, keys: Integers, queries: Integers, n_tokens: int) -> NDArray[np.bool_]:
         """``m_ji`` (keys, queries) of tokens by their places in a prompt of n tokens."""
@@ -191,14 +191,17 @@ class Attention(CompiledEncoder):
         )
 
     def compiled(self, dimension: int) -> Compiled:
-        """V, the transpose of W, and squares, of the kernels for attention (see :class:`wflow.encoders.Compiled`)."""
+        """V and the transpose of W, or those of W_Q and W_K, of the kernels for attention (see
+        :class:`wflow.encoders.Compiled`)."""
         from wflow.kernels.pairs import KINDS
 
-        n_matrices = 2 + DISTANCES.get(self.kernel, 0)
-        order = np.arange(n_matrices * dimension**2).reshape(n_matrices, dimension, dimension)
-        order[1] = order[1].T.copy()
+        compares = self.kernel in DISTANCES
+        columns = (self.rank or dimension) if compares else dimension
+        V = np.arange(dimension**2)
+        others = np.arange(V.size, V.size + (1 + compares) * columns * dimension).reshape(-1, columns, dimension)
+        order = np.concatenate([V, others.swapaxes(1, 2).ravel()])[None]
         linear = self.groups(dimension)["W_O" if self.factored else "V"].place
-        form = Compiled("attention", (KINDS[self.kernel], 0), order.reshape(1, -1), 1, linear)
+        form = Compiled("attention", (KINDS[self.kernel], columns), order.reshape(1, -1), 1, linear)
         if self.mask is not None:
             form = replace(form, sees=self.sees)
         if not self.factored and self.scale == 1:
@@ -208,34 +211,32 @@ class Attention(CompiledEncoder):
         return replace(form, numbers=numbers, pull_back=pull_back)
 
     def _numbers(self, parameters: Array, dimension: int) -> Array:
-        """V and s W of heads, and of Gaussians ``-s/2 W_K^T W_K`` and ``-s/2 W_Q^T W_Q`` (..., 2 to 4 D^2)."""
-        V, W = self.matrices(parameters, dimension)
-        squares = []
-        if self.kernel in DISTANCES:
-            _, _, key, query = self._factors(parameters, dimension)
-            squares = [-0.5 * self.scale * (x.swapaxes(-1, -2) @ x) for x in (key, query)[: DISTANCES[self.kernel]]]
-        return _side_by_side(V, self.scale * W, *squares)
+        """V and s W of heads; V, ``s^1/2 W_Q`` and ``s^1/2 W_K`` of Gaussian ones."""
+        if self.kernel not in DISTANCES:
+            V, W = self.matrices(parameters, dimension)
+            return _side_by_side(V, self.scale * W)
+        value, output, key, query = self._factors(parameters, dimension)
+        root = math.sqrt(self.scale)
+        return _side_by_side(output @ value, root * query, root * key)
 
-    def _pull_back(self, parameters: Array, matrices_bar: Array, dimension: int) -> Array:
-        """The derivative by the parameters from that by those matrices.
+    def _pull_back(self, parameters: Array, numbers_bar: Array, dimension: int) -> Array:
+        """The derivative by the parameters from that by those numbers.
 
         V = W_O W_V: ``W_V_bar = W_O^T V_bar``, ``W_O_bar = V_bar W_V^T``; W = W_K^T W_Q: ``W_K_bar = W_Q W_bar^T``,
-        ``W_Q_bar = W_K W_bar``; N = -s/2 X^T X: ``X_bar = -s/2 X (N_bar + N_bar^T)``.
+        ``W_Q_bar = W_K W_bar``.
         """
-        V_bar, W_bar, *squares_bar = _squares(matrices_bar, dimension)
-        W_bar = self.scale * W_bar
+        first, second = numbers_bar[..., : dimension**2], numbers_bar[..., dimension**2 :]
+        V_bar = first.reshape(*first.shape[:-1], dimension, dimension)
         if not self.factored:
-            return _side_by_side(V_bar, W_bar)
+            return np.concatenate([first, self.scale * second], axis=-1)
         value, output, key, query = self._factors(parameters, dimension)
-        bars = [
-            output.swapaxes(-1, -2) @ V_bar,
-            V_bar @ value.swapaxes(-1, -2),
-            query @ W_bar.swapaxes(-1, -2),
-            key @ W_bar,
-        ]
-        for i, (X, N_bar) in enumerate(zip((key, query), squares_bar)):
-            bars[2 + i] -= 0.5 * self.scale * (X @ (N_bar + N_bar.swapaxes(-1, -2)))
-        return _side_by_side(*bars)
+        if self.kernel in DISTANCES:
+            query_bar, key_bar = (math.sqrt(self.scale) * x for x in np.split(second, 2, axis=-1))
+        else:
+            W_bar = self.scale * second.reshape(V_bar.shape)
+            key_bar, query_bar = (_side_by_side(x) for x in (query @ W_bar.swapaxes(-1, -2), key @ W_bar))
+        values_bar = _side_by_side(output.swapaxes(-1, -2) @ V_bar, V_bar @ value.swapaxes(-1, -2))
+        return np.concatenate([values_bar, key_bar, query_bar], axis=-1)
 
 
 class SoftmaxAttention(Attention):
@@ -272,14 +273,6 @@ def _checked_mask(mask: Any) -> Mask:
         raise InputError(f"mask: query {i} sees no key: column {i} must have a one, for m[j, i] = 1 where i sees j")
     sees.setflags(write=False)
     return sees
-
-
-def _squares(matrices: Array, dimension: int) -> tuple[Array, ...]:
-    """Numbers (..., k D^2) as k matrices (..., D, D)."""
-    return tuple(
-        x.reshape(*x.shape[:-1], dimension, dimension)
-        for x in np.split(matrices, matrices.shape[-1] // dimension**2, axis=-1)
-    )
 
 
 def _side_by_side(*matrices: Array) -> Array:

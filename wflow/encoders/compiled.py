@@ -198,7 +198,7 @@ class Passes:
         _, widths, starts, _, last, block, _, count, *_ = program
         state = np.searchsorted(last, np.arange(len(block)), side="right")
         rows = zip(block.tolist(), widths[state].tolist(), count.tolist())
-        self._shapes = {(forms[b].family, forms[b].options[0], width, queries) for b, width, queries in rows}
+        self._shapes = {(forms[b].family, forms[b].options, width, queries) for b, width, queries in rows}
         self._ranges = list(zip(starts.tolist(), widths.tolist()))
         self._total = int(widths.sum())  # of all states, in tokens
         self._registers: dict[tuple[int, int], int] = {}
@@ -238,9 +238,9 @@ class Passes:
         from wflow.kernels.feedforward import feedforward_space
 
         D, sizes = self.dimension, []
-        for family, kind, n, q in self._shapes:
+        for family, options, n, q in self._shapes:
             attends = family == "attention"
-            space = attention_space(B, D, n, q, kind, lanes) if attends else feedforward_space(B, D, q, lanes)
+            space = attention_space(B, D, n, q, *options, lanes) if attends else feedforward_space(B, D, q, lanes)
             sizes.append(space[-1])
         return int(max(sizes))
 

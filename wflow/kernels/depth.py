@@ -87,7 +87,7 @@ def forward(program, places, n_tokens, states, B, D, first, second, families, me
             family = families[block[e]]
             out = np.empty((B, D, count[e]), states.dtype)
             if family[0] == ATTENTION:
-                _attention(T, queries, particles, family[1], n_tokens, places, mask_at[e], memory, out)
+                _attention(T, queries, particles, family[1], family[2], n_tokens, places, mask_at[e], memory, out)
             else:
                 _feedforward(_taken(T, queries), particles, family[1], family[2], memory, out)
             while t < last_target[e]:
@@ -135,9 +135,21 @@ def adjoint(
             if family[0] == ATTENTION:
                 everywhere = np.empty((needed, D, width[j]), states.dtype)
                 there = np.empty((needed if count[e] < width[j] else 0, D, count[e]), states.dtype)
-                kind, mask = family[1], mask_at[e]
+                kind, rank, mask = family[1], family[2], mask_at[e]
                 _attention_back(
-                    T, queries, particles, kind, n_tokens, places, mask, p, memory, everywhere, there, particles_bar
+                    T,
+                    queries,
+                    particles,
+                    kind,
+                    rank,
+                    n_tokens,
+                    places,
+                    mask,
+                    p,
+                    memory,
+                    everywhere,
+                    there,
+                    particles_bar,
                 )
                 for b in range(needed):
                     for d in range(D):

@@ -24,12 +24,12 @@ One more kind is a name in ``KINDS`` and a branch in both functions.
 
 from __future__ import annotations
 
-__all__ = ["GAUSSIAN", "GAUSSIAN_NORMALISED", "KINDS", "LINEAR", "SPARSEMAX", "slopes", "weights"]
+__all__ = ["GAUSSIAN", "KINDS", "LINEAR", "SPARSEMAX", "compares", "slopes", "weights"]
 
 from wflow.kernels.compile import kernel, part
 from wflow.kernels.simd.lanes import add, div, fma, lane_sum, mul, splat, sub, tanh, vmax, where_negative
 from wflow.kernels.simd.matrices import at, extent, put
-from wflow.kernels.simd.products import gaussian, softmax, softmax_of_seen
+from wflow.kernels.simd.products import gaussian, gaussian_of_seen, softmax, softmax_of_seen
 
 #: The kinds, by the number under which the kernels know them.
 KINDS = {
@@ -46,12 +46,18 @@ SIGMOID, LINEAR, RELU, SPARSEMAX = (KINDS[name] for name in ("sigmoid", "linear"
 
 
 @part
-def weights(A, inverse, kind, n_tokens, masked, key_terms, query_terms):
+def compares(kind):
+    """Whether scores are distances of keys and queries."""
+    return kind in (GAUSSIAN, GAUSSIAN_NORMALISED)
+
+
+@part
+def weights(A, inverse, kind, n_tokens, masked, key_squares, query_squares):
     """``A <- K(A)``, and the row ``inverse`` (1 x q), of prompts of so many tokens, with scores of minus infinity if
-    ``masked``. Scores of Gaussians still lack the rows of terms, 1 x n and 1 x q."""
+    ``masked``. From scores of Gaussians, half the squares of keys (1 x n) and queries (1 x q) are still to be taken."""
     if kind in (SOFTMAX, GAUSSIAN_NORMALISED):
         if kind == GAUSSIAN_NORMALISED:
-            _add_terms(A, key_terms)
+            _less_squares(A, key_squares)
         if masked:
             softmax_of_seen(A, inverse)
         else:
@@ -59,8 +65,10 @@ def weights(A, inverse, kind, n_tokens, masked, key_terms, query_terms):
     elif kind == SPARSEMAX:
         _sparsemax(A, inverse)
     else:
-        if kind == GAUSSIAN:
-            gaussian(A, key_terms, query_terms)
+        if kind == GAUSSIAN and masked:
+            gaussian_of_seen(A, key_squares, query_squares)
+        elif kind == GAUSSIAN:
+            gaussian(A, key_squares, query_squares)
         _entrywise(A, inverse, kind, n_tokens)
 
 
@@ -75,11 +83,11 @@ def slopes(K, inverse, k, kind):
 
 
 @kernel
-def _add_terms(A, key_terms):
-    """``A_ji += key_terms_j``."""
-    n, q = extent(A)
+def _less_squares(A, key_squares):
+    """``A_ji -= 1/2 key_squares_j``."""
+    (n, q), half = extent(A), splat(A, -0.5)
     for j in range(n):
-        term = at(key_terms, 0, j)
+        term = mul(half, at(key_squares, 0, j))
         for i in range(q):
             put(A, j, i, add(at(A, j, i), term))
 

@@ -12,6 +12,7 @@ __all__ = [
     "add_sums",
     "column_products",
     "gaussian",
+    "gaussian_of_seen",
     "number_registers",
     "product",
     "product_from",
@@ -207,13 +208,13 @@ def zero(builder: Any, A: Matrix) -> None:
 
 @_procedure
 def product(builder: Any, C: Matrix, A: Matrix, B: Matrix) -> None:
-    """``C = A^T B`` with A of numbers and B of registers."""
+    """``C = A^T B``, with B of registers."""
     _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.zeros(C))))
 
 
 @_procedure
 def product_from(builder: Any, C: Matrix, A: Matrix, B: Matrix, M: Matrix) -> None:
-    """``C = M + A^T B`` with A and M of numbers and B of registers."""
+    """``C = M + A^T B``, with M of numbers and B of registers."""
     _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.load(M))))
 
 
@@ -318,8 +319,18 @@ def add_sums(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix) -> No
 
 @_procedure
 def gaussian(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix) -> None:
-    """``A_ji <- exp(min(A_ji + of_rows_j + of_columns_i, 0))``, with both in a row."""
-    zero = ir.Constant(A.vector, None)
+    """``A_ji <- exp(min(A_ji - (of_rows_j + of_columns_i)/2, 0))``, with both in a row."""
+    _gaussian(builder, A, of_rows, of_columns, False)
+
+
+@_procedure
+def gaussian_of_seen(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix) -> None:
+    """The same with exact zeros where A is minus infinity."""
+    _gaussian(builder, A, of_rows, of_columns, True)
+
+
+def _gaussian(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix, vanishes: bool) -> None:
+    zero, half = ir.Constant(A.vector, None), ir.Constant(A.vector, [-0.5] * A.vector.count)
 
     def body(column: Any, count: int) -> None:
         here = [builder.add(column, INT(j)) for j in range(count)]
@@ -328,9 +339,9 @@ def gaussian(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix) -> No
             term = of_rows.load(of_rows.address(INT(0), row))
             for i, other in zip(here, terms):
                 place = A.address(row, i)
-                x = builder.fadd(A.load(place), builder.fadd(term, other))
+                x = vector_fma(builder, half, builder.fadd(term, other), A.load(place))
                 x = builder.select(builder.fcmp_ordered(">", x, zero), zero, x)  # NaN stays NaN
-                A.store(vector_exp(builder, x, split=False, vanishes=True), place)
+                A.store(vector_exp(builder, x, False, vanishes), place)
 
     _tiles(builder, A.columns, TILE_COLUMNS, body)
 
