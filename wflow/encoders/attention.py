@@ -40,7 +40,7 @@ class Attention(CompiledEncoder):
     ``sigmoid``                   ``m_ji / (1 + e^-A_ji)``                                ``n |V| |Z|``
     ``linear``                    ``m_ji A_ji / n``                                       ``s |V| |W| |Z|^3``
     ``relu``                      ``m_ji max(A_ji, 0) / n``                               ``s |V| |W| |Z|^3``
-    ``sparsemax``                 the point of the simplex over the keys next to A_.i     ``|V| |Z|``
+    ``sparsemax``                 the point of the simplex on the keys next to ``A_.i``   ``|V| |Z|``
     ============================  ======================================================  ==================
 
     Softmax is the attention of Gao et al. (2024, section 2), the Gaussian that of Song et al. (2024), sparsemax that of
