@@ -70,8 +70,8 @@ MUTANTS = (
     Mutant(
         "w-transposed",
         HEADS,
-        "order[1] = order[1].T.copy()",
-        "order[1] = order[1].copy()",
+        "others.swapaxes(1, 2).ravel()",
+        "others.ravel()",
     ),
     Mutant(
         "head-weights-ignored",
@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "token-adjoint-without-keys",
         ATTENTION,
-        "if need_input:\n                        add_scaled_product(keys_total, a, u, flipped(P))",
-        "if need_input and h < 0:\n                        add_scaled_product(keys_total, a, u, flipped(P))",
+        "if need_input:\n                            add_scaled_product(keys_total, a, u, flipped(P))",
+        "if need_input and h < 0:\n                            add_scaled_product(keys_total, a, u, flipped(P))",
     ),
     Mutant("tanh-derivative", NEURONS, "q = sub(one, mul(y, y))", "q = sub(one, y)"),
     Mutant(
@@ -110,8 +110,13 @@ MUTANTS = (
     Mutant(
         "sparsemax-mean-of-all", PAIRS, "put(inverse, 0, i, div(one, count))", "put(inverse, 0, i, splat(K, 1 / n))"
     ),
-    Mutant("gaussian-half-of-the-squares", HEADS, "(N_bar + N_bar.swapaxes(-1, -2))", "N_bar"),
-    Mutant("scores-adjoint-without-scale", HEADS, "W_bar = self.scale * W_bar", "W_bar = 1.0 * W_bar"),
+    Mutant(
+        "gaussian-keys-without-their-squares",
+        ATTENTION,
+        "_less_scaled(k_bar, k, key_sums)",
+        "_less_scaled(k_bar, k_bar, key_sums)",
+    ),
+    Mutant("scores-adjoint-without-scale", HEADS, "self.scale * second.reshape", "1.0 * second.reshape"),
     Mutant("mask-of-the-future", HEADS, "return j <= i", "return j >= i"),
     # Losses
     Mutant("logistic-slope", LOSSES, "np.where(margin > 0, small, 1.0)", "np.where(margin > 0, small, small)"),

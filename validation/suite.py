@@ -18,9 +18,35 @@ LANGEVIN, NOISE = "wflow/schemes/langevin.py", ("tests/test_stepping.py", "tests
 LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
 LOSSES, OF_LOSSES = "wflow/losses.py", ("tests/test_losses.py",)
 MOBILE, CERTIFY, CERTIFIED = ("tests/test_mobility.py",), "wflow/certify.py", ("tests/test_certify.py",)
+HEADS, MASKED = "wflow/encoders/attention.py", ("tests/test_attention.py",)
 TANGENT, TANGENTS, PLANES = "wflow/tangent.py", ("tests/test_tangent.py",), ("tests/test_landscapes.py",)
 
 SUITE = (
+    # Masks and kernels of attention
+    Mutant(
+        "masks-without-holes",
+        "wflow/encoders/compiled.py",
+        "np.array_equal(sees.sum(axis=0), last - first)",
+        "sees.any()",
+        "hidden tokens between seen ones have no influence",
+        MASKED,
+    ),
+    Mutant(
+        "reads-without-queries",
+        HEADS,
+        "seen[columns] = True",
+        "seen[columns] |= False",
+        "a token that does not see itself is read as a query",
+        MASKED,
+    ),
+    Mutant(
+        "linear-attention-over-kept-tokens",
+        "wflow/kernels/pairs.py",
+        "splat(A, 1 / n_tokens)",
+        "splat(A, 1 / n)",
+        "1/n is that of whole prompts, whatever the program keeps",
+        MASKED,
+    ),
     # The tangent kernel, and planes through measures
     Mutant(
         "kernel-without-depth-weights",

@@ -201,7 +201,7 @@ class Attention(CompiledEncoder):
         others = np.arange(V.size, V.size + (1 + compares) * columns * dimension).reshape(-1, columns, dimension)
         order = np.concatenate([V, others.swapaxes(1, 2).ravel()])[None]
         linear = self.groups(dimension)["W_O" if self.factored else "V"].place
-        form = Compiled("attention", (KINDS[self.kernel], columns), order.reshape(1, -1), 1, linear)
+        form = Compiled("attention", (KINDS[self.kernel], columns), order, 1, linear)
         if self.mask is not None:
             form = replace(form, sees=self.sees)
         if not self.factored and self.scale == 1:
