@@ -20,6 +20,7 @@ SHORT = {
     "jko": ["--width", "4"],
     "langevin": ["--tau-end", "10", "--width", "32"],
     "grid": ["--tau-end", "4", "--cells", "32", "--rtol", "1e-4"],
+    "attention": ["--tau-end", "40"],
     "agreement": ["--size", "0.34", "--tau-end", "2"],
 }
 

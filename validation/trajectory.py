@@ -66,9 +66,9 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     objective = solution.objective
-    built_in = {"theta": wflow.Attention, "w": wflow.FeedForward}
+    built_in = {"theta": (wflow.Attention, wflow.SoftmaxAttention), "w": (wflow.FeedForward,)}
     encoders = getattr(objective, "encoders", {"theta": None})
-    known = all(type(encoder) is built_in[block] for block, encoder in encoders.items())
+    known = all(type(encoder) in built_in[block] for block, encoder in encoders.items())
     if not known or objective.rule.name != "split-euler":
         print("only split-euler runs with built-in encoders are finite Transformers", file=sys.stderr)
         return 2
