@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "gaussian-keys-without-their-squares",
         ATTENTION,
-        "_less_scaled(k_bar, k, key_sums)",
-        "_less_scaled(k_bar, k_bar, key_sums)",
+        "flipped(u), flipped(P), k_keys, sums)",
+        "flipped(u), flipped(P), k_bar_keys, sums)",
     ),
     Mutant("scores-adjoint-without-scale", HEADS, "self.scale * second.reshape", "1.0 * second.reshape"),
     Mutant("mask-of-the-future", HEADS, "return j <= i", "return j >= i"),

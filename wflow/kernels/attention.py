@@ -19,22 +19,24 @@ import numpy as np
 
 from wflow.kernels.compile import kernel, part
 from wflow.kernels.pairs import GAUSSIAN, LINEAR, SPARSEMAX, compares, slopes, weights
-from wflow.kernels.simd.lanes import fma, mul, splat, sub
+from wflow.kernels.simd.lanes import mul
 from wflow.kernels.simd.matrices import at, columns, extent, flipped, number_space, put, rows, space
 from wflow.kernels.simd.products import (
     TILE_COLUMNS,
     add_product,
+    add_product_less,
     add_scaled_product,
-    add_sums,
     column_products,
     number_registers,
     product,
     product_from,
+    product_less,
     scale,
     scaled_product,
     side_by_side,
     sum_lanes,
     times_product,
+    times_product_with_sums,
     zero,
 )
 
@@ -49,7 +51,7 @@ def attention_space(B, D, n, q, kind, rank, lanes):
     width = -(-q // -(-n * q // PAIR_REGISTERS))
     numbers = B * D * (n + q) + prompts * q * (2 * (D + rank) + 2) + n * width
     if compares(kind):
-        numbers += prompts * (2 * n * (rank + 1) + 2 * q) + 1
+        numbers += prompts * (2 * n * (rank + 1) + 2 * q)
     size = numbers + 2 * (number_registers(B * D * n, lanes) + 2 * number_registers(B * D * q, lanes))
     size += number_registers(n * q, lanes)
     return prompts, width, numbers, size
@@ -68,15 +70,6 @@ def _head(heads, h, D, kind, rank):
 def _n_heads(heads, D, kind, rank):
     """How many registers of heads there are."""
     return heads.shape[0] // (D * D + (2 if compares(kind) else 1) * D * rank + 1)
-
-
-@kernel
-def _less_scaled(C, A, r):
-    """``C_i <- C_i - r_i A_i`` for every column i, with a row r."""
-    (height, width), nothing = extent(C), splat(C, 0.0)
-    for d in range(height):
-        for i in range(width):
-            put(C, d, i, fma(sub(nothing, at(r, 0, i)), at(A, d, i), at(C, d, i)))
 
 
 @kernel
@@ -256,7 +249,6 @@ def attention_vjp(
             key_squares, key_sums = space(memory, after, 1, e), space(memory, after + e, 1, e)
             after += 2 * e
             query_squares, query_sums = space(memory, after, 1, c), space(memory, after + c, 1, c)
-            one = space(memory, after + 2 * c, 1, 1)
             T_total = space(memory, T_totals + first * D * n, D, e)
             X_total = space(memory, X_totals + first * D * q, D, c)
             product(flipped(U), columns(X, first * q, last * q), W_flipped)  # U = W X
@@ -267,8 +259,6 @@ def attention_vjp(
                 if kind == GAUSSIAN:
                     column_products(query_squares, U, U)
                 zero(k_bar)
-                zero(key_sums)
-                put(one, 0, 0, splat(one, 1.0))
             for b in range(first, last):
                 before, keys_before = (b - first) * q, (b - first) * n  # columns of the prompts before
                 for i in range(before, before + q, width):
@@ -303,21 +293,28 @@ def attention_vjp(
                     if kind == SPARSEMAX:  # k is the mean of T^T G over the support
                         scaled_product(y, keys_flipped, P, r)
                         column_products(k_ij, y, g)
-                    times_product(P, keys, g, k_ij)  # Gamma = P o (T^T G - k), in place of P
+                    # Gamma = P o (T^T G - k), in place of P
                     if compares(kind):
-                        product(y, flipped(k_keys), P)  # q_bar = k Gamma
+                        sums, others = (
+                            columns(key_sums, keys_before + low, keys_before + high),
+                            columns(query_sums, i, j),
+                        )
+                        zero(sums)
+                        zero(others)
+                        times_product_with_sums(P, keys, g, k_ij, sums, others)
+                        if kind == GAUSSIAN:
+                            product_less(y, flipped(k_keys), P, u, others)  # q_bar = k Gamma - q diag(Gamma^T 1)
+                        else:
+                            product(y, flipped(k_keys), P)  # the weights of a column do not depend on |q|
                         k_bar_keys = columns(k_bar, keys_before + low, keys_before + high)
-                        add_scaled_product(k_bar_keys, one, u, flipped(P))  # k_bar += q Gamma^T
-                        sums = columns(key_sums, keys_before + low, keys_before + high)
-                        add_sums(P, sums, columns(query_sums, i, j))
+                        # k_bar += q Gamma^T - k diag(Gamma 1)
+                        add_product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)
                     else:
+                        times_product(P, keys, g, k_ij)
                         product(y, keys_flipped, P)  # Y = T Gamma
                         if need_input:
                             add_scaled_product(keys_total, a, u, flipped(P))  # T_bar += a W X Gamma^T
             if compares(kind):
-                _less_scaled(k_bar, k, key_sums)
-                if kind == GAUSSIAN:
-                    _less_scaled(Y, U, query_sums)
                 add_product(W_K_flipped_bar, rows(T_flipped, first * n, last * n), flipped(k_bar))
                 if need_input:
                     add_scaled_product(T_total, a, W_K_flipped, k_bar)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 __all__ = [
     "add_product",
+    "add_product_less",
     "add_scaled_product",
-    "add_sums",
     "column_products",
     "gaussian",
     "gaussian_of_seen",
     "number_registers",
     "product",
     "product_from",
+    "product_less",
     "scale",
     "scaled_product",
     "side_by_side",
@@ -23,6 +24,7 @@ __all__ = [
     "softmax_of_seen",
     "sum_lanes",
     "times_product",
+    "times_product_with_sums",
     "zero",
 ]
 
@@ -145,6 +147,11 @@ class _Tile:
         """The entries of a row (1 x columns), the same in every row of the tile."""
         places = [r.address(INT(0), self.builder.add(self.column, INT(j))) for j in range(self.n_columns)]
         return [[r.load(place) for place in places]] * self.n_rows
+
+    def less(self, values: list[list[Any]], K: Matrix, r: Matrix) -> list[list[Any]]:
+        """The values less those of K, of every column times the entry of a row r."""
+        factors = self.map(self.builder.fneg, self.along(r))
+        return self.map(lambda x, factor, k: vector_fma(self.builder, factor, k, x), values, factors, self.load(K))
 
     def product(self, A: Matrix, B: Matrix, start: list[list[Any]]) -> list[list[Any]]:
         """``start + A B``."""
@@ -297,24 +304,41 @@ def column_products(builder: Any, k: Matrix, A: Matrix, B: Matrix) -> None:
 
 
 @_procedure
-def add_sums(builder: Any, A: Matrix, of_rows: Matrix, of_columns: Matrix) -> None:
-    """``of_rows_j += sum_i A_ji`` and ``of_columns_i = sum_j A_ji``, both in a row."""
+def product_less(builder: Any, C: Matrix, A: Matrix, B: Matrix, K: Matrix, r: Matrix) -> None:
+    """``C_i = (A^T B)_i - r_i K_i`` for every column i, with a row r (1 x columns)."""
+    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.less(tile.zeros(C), K, r))))
 
-    def body(column: Any, count: int) -> None:
-        here = [builder.add(column, INT(j)) for j in range(count)]
-        totals = [_variable(builder, ir.Constant(A.vector, None)) for _ in here]
-        with _repeat(builder, A.rows) as row:
-            entries = [A.load(A.address(row, i)) for i in here]
-            for x, total in zip(entries, totals):
-                builder.store(builder.fadd(builder.load(total), x), total)
-            while len(entries) > 1:
-                entries = [*entries[2:], builder.fadd(*entries[:2])]
-            place = of_rows.address(INT(0), row)
-            of_rows.store(builder.fadd(of_rows.load(place), entries[0]), place)
-        for i, total in zip(here, totals):
-            of_columns.store(builder.load(total), of_columns.address(INT(0), i))
 
-    _tiles(builder, A.columns, TILE_COLUMNS, body)
+@_procedure
+def add_product_less(builder: Any, C: Matrix, A: Matrix, B: Matrix, K: Matrix, r: Matrix) -> None:
+    """``C_i += (A^T B)_i - r_i K_i`` for every column i, with a row r (1 x columns)."""
+    _in_tiles(builder, C, lambda tile: tile.store(C, tile.product(A.transpose(), B, tile.less(tile.load(C), K, r))))
+
+
+@_procedure
+def times_product_with_sums(
+    builder: Any, C: Matrix, A: Matrix, B: Matrix, k: Matrix, of_rows: Matrix, of_columns: Matrix
+) -> None:
+    """:func:`times_product`, and ``of_rows_j += sum_i C_ji`` and ``of_columns_i += sum_j C_ji``, both in a row."""
+
+    def body(tile: _Tile) -> None:
+        sums = tile.product(A.transpose(), B, tile.map(builder.fneg, tile.along(k)))
+        entries = tile.map(builder.fmul, sums, tile.load(C))
+        tile.store(C, entries)
+        for i, line in enumerate(entries):
+            _add_all(builder, of_rows.address(INT(0), builder.add(tile.row, INT(i))), of_rows, line)
+        for j, line in enumerate(zip(*entries)):
+            _add_all(builder, of_columns.address(INT(0), builder.add(tile.column, INT(j))), of_columns, list(line))
+
+    _in_tiles(builder, C, body)
+
+
+def _add_all(builder: Any, place: Any, M: Matrix, entries: list[Any]) -> None:
+    """Add all entries to that of M at a place, in pairs."""
+    entries = [M.load(place), *entries]
+    while len(entries) > 1:
+        entries = [*entries[2:], builder.fadd(*entries[:2])]
+    M.store(entries[0], place)
 
 
 @_procedure
