@@ -208,8 +208,8 @@ def _problem(solution: Solution) -> dict[str, str]:
     for energy in getattr(solution.objective, "terms", [solution.objective]):
         if isinstance(energy, TransformerObjective):
             data, rule = energy.dataset, energy.rule
-            what = "label" if data.is_flat or data.labels.ndim == 2 else "classe"
-            rows["data"] = f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} {what}{'s' * (data.n_labels > 1)}"
+            what = "label" if data.n_labels == 1 else "labels" if data.labels.ndim == 2 else "classes"
+            rows["data"] = f"{data.name}: tokens {data.tokens.shape}, {data.n_labels} {what}"
             rows["encoders"] = ", ".join(str(encoder) for encoder in energy.encoders.values())
             noise = f"entropy {energy.entropy:g}, " if energy.entropy else ""
             delta = f" (delta {energy.huber_delta:g})" if energy.loss == "huber" else ""
