@@ -277,12 +277,15 @@ def test_kernel(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["kernel", str(finished), *options]) == 0
         title, head, *rows, end = (re.split(r"  +", line) for line in capsys.readouterr().out.splitlines())
         assert title == [f"tangent kernel of {data.n_prompts} prompts of {data.name}"]
-        assert head[:5] == ["tau", "lambda_max", "lambda_min", "fastest rate", "slowest rate"]
-        assert end == ["rates: lambda/B; shares: of the trace"] and len(rows) == 2
+        assert head[:6] == ["tau", "lambda_max", "lambda_min", "fastest rate", "slowest rate", "variance"]
+        assert len(end) == 1 and end[0].startswith("rates: lambda/B; variance: of") and len(rows) == 2
         for i, row in zip((0, -1), rows):
             spectrum = wflow.kernel_spectrum(Q, solution.measure(i), data)
             shares = wflow.tangent.kernel_shares(Q, solution.measure(i), data, by)
-            assert head[5:] == [*shares]
+            assert head[6:] == [*shares]
+            variance = wflow.output_variance(Q, solution.measure(i), 1.0, data).mean()
+            assert row[-1 - len(shares)] == f"{variance:.4g}"
+            assert wflow.observers.Amplification(Q, data)(solution.measure(i)) == variance
             assert row[:3] == [f"{solution.frame_tau[i]:.6g}", f"{spectrum.largest:.6g}", spectrum.words]
             assert row[3] == f"{spectrum.largest / data.n_prompts:.3g}"
             assert row[-len(shares) :] == [f"{100 * share:.3g}%" for share in shares.values()]

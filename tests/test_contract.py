@@ -22,7 +22,7 @@ NAMES = {
     "wflow.datasets": "in_context_regression digits diabetes Dataset",
     "wflow.initial": "gaussian ball atoms product",
     "wflow.controllers": "Adaptive Fixed Replay",
-    "wflow.observers": "Risk ErrorRate Virial KernelMax KernelMin",
+    "wflow.observers": "Risk ErrorRate Virial KernelMax KernelMin Amplification",
     "wflow.schemes": "SCHEMES AVF BDF2 JKO Blob DiscreteGradient EntropicJKO EulerMaruyama FiniteVolume Kernel "
     "Langevin Midpoint Muscl QuantileJKO RungeKutta Flow GridFlow Point DensityPoint Trial Scheme ParticleScheme "
     "GridScheme",

@@ -334,7 +334,7 @@ WRONG = [
     (("std = 0.5", "std = 'lecu'"), "std must be a positive finite number, 'lecun' or 'he', got 'lecu' in [initial]"),
     (
         ('["risk"]', '"risk"'),
-        "heldout must be a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max', "
+        "heldout must be a list of 'risk', 'error-rate', 'virial', 'kernel-min', 'kernel-max' and 'amplification', "
         "got 'risk' in [observe]",
     ),
     # what the package finds
@@ -394,7 +394,7 @@ heldout = ["rsik"]
         "missing key 'radius', a positive finite number, in [initial]",
         "missing key 'tau_end', a finite number, in [solve]",
         "dtau must be a positive finite number, got -1.0 in [solve]",
-        "heldout must be a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max', "
+        "heldout must be a list of 'risk', 'error-rate', 'virial', 'kernel-min', 'kernel-max' and 'amplification', "
         "got ['rsik'] in [observe]; did you mean 'risk'?",
         f"{tmp_path / 'mine.npz'}: tokens must be finite, got nan at index (0, 0, 0) in [data]",
         "rank=2 needs factored=True: the full form has no rank in [attention]",

@@ -281,6 +281,8 @@ def _provenance(solution: Solution) -> dict[str, str]:
 
 
 def _kernel(options: argparse.Namespace) -> None:
+    import numpy as np
+
     import wflow
     from wflow import tangent
     from wflow.figures.style import choose_frames
@@ -295,14 +297,15 @@ def _kernel(options: argparse.Namespace) -> None:
         shares = tangent.kernel_shares(objective, rho, dataset, options.by)
         slowest = f"{spectrum.rates[0]:.3g}" if spectrum.is_resolved else ""
         numbers = [f"{spectrum.largest:.6g}", spectrum.words, f"{spectrum.rates[-1]:.3g}", slowest]
+        numbers.append(f"{np.mean(tangent.output_variance(objective, rho, 1.0, dataset)):.4g}")
         rows.append([f"{solution.frame_tau[i]:.6g}", *numbers, *(f"{100 * share:.3g}%" for share in shares.values())])
-    head = ["tau", "lambda_max", "lambda_min", "fastest rate", "slowest rate", *shares]
+    head = ["tau", "lambda_max", "lambda_min", "fastest rate", "slowest rate", "variance", *shares]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     labels = f" and {dataset.n_labels} labels each" if dataset.n_labels > 1 else ""
     print(f"tangent kernel of {dataset.n_prompts} prompts{labels} of {dataset.name}")
     for row in [head, *rows]:
         print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths)).rstrip())
-    print("rates: lambda/B; shares: of the trace")
+    print("rates: lambda/B; variance: of predictions under noise of variance 1; shares: of the trace")
 
 
 def _certificate(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-__all__ = ["OBSERVERS", "ErrorRate", "KernelMax", "KernelMin", "Risk", "Virial", "observed"]
+__all__ = ["OBSERVERS", "Amplification", "ErrorRate", "KernelMax", "KernelMin", "Risk", "Virial", "observed"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from wflow.energies.mobility import inverse_mobility
 from wflow.errors import InputError
 from wflow.measures import Measure
 from wflow.plain import register
-from wflow.tangent import FORMED, kernel_spectrum
+from wflow.tangent import FORMED, kernel_spectrum, output_variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,33 @@ class KernelMin:
         return kernel_spectrum(self.objective, rho, self.dataset).smallest
 
 
-def _check_arguments(observer: Risk | ErrorRate | KernelMax | KernelMin) -> None:
+@dataclass(frozen=True, eq=False)
+class Amplification:
+    """The variance of the predictions, mean over all, under noise of variance 1 of all parameters, to first order.
+
+    That under noise of variance std^2 is std^2 times as large (see :func:`wflow.output_variance`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from wflow import Dataset, FeedForward, Particles
+    >>> data = Dataset(np.array([[[1.0]], [[2.0]]]), [0.0, 0.0])
+    >>> Q = TransformerObjective(data, feedforward=FeedForward("identity"), layers=1)
+    >>> Amplification(Q)(Particles(w=np.ones((1, 2, 2))))
+    0.625
+    """
+
+    objective: TransformerObjective
+    dataset: Dataset | None = None
+
+    def __post_init__(self) -> None:
+        _check_arguments(self)
+
+    def __call__(self, rho: Measure) -> float:
+        return float(np.mean(output_variance(self.objective, rho, 1.0, self.dataset)))
+
+
+def _check_arguments(observer: Risk | ErrorRate | KernelMax | KernelMin | Amplification) -> None:
     """Raise :class:`InputError` unless an observer has a Transformer objective, and no data set or one that fits."""
     name = type(observer).__name__
     if not isinstance(observer.objective, TransformerObjective):
@@ -187,5 +213,6 @@ OBSERVERS: dict[str, Callable[[Any, Any], Any]] = {
     "virial": Virial,
     "kernel-min": KernelMin,
     "kernel-max": KernelMax,
+    "amplification": Amplification,
 }
 register(**OBSERVERS)

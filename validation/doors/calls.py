@@ -828,7 +828,7 @@ for law in ("initial.gaussian(0.5)", "initial.ball(2.0)"):
 
 # ---- observers, distances
 
-for name in ("Risk", "ErrorRate", "KernelMax", "KernelMin"):
+for name in ("Risk", "ErrorRate", "KernelMax", "KernelMin", "Amplification"):
     call(
         f"observers.{name}",
         "made(RHO)",

@@ -50,6 +50,9 @@ def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 #: The type of mobilities.
 MOBILITY = "numbers >= 0 by group or block, such as { W_K = 0.0, 'theta.W_Q' = 2.0 }"
+#: What [observe] lists.
+OBSERVED = "a list of " + ", ".join(map(repr, [*OBSERVERS][:-1])) + f" and {[*OBSERVERS][-1]!r}"
+
 #: The types of keys: the words of messages and of the documentation, and the test.
 TYPES: dict[str, Callable[[Any], bool]] = {
     "true or false": lambda value: isinstance(value, bool),
@@ -84,9 +87,7 @@ TYPES: dict[str, Callable[[Any], bool]] = {
         _is_text(value)
         or (_list_of(lambda _: True)(value) and value[0] == "local" and len(value) == 2 and _is_integer(value[1]))
     ),
-    "a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'": lambda value: (
-        value == [] or _list_of(lambda v: _is_text(v) and v in OBSERVERS)(value)
-    ),
+    OBSERVED: lambda value: value == [] or _list_of(lambda v: _is_text(v) and v in OBSERVERS)(value),
 }
 
 
@@ -233,7 +234,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "steps": Key("a positive integer", None),
     },
     "observe": {
-        "training": Key("a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'", []),
-        "heldout": Key("a list of 'risk', 'error-rate', 'virial', 'kernel-min' and 'kernel-max'", []),
+        "training": Key(OBSERVED, []),
+        "heldout": Key(OBSERVED, []),
     },
 }
