@@ -25,7 +25,29 @@ from wflow.tangent import FORMED, kernel_spectrum, output_variance
 
 
 @dataclass(frozen=True, eq=False)
-class Risk:
+class _OfPredictions:
+    """A number made of the predictions of a Transformer on a data set; None for the training data.
+
+    Raises
+    ------
+    InputError
+        For another energy than a Transformer objective, and a data set that does not fit it.
+    """
+
+    objective: TransformerObjective
+    dataset: Dataset | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.objective, TransformerObjective):
+            remedy = "; of a sum pass the term" if isinstance(self.objective, Energy) else ""
+            raise InputError(
+                f"{type(self).__name__} takes a wflow.TransformerObjective, got {type(self.objective).__name__}{remedy}"
+            )
+        if self.dataset is not None:
+            self.objective.check_dataset(self.dataset)
+
+
+class Risk(_OfPredictions):
     """``E l(Read T(1), y)`` with the objective's loss l on a data set, such as held-out ones (None: the training data).
 
     Examples
@@ -38,28 +60,15 @@ class Risk:
     2.0
     """
 
-    objective: TransformerObjective
-    dataset: Dataset | None = None
-
-    def __post_init__(self) -> None:
-        _check_arguments(self)
-
     def __call__(self, rho: Measure) -> float:
         return self.objective.risk(rho, self.dataset)
 
 
-@dataclass(frozen=True, eq=False)
-class ErrorRate:
+class ErrorRate(_OfPredictions):
     """The fraction of prompts on the wrong side: of zero for labels +-1, largest entry for classes.
 
     Other labels are refused when it is called (see :meth:`wflow.Dataset.check_classes`).
     """
-
-    objective: TransformerObjective
-    dataset: Dataset | None = None
-
-    def __post_init__(self) -> None:
-        _check_arguments(self)
 
     def __call__(self, rho: Measure) -> float:
         data = self.dataset or self.objective.dataset
@@ -113,25 +122,17 @@ class Virial:
         return float(-total / (self.objective.internal.sigma * parameters))  # type: ignore[union-attr]
 
 
-@dataclass(frozen=True, eq=False)
-class KernelMax:
+class KernelMax(_OfPredictions):
     """The largest eigenvalue of the tangent kernel (see :func:`wflow.kernel_spectrum`).
 
     Euler steps of squares without weight decay are stable below ``2 B/lambda_max``.
     """
 
-    objective: TransformerObjective
-    dataset: Dataset | None = None
-
-    def __post_init__(self) -> None:
-        _check_arguments(self)
-
     def __call__(self, rho: Measure) -> float:
         return kernel_spectrum(self.objective, rho, self.dataset).largest
 
 
-@dataclass(frozen=True, eq=False)
-class KernelMin:
+class KernelMin(_OfPredictions):
     """The smallest eigenvalue of the tangent kernel; NaN where it is not resolved, ``wflow info`` says so.
 
     Raises
@@ -149,11 +150,8 @@ class KernelMin:
     nan
     """
 
-    objective: TransformerObjective
-    dataset: Dataset | None = None
-
     def __post_init__(self) -> None:
-        _check_arguments(self)
+        super().__post_init__()
         data = self.dataset or self.objective.dataset
         if (count := data.n_prompts * data.n_labels) > FORMED:
             raise InputError(
@@ -165,8 +163,7 @@ class KernelMin:
         return kernel_spectrum(self.objective, rho, self.dataset).smallest
 
 
-@dataclass(frozen=True, eq=False)
-class Amplification:
+class Amplification(_OfPredictions):
     """The variance of the predictions, mean over all, under noise of variance 1 of all parameters, to first order.
 
     That under noise of variance std^2 is std^2 times as large (see :func:`wflow.output_variance`).
@@ -181,24 +178,8 @@ class Amplification:
     0.625
     """
 
-    objective: TransformerObjective
-    dataset: Dataset | None = None
-
-    def __post_init__(self) -> None:
-        _check_arguments(self)
-
     def __call__(self, rho: Measure) -> float:
         return float(np.mean(output_variance(self.objective, rho, 1.0, self.dataset)))
-
-
-def _check_arguments(observer: Risk | ErrorRate | KernelMax | KernelMin | Amplification) -> None:
-    """Raise :class:`InputError` unless an observer has a Transformer objective, and no data set or one that fits."""
-    name = type(observer).__name__
-    if not isinstance(observer.objective, TransformerObjective):
-        remedy = "; of a sum pass the term" if isinstance(observer.objective, Energy) else ""
-        raise InputError(f"{name} takes a wflow.TransformerObjective, got {type(observer.objective).__name__}{remedy}")
-    if observer.dataset is not None:
-        observer.objective.check_dataset(observer.dataset)
 
 
 def observed(name: str, observer: Callable[[Any], float], rho: Measure) -> float:
