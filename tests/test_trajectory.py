@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -154,6 +156,14 @@ def test_existing_files_are_kept(tmp_path: Path, small: Problem) -> None:
     assert path.read_text() == "precious"
     wflow.solve(*small, (0, 0.1), path=path, overwrite=True)
     assert wflow.load(path).status is wflow.Status.FINISHED
+
+
+def test_only_regular_files_are_replaced(tmp_path: Path, small: Any) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(wflow.InputError, match="is no regular file"):
+        wflow.solve(*small, (0, 0.1), path=pipe, overwrite=True)
+    assert stat.S_ISFIFO(os.lstat(pipe).st_mode)
 
 
 def test_wrong_files_are_named(tmp_path: Path, small: Problem) -> None:

@@ -58,7 +58,7 @@ WIDTHS = (2, 4, 6, 8, 10, 12, 16)
 def jobs(full: bool) -> list[Job]:
     """What to compute."""
     out = [Job(adjoints, {"kernel": k}, 0.5) for k in KERNELS]
-    for kernel, dtype, seed in itertools.product(KERNELS, TOLERANCE, range(5 if full else 1)):
+    for kernel, dtype, seed in itertools.product(KERNELS, TOLERANCE, range(5 if full else 2)):
         out.append(Job(agreement, {"kernel": kernel, "dtype": dtype, "seed": seed, "full": full}, 4 if full else 1))
     out += [Job(closed_forms, {}, 0.5)] + [Job(balances, {"kernel": k, "weight_decay": 0.3}, 0.5) for k in KERNELS]
     widths, decays = ((2, 6, 24), (0.0, 0.05)) if full else ((2, 6), (0.0,))
