@@ -140,6 +140,29 @@ def test_an_interrupted_run_exits_with_75_and_can_be_resumed(
     assert wflow.load(output).status is wflow.Status.FINISHED
 
 
+def test_a_run_in_parts_equals_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the option and by the key, which the option replaces; exit code 75 until it is complete."""
+    whole, parts = tmp_path / "whole.h5", tmp_path / "parts.h5"
+    assert main(["run", str(write(tmp_path, SMALL)), "-o", str(whole), "-q"]) == 0
+    text = write(tmp_path, edited(("tau_end = 1", "tau_end = 1\nmax_seconds = 1e-9")))
+    assert main(["run", str(text), "-o", str(parts)]) == 75
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(r"wflow: max_seconds = 1e-09 were over at tau = .*: wflow resume .*\n", err), err
+    assert len(wflow.load(parts).tau) == 2
+    assert main(["info", str(parts)]) == 0
+    assert capsys.readouterr().out.startswith("max_seconds = 1e-09 were over at tau = ")
+    assert main(["run", str(text), "-o", str(parts), "-q", "--overwrite", "--max-seconds", "1e-8"]) == 75
+    assert "max_seconds = 1e-08" in capsys.readouterr().err
+    assert main(["resume", str(parts), "-q", "--max-seconds", "1e-9"]) == 75
+    assert len(wflow.load(parts).tau) == 3
+    assert main(["resume", str(parts), "-q", "--max-seconds", "0"]) == 2
+    assert main(["resume", str(parts), "-q"]) == 0
+    one, other = wflow.load(whole), wflow.load(parts)
+    assert other.frame_tau.tolist() == one.frame_tau.tolist()
+    assert all(other.series[name].tobytes() == one.series[name].tobytes() for name in one.series)
+    assert other.measure(-1).theta.tobytes() == one.measure(-1).theta.tobytes()
+
+
 def test_a_killed_run_can_be_read_and_resumed(
     running: tuple[subprocess.Popen[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,8 +54,9 @@ CALLS: dict[Any, str] = {
     wflow.PotentialEnergy: "V grad",
     wflow.InteractionEnergy: "W grad",
     wflow.SaveAt: "every tau steps",
-    wflow.solve: "energy rho0 tau_range scheme dtau rtol atol save observe path overwrite rng progress controller tol",
-    wflow.resume: "path tau_end energy observe scheme controller progress",
+    wflow.solve: "energy rho0 tau_range scheme dtau rtol atol save observe path overwrite rng progress controller tol "
+    "attributes max_seconds",
+    wflow.resume: "path tau_end energy observe scheme controller progress max_seconds",
     wflow.load: "path",
     wflow.tangent_kernel: "objective rho dataset by",
     wflow.landscape: "objective rho d1 d2 a b",

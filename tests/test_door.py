@@ -74,6 +74,7 @@ NUMBERS: dict[str, Door] = {
     "solve rtol": lambda v: adaptive(rtol=v),
     "solve atol": lambda v: adaptive(atol=v),
     "solve tol": lambda v: solve(tol=v),
+    "solve max_seconds": lambda v: solve(max_seconds=np.nan if v is None else v),
     "solve tau_range": lambda v: solve(tau_range=(0, v)),
     "Entropy": wflow.Entropy,
     "BlobEnergy epsilon": lambda v: wflow.BlobEnergy(wflow.Entropy(1.0), v),

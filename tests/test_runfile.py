@@ -123,6 +123,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
         "atol": 1e-6,
         "tol": 1e-10,
         "save": None,
+        "max_seconds": None,
     }
     assert resolved["attention"] == {
         "kind": "attention",

@@ -19,6 +19,7 @@ LAWS, BLOB = ("tests/test_initial.py",), ("tests/test_blob.py",)
 LOSSES, OF_LOSSES = "wflow/losses.py", ("tests/test_losses.py",)
 MOBILE, CERTIFY, CERTIFIED = ("tests/test_mobility.py",), "wflow/certify.py", ("tests/test_certify.py",)
 HEADS, MASKED = "wflow/encoders/attention.py", ("tests/test_attention.py",)
+ENDINGS = ("tests/test_endings.py",)
 TANGENT, TANGENTS, PLANES = "wflow/tangent.py", ("tests/test_tangent.py",), ("tests/test_landscapes.py",)
 
 SUITE = (
@@ -342,6 +343,31 @@ SUITE = (
         "1e-10, seed)",
         "a run ends where |v| <= tol",
         BOOKS,
+    ),
+    # How a run ends
+    Mutant(
+        "checkpoint-before-its-rows",
+        "wflow/trajectory.py",
+        "            self._write_rows()\n            self.checkpoint(state())",
+        "            self.checkpoint(state())",
+        "a checkpoint by the clock has its entries in the file",
+        ENDINGS,
+    ),
+    Mutant(
+        "accepted-before-its-row",
+        SOLVER,
+        "        self._record(self.tau, self.point, h, old)\n        self._accept()",
+        "        self._accept()\n        self._record(self.tau, self.point, h, old)",
+        "a state whose observer fails is no accepted one",
+        ENDINGS,
+    ),
+    Mutant(
+        "last-frame-before-the-checkpoint",
+        "wflow/trajectory.py",
+        "n_frames=self._n_frames)",
+        'n_frames=self._n_frames + (state["tau"] > state["last_frame"]))',
+        "a run that goes on drops the last frame of an interrupted one",
+        ENDINGS,
     ),
     # Mobilities
     Mutant(

@@ -297,7 +297,8 @@ def check(path: str | PathLike[str], say: Say = lambda line: None, progress: boo
         return made.objective, made.rho0, made.observe
 
     layers, size = config["objective"]["layers"], config["initial"][key]
-    return _Check(make, layers, size, run.solve_arguments, say, progress).report()
+    arguments = run.solve_arguments | {"max_seconds": None}  # runs to different ends could not be compared
+    return _Check(make, layers, size, arguments, say, progress).report()
 
 
 def check_problem(
@@ -348,7 +349,7 @@ def check_problem(
     >>> list(report.values), list(report.bars["Q"])
     (['Q', 'R', 'predictions', 'watched'], ['depth', 'width', 'tau'])
     """
-    if taken := sorted({"path", "overwrite", "observe", "rng", "attributes"} & arguments.keys()):
+    if taken := sorted({"path", "overwrite", "observe", "rng", "attributes", "max_seconds"} & arguments.keys()):
         raise InputError(f"check_problem does not take {taken[0]}: it solves several times; make returns the observers")
     layers, M, seed = _scaled(layers, 0, "layers"), _scaled(M, 0, "M"), check_integer("seed", seed, 0)
 

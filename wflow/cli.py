@@ -1,7 +1,7 @@
 """The command ``wflow``: run, resume, check, look at and draw trajectories.
 
 Exit codes: 0; 2 for input that cannot be used (one line for each problem on standard error); 1 for a run that went
-wrong; 75 for a run that was interrupted by SIGINT or SIGTERM and can be resumed.
+wrong; 75 for a run that a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) or --max-seconds ended and that can be resumed.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("--tau-end", type=float, metavar="TAU", help="go on to this training time")
     for sub in (run, resume):
         sub.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no summary")
+        words = "end the run after so much wall time, with exit code 75; wflow resume continues it"
+        sub.add_argument("--max-seconds", type=float, metavar="S", help=words)
 
     check = command("check", _check, "estimate the errors of a run: solve it again with every discretisation refined")
     check.add_argument("runfile", metavar="RUN.toml", help="the run file")
@@ -149,19 +151,26 @@ def _run(options: argparse.Namespace) -> None:
     began = time.perf_counter()
     run = runfile.read(options.runfile)
     seconds = time.perf_counter() - began
+    if options.max_seconds is not None:
+        run.solve_arguments["max_seconds"] = options.max_seconds
     solution = run.solve(options.output, options.overwrite, False if options.quiet else None)
     solution.stats["seconds_prepare"] = seconds
-    _print_summary(options, solution)
+    _conclude(options, solution)
 
 
 def _resume(options: argparse.Namespace) -> None:
     import wflow
 
-    solution = wflow.resume(options.trajectory, options.tau_end, progress=False if options.quiet else None)
-    _print_summary(options, solution)
+    more = {"progress": False if options.quiet else None, "max_seconds": options.max_seconds}
+    _conclude(options, wflow.resume(options.trajectory, options.tau_end, **more))
 
 
-def _print_summary(options: argparse.Namespace, solution: Solution) -> None:
+def _conclude(options: argparse.Namespace, solution: Solution) -> None:
+    """The summary of a run that has ended, and in words what a run that is not at its end needs."""
+    from wflow import Interrupted
+
+    if solution.status.name == "INTERRUPTED":
+        raise Interrupted(f"{solution.message}; the run is in {solution.path}: wflow resume continues it")
     if not options.quiet:
         _print_table({"": str(solution.status), **_course(solution), "file": str(solution.path)})
 

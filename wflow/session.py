@@ -13,12 +13,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from wflow.schemes import Flow
+from wflow.solution import Solution
 
 
 class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended a run that writes a file; everything accepted is in it. Exit code 75 (try again)."""
+    """A run was interrupted: by Ctrl-C, or, where it writes a file, by SIGTERM, SIGHUP or SIGUSR1 as well.
+
+    ``solution`` is the :class:`wflow.Solution` with everything accepted before, its last measure among the frames; None
+    when the run had not begun. Exit code 75 (try again).
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str = "", solution: Solution | None = None) -> None:
+        super().__init__(message)
+        self.solution = solution
 
 
 class Bar:
@@ -55,7 +64,10 @@ class Bar:
 
 @contextlib.contextmanager
 def signals(flow: Flow, active: bool) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into :class:`Interrupted` at the next evaluation, never in the middle of a write."""
+    """Turn signals into :class:`Interrupted` at the next evaluation, never in the middle of a write.
+
+    SIGHUP and SIGUSR1 are taken where the process has no other use for them and would die: not under nohup.
+    """
     if not active or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -68,7 +80,9 @@ def signals(flow: Flow, active: bool) -> Iterator[None]:
         if seen:
             raise Interrupted(f"interrupted by {seen[0]}")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    others = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+    taken = [signal.SIGINT, signal.SIGTERM, *(n for n in others if signal.getsignal(n) is signal.SIG_DFL)]
+    before = {number: signal.signal(number, note) for number in taken}
     flow.interrupt = check
     try:
         yield

@@ -42,7 +42,7 @@ class Status(StrEnum):
     RUNNING = "The run is going on, or was killed: wflow resume continues from its last checkpoint."
     FINISHED = "The run reached the end of its range of tau."
     STEADY = "The velocity fell below tol: the measure is stationary."
-    INTERRUPTED = "The run was interrupted; everything accepted is kept and wflow resume continues it."
+    INTERRUPTED = "The run was stopped before its end; everything accepted is kept and wflow resume continues a file."
     ENERGY_ROSE = "A step raised the energy: use a smaller dtau, or leave dtau out for adaptive steps."
     NOT_FINITE = "A step left the finite numbers: use a smaller dtau, or leave dtau out for adaptive steps."
     STEP_TOO_SMALL = (

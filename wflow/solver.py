@@ -71,6 +71,7 @@ def solve(
     controller: Controller | None = None,
     tol: float = 1e-10,
     attributes: Mapping[str, str] | None = None,
+    max_seconds: float | None = None,
     **unknown: object,
 ) -> Solution:
     """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.
@@ -95,8 +96,7 @@ def solve(
     observe
         ``{name: f(rho)}``: numbers to record at every accepted step.
     path
-        An HDF5 trajectory to write (see docs/format.md). Ctrl-C and SIGTERM then leave a checkpoint and raise
-        :class:`Interrupted`.
+        An HDF5 trajectory to write (see docs/format.md), from which :func:`resume` goes on, also after a kill.
     overwrite
         Whether an existing file may be replaced.
     rng
@@ -109,6 +109,9 @@ def solve(
         The run ends where ``|v| <= tol``.
     attributes
         Strings to store in the file, such as the run file it came from.
+    max_seconds
+        The run ends with the first step that is accepted after so much wall time, in seconds, with
+        ``Status.INTERRUPTED``: :func:`resume` goes on with the file to the same bits. None for no limit.
 
     Returns
     -------
@@ -122,6 +125,9 @@ def solve(
     SolveError
         When Q rises, a number is not finite, a step gets too small or the file cannot be written. The message says at
         which step, and everything accepted before is in the file.
+    Interrupted
+        On Ctrl-C and, with ``path``, on SIGTERM, SIGHUP and SIGUSR1. Its attribute ``solution`` has everything accepted
+        before. Any other exception, such as one of an observer, leaves the file as a kill would, with nothing lost.
 
     Examples
     --------
@@ -152,7 +158,7 @@ def solve(
     seed = None if rng is None else check_seed(rng)
     settings = Settings(energy, observers, (start, end), chosen, controller, save, check_nonnegative("tol", tol), seed)
     overwrite, progress = check_boolean("overwrite", overwrite), _check_progress(progress)
-    extra = _check_attributes(attributes)
+    extra, seconds = _check_attributes(attributes), _check_seconds(max_seconds)
     flow = _open(settings, rho0)
     from wflow.trajectory import ATTRIBUTES, MemoryRecorder, TrajectoryFile, check_target
 
@@ -160,7 +166,7 @@ def solve(
         raise InputError(f"attributes must have other names than {', '.join(ATTRIBUTES)}, got {taken[0]!r}")
     if path is not None:
         check_target(check_path("path", path), overwrite)
-    run = _Run(flow, settings)
+    run = _Run(flow, settings, seconds)
     with signals(flow, active=path is not None), compile_clock(run.stats):
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
@@ -179,6 +185,7 @@ def resume(
     scheme: Scheme | None = None,
     controller: Controller | None = None,
     progress: bool | None = None,
+    max_seconds: float | None = None,
 ) -> Solution:
     """Continue the run of a trajectory file from its last checkpoint.
 
@@ -197,8 +204,8 @@ def resume(
     scheme, controller
         Likewise, a scheme or controller of your own; or another one than that of the file, which then chooses its
         first step as at the start of a run.
-    progress
-        As in :func:`solve`.
+    progress, max_seconds
+        As in :func:`solve`; the time is counted anew.
 
     Raises
     ------
@@ -208,7 +215,7 @@ def resume(
     """
     from wflow.trajectory import TrajectoryFile, load_checkpoint, measure_of, reading, settings_of
 
-    path, progress = check_path("path", path), _check_progress(progress)
+    path, progress, seconds = check_path("path", path), _check_progress(progress), _check_seconds(max_seconds)
     with reading(path) as file:
         data, template = settings_of(file), measure_of(file, 0)
     state = load_checkpoint(path)
@@ -222,7 +229,7 @@ def resume(
         raise InputError(
             f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
         )
-    run = _Run(flow, settings)
+    run = _Run(flow, settings, seconds)
     with signals(flow, active=True), compile_clock(run.stats):
         run.restore(state)
         if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
@@ -255,8 +262,9 @@ def _open(settings: Settings, rho0: Measure) -> Flow:
 class _Run:
     """A run in progress: where it is, what comes next, what it has counted."""
 
-    def __init__(self, flow: Flow, settings: Settings) -> None:
-        self.flow, self.settings = flow, settings
+    def __init__(self, flow: Flow, settings: Settings, max_seconds: float | None) -> None:
+        self.flow, self.settings, self.max_seconds = flow, settings, max_seconds
+        self.deadline = np.inf if max_seconds is None else time.monotonic() + max_seconds
         self.scheme, self.controller, self.save = settings.scheme, settings.controller, settings.save
         self.start, self.end = settings.tau_range
         self.recorder: Any = None
@@ -334,36 +342,55 @@ class _Run:
     def loop(self, progress: bool | None) -> Solution:
         """Step until the end, a stationary point, a failure or a signal; then close the recorder."""
         began, saving = time.perf_counter(), self.stats["seconds_save"]
-        bar = Bar(progress, self.start, self.end, self.tau)
-        status, message = Status.RUNNING, ""
+        bar, interrupt = Bar(progress, self.start, self.end, self.tau), None
         try:
-            while status is Status.RUNNING:
-                if self.tau >= self.end:
-                    status = Status.FINISHED
-                elif np.sqrt(self.flow.dissipation(self.point)) <= self.settings.tol:
-                    status = Status.STEADY
-                else:
-                    status, message = self._step()
-                    bar.update(self)
-            if not status.is_failure and self.last_frame < self.tau:
-                self._keep(self._frame, self.tau, self.point.x)
-        except Interrupted as interrupt:
-            self._finish(Status.INTERRUPTED, f"{interrupt} at tau = {self.tau:.9g}", began, saving)
-            where = f"; the run is in {self.recorder.path}: wflow resume continues it"
-            raise Interrupted(f"{interrupt} at tau = {self.tau:.9g}{where}") from None
+            status, message = self._steps(bar)
+        except KeyboardInterrupt as caught:
+            interrupt = caught if isinstance(caught, Interrupted) else Interrupted("interrupted")
+            status, message = Status.INTERRUPTED, f"{interrupt} at tau = {self._accepted['tau']:.9g}"
+        except BaseException:
+            self.recorder.abandon(self.state())
+            raise
         finally:
             bar.close()
         solution = self._finish(status, message or status.value, began, saving)
+        if interrupt is not None:
+            where = f"in {solution.path}: wflow resume continues it" if solution.path else "the attribute solution"
+            raise Interrupted(f"{message}; the run is {where}", solution)
+        try:
+            self.flow.interrupt()  # by a signal during the last write
+        except Interrupted as late:
+            raise Interrupted(
+                f"{late} when the run in {solution.path} had ended: {solution.message}", solution
+            ) from None
         if status.is_failure:
             where = f" Everything accepted before is in {solution.path}." if solution.path else ""
             raise SolveError(f"{message}. {status.value}{where}")
         return solution
 
+    def _steps(self, bar: Bar) -> tuple[Status, str]:
+        """Step until something ends the run."""
+        status, message = Status.RUNNING, ""
+        while status is Status.RUNNING:
+            if self.tau >= self.end:
+                status = Status.FINISHED
+            elif np.sqrt(self.flow.dissipation(self.point)) <= self.settings.tol:
+                status = Status.STEADY
+            else:
+                status, message = self._step()
+                bar.update(self)
+        if status in (Status.FINISHED, Status.STEADY) and self.last_frame < self.tau:
+            self._keep(self._frame, self.tau, self.point.x)
+        return status, message
+
     def _finish(self, status: Status, message: str, began: float, saving: float) -> Solution:
-        elapsed = time.perf_counter() - began
+        elapsed, last = time.perf_counter() - began, None
+        if status is Status.INTERRUPTED:  # perhaps amid a step
+            last = self._accepted["tau"], self.flow.measure(self._accepted["x"])
+            self.stats |= {name: self._accepted[name] for name in COUNTS}
         self.stats |= dict(self.notes) | {"evaluations": self.flow.n_evaluations}
         self.stats["seconds_solve"] = elapsed - (self.stats["seconds_save"] - saving)
-        solution: Solution = self._keep(self.recorder.finish, status, message, self.stats, self.state())
+        solution: Solution = self._keep(self.recorder.finish, status, message, self.stats, self.state(), last)
         solution.objective, solution.observers = self.settings.energy, dict(self.settings.observe)
         return solution
 
@@ -425,11 +452,14 @@ class _Run:
         if not shortened:
             self.h, self.memory = float(verdict.h), float(verdict.memory)
             self.crawled = max(0, self.crawled + (1 if crawls(h, self.h_largest, self.end - self.tau) else -1))
-        self._accept()
         self._record(self.tau, self.point, h, old)
+        self._accept()  # only now: a checkpoint has an entry for every step
         by_count = self.save is not None and self.save.steps and self.stats["steps"] % self.save.steps == 0
         if last or by_count:
             self._keep(self._frame, self.tau, self.point.x)
+        self._keep(self.recorder.settle, self.state)
+        if time.monotonic() >= self.deadline and self.tau < self.end:
+            return Status.INTERRUPTED, f"max_seconds = {self.max_seconds:g} were over at tau = {self.tau:.9g}"
         return Status.RUNNING, ""
 
     def _reaches(self, stop: float, h: float) -> bool:
@@ -515,6 +545,10 @@ def _check_range(tau_range: Any) -> tuple[float, float]:
 
 def _check_progress(progress: Any) -> bool | None:
     return None if progress is None else check_boolean("progress", progress)
+
+
+def _check_seconds(max_seconds: Any) -> float | None:
+    return None if max_seconds is None else check_positive("max_seconds", max_seconds)
 
 
 def _check_attributes(attributes: Any) -> dict[str, str]:

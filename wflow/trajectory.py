@@ -53,6 +53,7 @@ Path_ = str | PathLike[str]
 State = Mapping[str, Any]
 Texts = Mapping[str, str]
 Pair = tuple[int, int]  # of series entries and of frames
+Frame = tuple[float, Any]  # training time and measure
 
 
 @dataclass
@@ -60,7 +61,7 @@ class MemoryRecorder:
     """Where a run leaves what it has accepted, in memory."""
 
     rows: list[Mapping[str, float]] = field(default_factory=list)
-    frames: list[tuple[float, Any]] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
 
     def add_step(self, row: Mapping[str, float]) -> None:
         """One accepted step: a number for every series and observed quantity."""
@@ -70,8 +71,18 @@ class MemoryRecorder:
         """One frame, and the state from which the run can go on."""
         self.frames.append((tau, rho))
 
-    def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
-        """The end of the run, however it came."""
+    def settle(self, state: Callable[[], State]) -> None:
+        """A step is complete: nothing to write."""
+
+    def abandon(self, state: State) -> None:
+        """An exception leaves the run, and nobody gets what is here."""
+
+    def finish(
+        self, status: Status, message: str, stats: Mapping[str, Any], state: State, last: Frame | None = None
+    ) -> Solution:
+        """The end of the run, however it came; with a last frame, unless there is one that late."""
+        if last is not None and self.frames[-1][0] < last[0]:
+            self.frames.append(last)
         observed = {name: np.array([row[name] for row in self.rows]) for name in self.rows[0]}
         series = {name: observed.pop(name) for name in SERIES}
         times, measures = np.array([tau for tau, _ in self.frames]), [rho for _, rho in self.frames]
@@ -88,14 +99,18 @@ class TrajectoryFile:
     Use :meth:`create` for a new file and :meth:`reopen` to go on with one.
     """
 
-    #: Seconds between two writes of the series alone, and between two checkpoints.
+    #: Seconds between two writes of the series alone, and between two checkpoints with frames.
     WRITE_SECONDS = 1.0
     CHECKPOINT_SECONDS = 0.5
+    #: Seconds between two checkpoints whatever the frames, and at least so many times as long as the last one took.
+    CLOCK_SECONDS = 60.0
+    CLOCK_SHARE = 50
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._rows: list[Mapping[str, float]] = []
         self._written = self._saved = time.monotonic()
+        self._took = 0.0
         self._open()
 
     def _open(self) -> None:
@@ -177,8 +192,14 @@ class TrajectoryFile:
         self._file.flush()
 
     def add_frame(self, tau: float, rho: Measure, state: State) -> None:
-        """Data, then tau, then the count; then the checkpoint, unless one was written just now."""
+        """A frame, then the checkpoint, unless one was written just now."""
         self._write_rows()
+        self._write_frame(tau, rho)
+        if self._n_frames == 1 or time.monotonic() - self._saved > self.CHECKPOINT_SECONDS:
+            self.checkpoint(state)
+
+    def _write_frame(self, tau: float, rho: Measure) -> None:
+        """Data, then tau, then the count."""
         if self._n_frames == self._file["frames/tau"].shape[0]:
             self._replace((self._columns["tau"].shape[0], 2 * self._n_frames), {})
         frames = self._file["frames"]
@@ -187,11 +208,16 @@ class TrajectoryFile:
         frames["tau"][self._n_frames] = tau
         self._count("frames/count", self._n_frames + 1)
         self._n_frames += 1
-        if self._n_frames == 1 or time.monotonic() - self._saved > self.CHECKPOINT_SECONDS:
-            self.checkpoint(state)
+
+    def settle(self, state: Callable[[], State]) -> None:
+        """A step is complete, with its frame: rows and a checkpoint, where one is due by the clock."""
+        if time.monotonic() - self._saved >= max(self.CLOCK_SECONDS, self.CLOCK_SHARE * self._took):
+            self._write_rows()
+            self.checkpoint(state())
 
     def checkpoint(self, state: State) -> None:
-        """Replace the checkpoint by the state of now."""
+        """Replace the checkpoint by the state of now, whose entries and frames are written."""
+        began = time.monotonic()
         meta = dict(state, run=self._run, n_series=state["steps"] + 1, n_frames=self._n_frames)
         arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
         target = resume_path(self.path)
@@ -202,15 +228,31 @@ class TrajectoryFile:
             os.fsync(stream.fileno())
         os.replace(scratch, target)
         self._saved = time.monotonic()
+        self._took = self._saved - began
 
-    def finish(self, status: Status, message: str, stats: Mapping[str, Any], state: State) -> Solution:
-        """Write what is left and the checkpoint, trim the file and give it its status, and read it back."""
+    def finish(
+        self, status: Status, message: str, stats: Mapping[str, Any], state: State, last: Frame | None = None
+    ) -> Solution:
+        """Write what is left and the checkpoint, trim the file and give it its status, and read it back.
+
+        A last frame, unless there is one that late, comes after the checkpoint: a run that goes on drops it.
+        """
         self._write_rows()
         self.checkpoint(state)
+        if last is not None and self._file["frames/tau"][self._n_frames - 1] < last[0]:
+            self._write_frame(*last)
         attributes = {"status": status.name.lower(), "message": message, "stats": json.dumps(dict(stats))}
         self._replace((self._n_steps, self._n_frames), attributes, compress=True)
         self._file.close()
         return load(self.path)
+
+    def abandon(self, state: State) -> None:
+        """Write what is left and the checkpoint, and close; where that fails, another exception is on its way."""
+        with contextlib.suppress(Exception):
+            self._write_rows()
+            self.checkpoint(state)
+        with contextlib.suppress(Exception):
+            self.close()
 
     def close(self) -> None:
         """Close without a last word: the status stays "running"."""

@@ -418,7 +418,7 @@ def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int)
     if options["dtau"] is None and scheme.error_order is None:
         raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
     arguments = {"tau_range": (start, end), "save": save, "rng": seed, "scheme": scheme}
-    return arguments | {name: options[name] for name in ("tol", *steps)}
+    return arguments | {name: options[name] for name in ("tol", "max_seconds", *steps)}
 
 
 def _observers(options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None) -> Observers:

@@ -227,6 +227,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "atol": Key("a non-negative finite number", 1e-9),
         "tol": Key("a non-negative finite number", 1e-10),
         "save": Key("a section or a table such as { every = 0.5 }", None),
+        "max_seconds": Key("a positive finite number", None),
     },
     "solve.save": {
         "every": Key("a positive finite number", None),
