@@ -144,7 +144,9 @@ class TrajectoryFile:
             scratch.unlink(missing_ok=True)
             resume_path(scratch).unlink(missing_ok=True)
             raise
-        return cls(target)
+        made = cls(target)
+        made._took = draft._took
+        return made
 
     @classmethod
     def reopen(cls, path: Path_, n_steps: int, n_frames: int, settings: Settings) -> TrajectoryFile:
