@@ -50,11 +50,11 @@ def arguments() -> argparse.Namespace:
 def problem(sigma: float) -> wflow.TransformerObjective:
     """Eight prompts of three numbers, labelled by a Transformer with one head and one neuron."""
     tokens = np.random.default_rng(0).standard_normal((8, 1, 3))
-    encoders = {"attention": wflow.SoftmaxAttention(), "feedforward": wflow.FeedForward("tanh")}
-    teacher = wflow.TransformerObjective(wflow.Dataset(tokens, np.zeros(8)), **encoders, layers=1)
+    encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
+    teacher = wflow.TransformerObjective(wflow.Dataset(tokens, np.zeros(8)), *encoders, layers=1)
     labels = teacher.predict(wflow.Particles(theta=[[2.0, 1.0]], w=[[1.5, -2.0]]))
     data = wflow.Dataset(tokens, labels, name="scalar tokens")
-    return wflow.TransformerObjective(data, **encoders, weight_decay=0.05, entropy=sigma, layers=2)
+    return wflow.TransformerObjective(data, *encoders, weight_decay=0.05, entropy=sigma, layers=2)
 
 
 def methods(sigma: float, size: float) -> dict[str, dict[str, Any]]:
@@ -147,8 +147,9 @@ def draw(rows: Mapping[float, Mapping[str, wflow.Solution]]) -> Figure:
     """For each sigma: particles over the density of the heads, the distribution of V by all methods, and the risk."""
     figure = Figure(figsize=(6.9, 2.3 * len(rows)), layout="constrained")
     for axes, (sigma, solutions) in zip(figure.subplots(len(rows), 3), rows.items()):
-        grid = next(s for s in solutions.values() if isinstance(s.measure(-1), wflow.Grid)).measure(-1)
-        cloud = next(s for s in solutions.values() if isinstance(s.measure(-1), wflow.Particles)).measure(-1)
+        ends = [solution.measure(-1) for solution in solutions.values()]
+        grid = next(rho for rho in ends if isinstance(rho, wflow.Grid))
+        cloud = next(rho for rho in ends if isinstance(rho, wflow.Particles))
         axes[0].pcolormesh(*grid.axes("theta"), grid.theta[0].T, cmap="Blues", rasterized=True)
         axes[0].plot(*cloud.theta[0, :400].T, ".", color=PALETTE[1], markersize=1.2)
         axes[0].set(xlabel="$V$", ylabel="$W$", xlim=(-2, 4), ylim=(-3, 3))

@@ -47,11 +47,11 @@ def main() -> int:
 
     # Prompts of three numbers, labelled by a Transformer with a single head and a single neuron.
     tokens = np.random.default_rng(0).standard_normal((8, 1, 3))
-    encoders = {"attention": wflow.SoftmaxAttention(), "feedforward": wflow.FeedForward("tanh")}
-    teacher = wflow.TransformerObjective(wflow.Dataset(tokens, np.zeros(8)), **encoders, layers=1)
+    encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
+    teacher = wflow.TransformerObjective(wflow.Dataset(tokens, np.zeros(8)), *encoders, layers=1)
     labels = teacher.predict(wflow.Particles(theta=[[2.0, 1.0]], w=[[1.5, -2.0]]))
     data = wflow.Dataset(tokens, labels, name="scalar tokens")
-    objective = wflow.TransformerObjective(data, **encoders, weight_decay=0.02, entropy=0.02, layers=2)
+    objective = wflow.TransformerObjective(data, *encoders, weight_decay=0.02, entropy=0.02, layers=2)
 
     box = dict.fromkeys(("theta", "w"), ((-6.0, 6.0), (-6.0, 6.0)))
     rho0 = initial.gaussian(std=0.6).on_grid(objective, box, options.cells)

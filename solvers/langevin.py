@@ -45,9 +45,9 @@ def main() -> int:
     options = arguments()
     data_rng, particle_rng = np.random.default_rng(0).spawn(2)
     data = wflow.datasets.in_context_regression(64, dimension=1, context=6, rng=data_rng)
-    encoders = {"attention": wflow.SoftmaxAttention(), "feedforward": wflow.FeedForward("tanh")}
-    quiet = wflow.TransformerObjective(data, **encoders, weight_decay=0.05, layers=2)
-    noisy = wflow.TransformerObjective(data, **encoders, weight_decay=0.05, entropy=options.sigma, layers=2)
+    encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
+    quiet = wflow.TransformerObjective(data, *encoders, weight_decay=0.05, layers=2)
+    noisy = wflow.TransformerObjective(data, *encoders, weight_decay=0.05, entropy=options.sigma, layers=2)
     rho0 = initial.gaussian(0.5).sample(quiet, options.width, particle_rng)
 
     without = wflow.solve(quiet, rho0, (0, options.tau_end), rtol=1e-4)

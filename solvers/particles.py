@@ -63,13 +63,6 @@ def main() -> int:
     # The initial measure: independent particles with independent coordinates of variance about 1/D, D = 21.
     rho0 = initial.gaussian(std=0.218).sample(objective, options.width, particle_rng)
 
-    # Numbers to watch along the run.
-    observe = {
-        "training error rate": observers.ErrorRate(objective),
-        "held-out error rate": observers.ErrorRate(objective, held_out),
-        "held-out risk": observers.Risk(objective, held_out),
-    }
-
     try:
         solution = wflow.solve(
             objective,
@@ -78,7 +71,11 @@ def main() -> int:
             rtol=1e-5,
             atol=1e-8,
             save=wflow.SaveAt(every=min(2.0, options.tau_end)),
-            observe=observe,
+            observe={
+                "training error rate": observers.ErrorRate(objective),
+                "held-out error rate": observers.ErrorRate(objective, held_out),
+                "held-out risk": observers.Risk(objective, held_out),
+            },
             path=options.output,
             overwrite=options.overwrite,
             rng=options.seed,

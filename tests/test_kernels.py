@@ -326,3 +326,15 @@ def test_caches_of_types_that_have_moved_are_passed_over(tmp_path: Path) -> None
         command = [sys.executable, "-c", call.format("reader")]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
         assert float(done.stdout) > 0
+
+
+def test_kernels_are_compiled_where_numba_is_told_not_to() -> None:
+    """LLVM code cannot be interpreted: NUMBA_DISABLE_JIT, as coverage tools set it, is set back with a word."""
+    program = (
+        "import numpy as np, wflow; neurons = wflow.FeedForward('tanh'); "
+        "print(neurons.mean(np.ones((1, 1, 1)), np.array([[1.0, 2.0]]), np.ones(1)).item())"
+    )
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and float(done.stdout) == pytest.approx(2 * np.tanh(1), rel=1e-15)
+    assert "RuntimeWarning: NUMBA_DISABLE_JIT is set back for this process" in done.stderr

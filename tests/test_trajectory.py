@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -154,6 +156,14 @@ def test_existing_files_are_kept(tmp_path: Path, small: Problem) -> None:
     assert path.read_text() == "precious"
     wflow.solve(*small, (0, 0.1), path=path, overwrite=True)
     assert wflow.load(path).status is wflow.Status.FINISHED
+
+
+def test_only_regular_files_are_replaced(tmp_path: Path, small: Any) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(wflow.InputError, match="is no regular file"):
+        wflow.solve(*small, (0, 0.1), path=pipe, overwrite=True)
+    assert stat.S_ISFIFO(os.lstat(pipe).st_mode)
 
 
 def test_wrong_files_are_named(tmp_path: Path, small: Problem) -> None:
@@ -341,3 +351,33 @@ def test_a_file_of_version_1_opens_and_resumes(tmp_path: Path) -> None:
     assert resumed.observed["held-out risk"][7] == pytest.approx(1.0936550692645974, rel=1e-12)
     assert resumed.observed["training error rate"][[7, -1]].tolist() == [1 / 6, 1 / 6]
     assert len(resumed.observed["held-out risk"]) == 13
+
+
+def test_a_second_writer_is_refused(tmp_path: Path, small: Problem) -> None:
+    """While a run writes, another run and a resume of the same path, under any of its names, end in one line."""
+    path, link = tmp_path / "run.h5", tmp_path / "link.h5"
+    link.symlink_to(path)
+    refused = []
+
+    def intruder(rho: Any) -> float:
+        for write in (lambda: wflow.solve(*small, (0, 0.1), path=path, overwrite=True), lambda: wflow.resume(link)):
+            try:
+                write()
+            except wflow.InputError as error:
+                refused.append(str(error))
+        return 0.0
+
+    wflow.solve(*small, (0, 0.2), path=path, dtau=0.1, observe={"intruder": intruder})
+    assert len(refused) == 6 and all("another run is writing" in words for words in refused)
+    assert wflow.load(path).status is wflow.Status.FINISHED and not (tmp_path / "run.h5.lock").exists()
+    assert wflow.resume(path, 0.3, observe={"intruder": lambda rho: 0.0}).tau[-1] == 0.3
+
+
+def test_locks_of_the_killed_and_files_of_others_are_no_obstacle(tmp_path: Path, small: Problem) -> None:
+    path, lock = tmp_path / "run.h5", tmp_path / "run.h5.lock"
+    lock.touch()
+    wflow.solve(*small, (0, 0.1), path=path)
+    assert not lock.exists()
+    lock.write_text("precious")
+    wflow.resume(path, 0.2)
+    assert lock.read_text() == "precious"

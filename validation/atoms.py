@@ -24,7 +24,7 @@ import wflow
 from validation.transformer import FiniteTransformer
 from wflow.problems import ConstantEncoder
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 Pair = tuple[Array, Array]
 
 #: Atoms (nets in depth would deal a power of two of them evenly), prompts, weight decay; the steps of training.
@@ -75,6 +75,7 @@ def solution(layers: int, refinement: int = 1) -> wflow.Solution:
 def limit(layers: int, refinement: int = 1) -> Mapping[str, Any]:
     """Q, R and the predictions (STEPS + 1, B) of the PDE at the times of training."""
     s = solution(layers, refinement)
+    assert isinstance(s.objective, wflow.TransformerObjective)
     predictions = np.array([s.objective.predict(s.measure(i)) for i in range(STEPS + 1)])
     return {"Q": s.energy[::refinement], "R": s.risk[::refinement], "predictions": predictions}
 
@@ -125,7 +126,8 @@ def places(M: int | None, L: int, kind: str, seed: int) -> tuple[NDArray[np.intp
 def frozen(frame: int) -> Pair:
     """The atoms of the solution after so many steps, at the nodes k/(2 FINE): (2 FINE + 1, K, p)."""
     if frame == 0:
-        return tuple(np.tile(x, (2 * FINE + 1, 1, 1)) for x in atoms())  # type: ignore[return-value]
+        theta, w = (np.tile(x, (2 * FINE + 1, 1, 1)) for x in atoms())
+        return theta, w
     rho = solution(FINE).measure(frame)
     return rho.theta, rho.w
 
@@ -154,13 +156,13 @@ def constants(frame: int) -> Mapping[str, Any]:
 
     def along(function: Any, T: Array, k: int, direction: Array) -> Array:
         e = 1e-5  # central differences of smooth functions: about ten digits
-        return (function(T + e * direction, k) - function(T - e * direction, k)) / (2 * e)
+        return np.asarray((function(T + e * direction, k) - function(T - e * direction, k)) / (2 * e))
 
     def g_dot(T: Array, k: int) -> Array:
         """The derivative in t at fixed T, of second order."""
         i = min(max(k, 1), nodes - 2)
         slopes = [-1.5, 2.0, -0.5] if k < i else [0.5, -2.0, 1.5] if k > i else [-0.5, 0.0, 0.5]
-        return sum(c * g(T, i + j - 1) for j, c in enumerate(slopes)) / dt
+        return np.asarray(sum(c * g(T, i + j - 1) for j, c in enumerate(slopes)) / dt)
 
     def slope(k: int, y: Array) -> Array:
         T, delta = y
@@ -198,7 +200,7 @@ def _spread(T: Array, q: Array, theta: Array, w: Array) -> Array:
     one = np.ones(1)
     heads = [np.sum(q * MODEL._attention_mean(T, x[None], one), axis=(1, 2)) for x in theta]
     neurons = [np.sum(q * MODEL._feedforward_mean(T, x[None], one), axis=(1, 2)) for x in w]
-    return np.var(heads, axis=0) + np.var(neurons, axis=0)
+    return np.asarray(np.var(heads, axis=0) + np.var(neurons, axis=0))
 
 
 def _rk4(slope: Any, k: int, y: Array, step: float, half: int) -> Array:

@@ -21,6 +21,7 @@ import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,8 @@ def clouds(slices: int, **sizes: int) -> wflow.Particles:
     """The same three particles in all slices."""
     rng = np.random.default_rng(4)
     blocks = {name: 0.3 + 0.5 * rng.standard_normal((3, p)) for name, p in sizes.items()}
-    return wflow.Particles(**{name: np.broadcast_to(x, (slices, *x.shape)) for name, x in blocks.items()})
+    everywhere = {name: np.broadcast_to(x, (slices, *x.shape)) for name, x in blocks.items()}
+    return wflow.Particles(weights=None, **everywhere)
 
 
 def _single_token(layers: int, depth: str) -> problems.Problem:
@@ -133,7 +135,7 @@ WATCHED = {name: lambda rho, name=name: moments(rho)[name] for name in ("mean", 
 def classic_flow(name: str, scheme: str, steps: str) -> tuple[Report, Truth]:
     """A flow of particles without depth."""
     case = FLOWS[name]()
-    settings = {"tau_range": (0, case.tau), "scheme": scheme} | STEPS[steps]
+    settings: dict[str, Any] = {"tau_range": (0, case.tau), "scheme": scheme} | STEPS[steps]
     if scheme in ("euler", "rk4") and "dtau" not in settings:
         settings["dtau"] = 0.05
     report = check_problem(lambda layers, M, rng: (case.energy, case.rho0, WATCHED), **settings)
@@ -154,16 +156,17 @@ GRIDS: tuple[tuple[Any, float, tuple[str, ...], Sequence[int]], ...] = (
 def density(scheme: Any, dtau: float, name: str, cells: int, steps: str) -> tuple[Report, Truth]:
     """A flow of a density; the exact moments are those of ten times the cells."""
     _, _, exact, tau = DENSITIES[name](10 * cells)
-    settings: dict[str, Any] = {
+    settings: dict[str, dict[str, Any]] = {
         "even steps": {"dtau": dtau},
         "unevenly cut by saved times": {"dtau": dtau, "save": wflow.SaveAt(every=2.7 * dtau)},
         "one step": {"dtau": 10.0},
-    }[steps]
+    }
 
     def make(layers: None, M: int, rng: Any) -> tuple[Any, ...]:
         return *DENSITIES[name](M)[:2], WATCHED
 
-    return check_problem(make, M=cells, tau_range=(0, tau), scheme=scheme, **settings), moments(exact)
+    report = check_problem(make, M=cells, tau_range=(0, tau), scheme=scheme, **settings[steps])
+    return report, moments(exact)
 
 
 #: Random problems: scheme and entropy.
@@ -184,8 +187,8 @@ def random_particles(name: str, seed: int) -> tuple[Report, Truth]:
         Q = wflow.TransformerObjective(exact.dataset, exact.attention, None, decay, sigma, layers=layers)
         return Q, start, {"squares": squares}
 
-    saved = {"save": wflow.SaveAt(every=0.23)}
-    report = check_problem(make, layers=2, M=16, seed=seed, tau_range=(0, 1), scheme=scheme, dtau=0.1, **saved)
+    save = wflow.SaveAt(every=0.23)
+    report = check_problem(make, layers=2, M=16, seed=seed, tau_range=(0, 1), scheme=scheme, dtau=0.1, save=save)
     mean = problems.constant_encoders(
         wflow.Particles(theta=np.ones((2, 1, 1))), layers=2, blocks=("theta",), weight_decay=decay
     )
@@ -227,21 +230,21 @@ def deterministic(schemes: Sequence[str]) -> Iterator[tuple[str, str, Callable[[
     """All cases without random numbers: row, words and what computes it."""
     for steps, name, layers, scheme in itertools.product(STEPS, PROBLEMS, LAYERS, schemes):
         words = f"{name}, L = {layers}, {scheme}"
-        yield f"problems, {steps}", words, lambda c=(name, layers, scheme, steps): bars_and_truth(*c)
+        yield f"problems, {steps}", words, partial(bars_and_truth, name, layers, scheme, steps)
     for steps, name, scheme in itertools.product(STEPS, ("quadratic", "double well", "interaction"), schemes):
         if steps not in ("stopped early", "at rest"):
             yield (
                 "classic flows of particles",
                 f"{name}, {scheme}, {steps}",
-                lambda c=(name, scheme, steps): classic_flow(*c),
+                partial(classic_flow, name, scheme, steps),
             )
     for scheme, dtau, names, sizes in GRIDS:
         for name, cells, steps in itertools.product(
             names, sizes, ("even steps", "unevenly cut by saved times", "one step")
         ):
             if steps != "one step" or scheme.name == "finite-volume":
-                words, case = f"{name}, {cells} cells, {steps}", (scheme, dtau, name, cells, steps)
-                yield f"densities, {scheme.name}", words, lambda c=case: density(*c)
+                words, case = f"{name}, {cells} cells, {steps}", partial(density, scheme, dtau, name, cells, steps)
+                yield f"densities, {scheme.name}", words, case
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["common_legend", "line_of", "log_log", "panels"]
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +14,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from wflow.figures.style import DASHES, DOUBLE, PALETTE, log_axis
+
+Place = Literal["outside lower center", "outside upper center", "outside right center"]
 
 
 def panels(count: int, height: float = 2.6, **options: Any) -> tuple[Figure, Any]:
@@ -27,9 +29,10 @@ def line_of(k: int, **options: Any) -> dict[str, Any]:
     return {"color": PALETTE[k % len(PALETTE)], "linestyle": DASHES[k % len(DASHES)], **options}
 
 
-def common_legend(axes: Axes, place: str, **options: Any) -> None:
-    """The legend of a panel beside all panels of its figure, such as at the ``"lower center"``."""
-    axes.figure.legend(*axes.get_legend_handles_labels(), loc=f"outside {place}", **options)
+def common_legend(axes: Axes, place: Place, **options: Any) -> None:
+    """The legend of a panel beside all panels of its figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc=place, **options)
 
 
 def log_log(axes: Axes, x: Sequence[float], y: ArrayLike) -> None:

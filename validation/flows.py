@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.special import ndtri
 from scipy.stats import norm
 
@@ -55,7 +56,12 @@ def _uneven(factory: Callable[..., Problem], **options: Any) -> Problem:
     return factory(random_measure(energy, {"theta": 3, "w": 5}, rng), **options)
 
 
-def random_measure(energy: Any, widths: Mapping[str, int], rng: Any, dtype: Any = np.float64) -> wflow.Particles:
+def random_measure(
+    energy: wflow.TransformerObjective,
+    widths: Mapping[str, int],
+    rng: np.random.Generator,
+    dtype: DTypeLike = np.float64,
+) -> wflow.Particles:
     """Normal particles of unequal weights, different in every slice."""
     blocks, weights = {}, {}
     for block, p in energy.n_parameters.items():
@@ -179,7 +185,8 @@ def _well(cells: int) -> tuple[Any, wflow.Grid, wflow.Grid, float]:
     for tau in (0.0, 1.0):
         back = x * np.exp(-tau) / np.sqrt(np.maximum(1 - x**2 * (1 - np.exp(-2 * tau)), 1e-12))
         grids.append(wflow.Grid(x=np.diff(norm.cdf(back, 0.2, 0.3)), box={"x": ((-2.2, 2.2),)}))
-    return Q, *grids, 1.0
+    start, end = grids
+    return Q, start, end, 1.0
 
 
 def _barenblatt(cells: int) -> tuple[Any, wflow.Grid, wflow.Grid, float]:
@@ -188,7 +195,8 @@ def _barenblatt(cells: int) -> tuple[Any, wflow.Grid, wflow.Grid, float]:
     for tau in (1.0, 2.0):
         u = np.clip(x / (edge * tau ** (1 / 3)), -1, 1)
         grids.append(wflow.Grid(x=np.diff(u - u**3 / 3), box={"x": ((-4, 4),)}))
-    return wflow.PorousMedium(2.0), *grids, 1.0
+    start, end = grids
+    return wflow.PorousMedium(2.0), start, end, 1.0
 
 
 DENSITIES: dict[str, Callable[..., tuple[Any, wflow.Grid, wflow.Grid, float]]] = {

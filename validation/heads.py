@@ -55,7 +55,7 @@ def mask_of(mask: Mask, n: int) -> Seen:
         return np.asarray(key <= query)
     if isinstance(mask, (tuple, list)) and mask[0] == "local":
         return np.asarray(np.abs(key - query) <= mask[1])
-    seen = np.asarray(mask) != 0
+    seen = np.asarray(np.asarray(mask) != 0)
     if seen.shape != (n, n) or not seen.any(axis=0).all():
         raise ValueError(f"a mask of {n} tokens needs shape {(n, n)} and a key for every query, got {seen.shape}")
     return seen
@@ -191,10 +191,10 @@ class Head:
         if self.kernel in ("softmax", "gaussian-normalised"):
             return softmax_columns(np.where(seen, A, -np.inf))
         if self.kernel == "gaussian":
-            return seen * np.exp(A)
+            return np.asarray(seen * np.exp(A))
         if self.kernel == "sigmoid":
-            return seen * expit(A)
-        return seen * (A if self.kernel == "linear" else np.maximum(A, 0)) / n
+            return np.asarray(seen * expit(A))
+        return np.asarray(seen * (A if self.kernel == "linear" else np.maximum(A, 0)) / n)
 
     def _pulled_back(self, A: Array, K: Array, S: Array) -> Array:
         n = A.shape[-1]
@@ -202,11 +202,11 @@ class Head:
         if self.kernel == "sparsemax":
             support = K > 0
             mean = (support * S).sum(axis=-2, keepdims=True) / support.sum(axis=-2, keepdims=True).astype(S.dtype)
-            return support * (S - mean)
+            return np.asarray(support * (S - mean))
         if self.kernel in ("softmax", "gaussian-normalised"):
             return np.asarray(K * (S - (K * S).sum(axis=-2, keepdims=True)))
         if self.kernel == "gaussian":
             return K * S
         if self.kernel == "sigmoid":
             return np.asarray(K * expit(-A) * S)
-        return seen * (S if self.kernel == "linear" else (A > 0) * S) / n
+        return np.asarray(seen * (S if self.kernel == "linear" else (A > 0) * S) / n)

@@ -17,7 +17,7 @@ True
 
 from __future__ import annotations
 
-__all__ = ["flatten", "hessian", "prediction_gradients", "residual_at_rest", "state_of"]
+__all__ = ["flatten", "hessian", "inputs_of", "prediction_gradients", "residual_at_rest", "state_of"]
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from validation.transformer import FiniteTransformer, Prompts
+from wflow.measures import Measure
 
 Array = NDArray[np.floating[Any]]
 State = tuple[Array | None, Array | None]
@@ -36,6 +37,12 @@ State = tuple[Array | None, Array | None]
 def state_of(blocks: Mapping[str, Array]) -> State:
     """theta and w of the blocks of a measure or of a velocity, None for an absent one."""
     return blocks.get("theta"), blocks.get("w")
+
+
+def inputs_of(rho: Measure) -> tuple[State, State]:
+    """The particles of a measure in float64 and their weights, as the numpy Transformer takes both."""
+    particles = {block: x.astype(float) for block, x in rho.blocks.items()}
+    return state_of(particles), state_of({block: rho.weights(block) for block in particles})
 
 
 def flatten(state: State) -> Array:

@@ -321,8 +321,10 @@ def run(judge: str, root: Path, workers: int, patience: float | None = None) -> 
     suite = ["pytest", "-q", "-x", "-p", "no:cacheprovider", judge]
     command = [sys.executable, "-m", *(study if judge in STUDIES else suite)]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        command, cwd=root, env=environment, start_new_session=True, stdout=pipe, stderr=pipe, text=True
+    )
     try:
         out, error = process.communicate(timeout=patience)
     except subprocess.TimeoutExpired:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import wflow
-from validation.kernel import state_of
+from validation.kernel import inputs_of
 from validation.transformer import FiniteTransformer
 
 #: Largest relative difference that passes, by precision of the run.
@@ -25,7 +25,9 @@ TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 
 def finite_transformer(objective: wflow.TransformerObjective) -> FiniteTransformer:
     """The numpy Transformer with the architecture of an objective of built-in encoders."""
-    attention, feedforward = objective.encoders.get("theta"), objective.encoders.get("w")
+    attention, feedforward = objective.attention, objective.feedforward
+    assert attention is None or isinstance(attention, wflow.Attention)
+    assert feedforward is None or isinstance(feedforward, wflow.FeedForward)
     return FiniteTransformer(
         attention=None if attention is None else ("factored" if attention.factored else "full"),
         feedforward=None if feedforward is None else feedforward.activation,
@@ -44,11 +46,11 @@ def finite_transformer(objective: wflow.TransformerObjective) -> FiniteTransform
 
 def differences(solution: wflow.Solution, frame: int) -> dict[str, tuple[float, float]]:
     """Q, R and |v|^2 at a frame: (in the file, by the numpy Transformer)."""
-    rho = solution.measure(frame)
     step = int(np.searchsorted(solution.tau, solution.frame_tau[frame]))
-    state = [None if x is None else x.astype(float) for x in state_of(rho.blocks)]
-    weights = [rho.weights(b) if b in rho.blocks else None for b in ("theta", "w")]
-    here = finite_transformer(solution.objective).train(*state, solution.objective.dataset, 1.0, 0, "gd", *weights)
+    state, weights = inputs_of(solution.measure(frame))
+    objective = solution.objective
+    assert isinstance(objective, wflow.TransformerObjective)
+    here = finite_transformer(objective).train(*state, objective.dataset, 1.0, 0, "gd", *weights)
     return {
         "Q": (float(solution.energy[step]), float(here.energy[0])),
         "R": (float(solution.risk[step]), float(here.risk[0])),
@@ -67,9 +69,11 @@ def main() -> int:
         return 2
     objective = solution.objective
     built_in = {"theta": (wflow.Attention, wflow.SoftmaxAttention), "w": (wflow.FeedForward,)}
-    encoders = getattr(objective, "encoders", {"theta": None})
-    known = all(type(encoder) in built_in[block] for block, encoder in encoders.items())
-    if not known or objective.rule.name != "split-euler":
+    if (
+        not isinstance(objective, wflow.TransformerObjective)
+        or not all(type(encoder) in built_in[block] for block, encoder in objective.encoders.items())
+        or objective.rule.name != "split-euler"
+    ):
         print("only split-euler runs with built-in encoders are finite Transformers", file=sys.stderr)
         return 2
     worst = 0.0

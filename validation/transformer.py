@@ -487,7 +487,7 @@ class FiniteTransformer:
             raise ValueError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
         h = np.broadcast_to(np.asarray(dtau, dtype=float), (steps,)) if steps else np.array([])
         if not (np.isfinite(h).all() and (h > 0).all()):
-            raise ValueError(f"dtau must be a positive finite number, got {dtau}")
+            raise ValueError(f"dtau must be a positive finite number, got {np.asarray(dtau)}")
         stage_rows, step_row = _METHODS[method]
         layers = self._check(theta, w, data.tokens.shape[1], theta_weights, w_weights)
         a, b = layers.a, layers.b

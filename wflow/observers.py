@@ -46,6 +46,10 @@ class _OfPredictions:
         if self.dataset is not None:
             self.objective.check_dataset(self.dataset)
 
+    def __call__(self, rho: Measure) -> float:
+        """The number at a measure."""
+        raise NotImplementedError
+
 
 class Risk(_OfPredictions):
     """``E l(Read T(1), y)`` with the objective's loss l on a data set, such as held-out ones (None: the training data).

@@ -33,7 +33,7 @@ from wflow.measures import Measure
 from wflow.observers import observed
 from wflow.plain import describe
 from wflow.schemes import Flow, Point, Scheme, Trial, scheme_of
-from wflow.session import Bar, Interrupted, compile_clock, signals
+from wflow.session import Bar, Interrupted, compile_clock, one_writer, signals
 from wflow.settings import Observers, Settings
 from wflow.solution import SERIES, SaveAt, Solution, Status, resolution
 
@@ -165,9 +165,11 @@ def solve(
     if taken := [name for name in extra if name in ATTRIBUTES]:
         raise InputError(f"attributes must have other names than {', '.join(ATTRIBUTES)}, got {taken[0]!r}")
     if path is not None:
-        check_target(check_path("path", path), overwrite)
+        path = check_path("path", path)
     run = _Run(flow, settings, seconds)
-    with signals(flow, active=path is not None), compile_clock(run.stats):
+    with one_writer(path), signals(flow, active=path is not None), compile_clock(run.stats):
+        if path is not None:
+            check_target(path, overwrite)
         run.begin(flow.flat(flow.template.blocks))
         if path is None:
             run.record_first(MemoryRecorder())
@@ -216,26 +218,29 @@ def resume(
     from wflow.trajectory import TrajectoryFile, load_checkpoint, measure_of, reading, settings_of
 
     path, progress, seconds = check_path("path", path), _check_progress(progress), _check_seconds(max_seconds)
-    with reading(path) as file:
-        data, template = settings_of(file), measure_of(file, 0)
-    state = load_checkpoint(path)
-    start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
-    if end < state["tau"]:
-        raise InputError(f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {shown(tau_end)}")
-    replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
-    settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
-    flow = _open(settings, template)
-    if state["x"].size != flow.mass.size:
-        raise InputError(
-            f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
-        )
-    run = _Run(flow, settings, seconds)
-    with signals(flow, active=True), compile_clock(run.stats):
-        run.restore(state)
-        if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
-            run.choose_step()
-        run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], settings)
-        return run.loop(progress)
+    with one_writer(path):
+        with reading(path) as file:
+            data, template = settings_of(file), measure_of(file, 0)
+        state = load_checkpoint(path)
+        start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
+        if end < state["tau"]:
+            raise InputError(
+                f"tau_end must not be before the checkpoint at tau = {state['tau']:.9g}, got {shown(tau_end)}"
+            )
+        replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
+        settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
+        flow = _open(settings, template)
+        if state["x"].size != flow.mass.size:
+            raise InputError(
+                f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
+            )
+        run = _Run(flow, settings, seconds)
+        with signals(flow, active=True), compile_clock(run.stats):
+            run.restore(state)
+            if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
+                run.choose_step()
+            run.recorder = TrajectoryFile.reopen(path, state["n_series"], state["n_frames"], settings)
+            return run.loop(progress)
 
 
 def _differs(new: Any, description: Any) -> bool:

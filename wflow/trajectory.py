@@ -347,6 +347,8 @@ def check_target(path: Path_, overwrite: bool) -> Path:
         )
     if target.is_dir():
         raise InputError(f"{target} is a folder; the path of a trajectory must name a file")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{target} is no regular file but a pipe, a device or the like, which must not be replaced")
     if not target.parent.is_dir():
         raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
     probe = beside(target)

@@ -860,11 +860,11 @@ KERNEL = {
     "dataset": thing("DATA.subset([0, 1])", "data", "LINE; eighths(3, 2, 3); RHO", optional=True),
 }
 for by in ("block", "group"):
-    call("wflow.tangent_kernel", "made", by=choice(by, optional=True), **KERNEL)
-call("wflow.tangent_kernel", "made", **KERNEL)
-call("tangent.kernel_shares", "made", by=choice("group"), **KERNEL)
-call("wflow.kernel_spectrum", "made.values, made.rates, made.words", **KERNEL)
-call("wflow.output_variance", "made", std=number(0.5, zero=True), **KERNEL)
+    call("wflow.tangent_kernel", "made", by=choice(by, optional=True), precision=0.0, **KERNEL)
+call("wflow.tangent_kernel", "made", precision=0.0, **KERNEL)
+call("tangent.kernel_shares", "made", by=choice("group"), precision=0.0, **KERNEL)
+call("wflow.kernel_spectrum", "made.values, made.rates, made.words", precision=0.0, **KERNEL)
+call("wflow.output_variance", "made", std=number(0.5, zero=True), precision=0.0, **KERNEL)
 
 # ---- landscapes
 

@@ -58,7 +58,7 @@ WIDTHS = (2, 4, 6, 8, 10, 12, 16)
 def jobs(full: bool) -> list[Job]:
     """What to compute."""
     out = [Job(adjoints, {"kernel": k}, 0.5) for k in KERNELS]
-    for kernel, dtype, seed in itertools.product(KERNELS, TOLERANCE, range(5 if full else 1)):
+    for kernel, dtype, seed in itertools.product(KERNELS, TOLERANCE, range(5 if full else 2)):
         out.append(Job(agreement, {"kernel": kernel, "dtype": dtype, "seed": seed, "full": full}, 4 if full else 1))
     out += [Job(closed_forms, {}, 0.5)] + [Job(balances, {"kernel": k, "weight_decay": 0.3}, 0.5) for k in KERNELS]
     widths, decays = ((2, 6, 24), (0.0, 0.05)) if full else ((2, 6), (0.0,))
@@ -126,7 +126,7 @@ def agreement(kernel: str, dtype: str, seed: int, full: bool) -> Mapping[str, An
 def closed_forms() -> Mapping[str, Any]:
     """Two tokens 1 and 2 by hand; and one token through a continuum of equal layers."""
     Z = np.array([[[1.0, 2.0]]])
-    out = {
+    out: dict[str, Any] = {
         "gaussian": wflow.Attention("gaussian", None, True).mean(Z, np.array([[3.0, 1, 1, 1]]), np.ones(1)).ravel(),
         "linear": wflow.Attention("linear").mean(Z, np.array([[3.0, 1.0]]), np.ones(1)).ravel(),
         "causal": wflow.Attention(mask="causal").mean(Z, np.array([[3.0, 0.0]]), np.ones(1)).ravel(),
@@ -234,7 +234,7 @@ def bracket(kernel: str, seed: int) -> Mapping[str, Any]:
     encoders = heads(kernel, 2), wflow.FeedForward("tanh")
     Q = wflow.TransformerObjective(random_data(rng, 5, D, TOKENS), *encoders, layers=2)
     blocks = random_measure(Q, {"theta": 4, "w": 4}, rng).blocks
-    rho = wflow.Particles(**{block: 0.5 * x for block, x in blocks.items()})
+    rho = wflow.Particles(weights=None, **{block: 0.5 * x for block, x in blocks.items()})
     run: dict[str, Any] = {"scheme": "rk4", "controller": Fixed(0.01, monotone=False), "tol": 0, "progress": False}
     answer = wflow.solve(Q, rho, (0, 5.0), save=wflow.SaveAt(every=0.05), **run)
     model, eigenvalues, risks, gaps = finite_transformer(Q), [], [], []
@@ -509,7 +509,7 @@ def _trap_figure(answers: Answers) -> Figure:
     row[2].plot(tau, np.log(0.49 * tau), color="black", linewidth=0.6, linestyle=":", label=r"$\ln(0.49\,\tau)$")
     row[2].set(xscale="log", xlabel=r"$\tau$", title="softmax, trained")
     row[2].set_ylabel("$w$")
-    common_legend(row[2], "right center")
+    common_legend(row[2], "outside right center")
     return figure
 
 
@@ -523,7 +523,7 @@ def _spread_figure(answers: Answers) -> Figure:
                 axes.semilogy(wide, spread, label=arguments["kernel"], **line_of(k, marker="o"))
         axes.set(title=f"scores of size {std:g}", xlabel="heads $M$")
     row[0].set_ylabel(r"$\lambda_{\min}/\lambda_{\max}$ of $K_V$")
-    common_legend(row[1], "right center")
+    common_legend(row[1], "outside right center")
     return figure
 
 

@@ -32,6 +32,7 @@ from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_m
 from wflow import schemes
 from wflow.controllers import Replay
 from wflow.figures.style import DASHES, PALETTE
+from wflow.measures import Measure
 from wflow.problems import constant_encoders
 
 Array = np.ndarray[Any, Any]
@@ -41,7 +42,7 @@ ORDERS |= {"jko": 1, "bdf2": 2, "midpoint": 2, "discrete-gradient": 2, "avf": 2,
 PROXIMAL = ("jko", "bdf2", "midpoint")
 
 
-def _gaps(a: wflow.Particles, b: wflow.Particles) -> dict[str, Array]:
+def _gaps(a: Measure, b: Measure) -> dict[str, Array]:
     """The differences of particles; on the line in their order, which no flow changes but one scheme sorts."""
     pairs = {name: (a.blocks[name], b.blocks[name]) for name in a.blocks}
     return {n: np.sort(x, axis=1) - np.sort(y, axis=1) if x.shape[2] == 1 else x - y for n, (x, y) in pairs.items()}
@@ -109,7 +110,7 @@ def amplification(scheme: str, h: float, steps: int) -> dict[str, Any]:
     rho = wflow.solve(problem.energy, problem.rho0, (0, steps * h), scheme=scheme, dtau=h, tol=0).measure(-1)
     limit, start, now = (p[0] for p in map(problem.energy.predict, (problem.measure(1e3), problem.rho0, rho)))
     spread = [np.ptp(np.sort(x.theta[0, :, 0])) for x in (problem.rho0, rho)]
-    out = {}
+    out: dict[str, Any] = {}
     for name, rate, factor in (
         ("gap", 0.5 + decay, (now - limit) / (start - limit)),
         ("spread", decay, spread[1] / spread[0]),
@@ -256,8 +257,8 @@ def jobs(full: bool) -> list[Job]:
             continue
         first = 12 if order > 1 else 24
         first *= 2 if scheme == "bdf2" else 1
-        steps = [first * 2**k for k in range(5 if full else 3)]
-        out.append(Job(fixed_steps, {"flow": flow, "scheme": scheme, "steps": steps}, 0.2))
+        numbers = [first * 2**k for k in range(5 if full else 3)]
+        out.append(Job(fixed_steps, {"flow": flow, "scheme": scheme, "steps": numbers}, 0.2))
     for flow in ("single-token", "double well"):
         arguments = {"flow": flow, "scheme": "bdf2", "steps": [24 * 2**k for k in range(4)], "ratio": 2.0}
         out.append(Job(fixed_steps, arguments, 1.0))
@@ -432,7 +433,7 @@ def _steps_figure(answers: Answers) -> Figure:
         axes.set(title=flow, xlabel=r"step $\Delta\tau$")
         _ticks(axes, [0.01, 0.02, 0.05, 0.1])
     row[0].set_ylabel("largest error of a particle")
-    common_legend(row[1], "lower center", ncols=6)
+    common_legend(row[1], "outside lower center", ncols=6)
     return figure
 
 
@@ -452,5 +453,5 @@ def _cost_figure(answers: Answers) -> Figure:
     row[2].set(title="Ornstein-Uhlenbeck densities", xlabel="evaluations of $dQ/d\\rho$", ylabel=r"error in $L^1$")
     row[2].set_xlim(right=1e5)
     row[2].legend(fontsize=6, loc="upper right")
-    common_legend(row[1], "lower center", ncols=6)
+    common_legend(row[1], "outside lower center", ncols=6)
     return figure

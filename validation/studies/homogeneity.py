@@ -24,6 +24,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,7 +102,7 @@ class Through:
 
 def outer_of(encoder: Any, dimension: int) -> slice:
     """Where the outer weights are."""
-    groups = encoder.groups(dimension)
+    groups: dict[str, Group] = encoder.groups(dimension)
     return groups["V" if "V" in groups else "W_2"].place
 
 
@@ -171,8 +172,10 @@ def trained(name: str, tau: float, M: int, seed: int) -> Mapping[str, Any]:
     data = prompts(PROMPTS, seed)
     Q = wflow.TransformerObjective(data, *transformer(name), weight_decay=DECAY, layers=LAYERS)
     rho0 = wflow.initial.gaussian(std=0.5).sample(Q, M, rng=seed)
-    kinks = {"scheme": "heun", "controller": Fixed(STEPS[name], monotone=False)} if name in STEPS else {}
-    answer = wflow.solve(Q, rho0, (0, tau), **({"scheme": "bs3", "rtol": 1e-3} | kinks), progress=False)
+    method: dict[str, Any] = {"scheme": "bs3", "rtol": 1e-3}
+    if name in STEPS:
+        method |= {"scheme": "heun", "controller": Fixed(STEPS[name], monotone=False)}
+    answer = wflow.solve(Q, rho0, (0, tau), **method, progress=False)
     times = np.concatenate([[0], np.geomspace(tau / 1000, tau, 120)])
     out = {"tau": times, "R": np.interp(times, answer.tau, answer.risk), "floor": floor(data)}
     return out | {"reach": reach(data, SIZES[name]) if name in SIZES else 0.0}
@@ -218,9 +221,12 @@ def gradient_error(encoder: Any, rng: np.random.Generator) -> float:
         second = [(4 * fine - coarse) / 3 for coarse, fine in itertools.pairwise(first)]
         return float(16 * second[1] - second[0]) / 15
 
+    def moved(x: Array, dx: Array, s: float) -> Array:
+        return np.asarray(encoder.mean(Z, (x + s * dx)[None], np.ones(1)))
+
     errors = [slope(lambda s: encoder.mean(Z + s * dZ, beta, a)) - np.sum(tokens_bar * dZ)]
     for x, dx, x_bar in zip(beta, dbeta, bar):
-        by_difference = slope(lambda s, x=x, dx=dx: encoder.mean(Z, (x + s * dx)[None], np.ones(1)))  # type: ignore[misc]
+        by_difference = slope(partial(moved, x, dx))
         errors.append(by_difference - float(x_bar @ dx))
     return float(np.abs(errors).max() / (np.linalg.norm(bar) * np.linalg.norm(dbeta[0])))
 
@@ -315,7 +321,8 @@ def lipschitz(encoder: Any, n_prompts: int) -> dict[str, Array]:
 def features(encoder: Any) -> dict[str, float]:
     """The rank of ``Read g(T_b, beta_j)`` for 400 normal beta_j, and their condition: on the 16 prompts of the task,
     and on 96 with queries everywhere."""
-    beta, out = np.random.default_rng(2).standard_normal((400, encoder.n_parameters(D))), {}
+    beta = np.random.default_rng(2).standard_normal((400, encoder.n_parameters(D)))
+    out: dict[str, float] = {}
     for key, data in (("16", prompts(PROMPTS, 0)), ("96", prompts(96, 0, everywhere=True))):
         read = np.array([data.read(encoder.mean(data.tokens, x[None], np.ones(1))) for x in beta]).reshape(400, -1)
         singular = np.linalg.svd(read, compute_uv=False)
@@ -442,7 +449,8 @@ def _findings(runs: Mapping[str, list[Mapping[str, Any]]], measured: Mapping[str
         f"After tau = {tau:g} the homogeneous encoders have brought the risk to between {best[first]:.2g} % ({first}) "
         f"and {best[last]:.2g} % ({last}) of its start."
     ]
-    falling, stuck = [], []
+    falling: list[str] = []
+    stuck: list[str] = []
     for name in SIZES:
         power = late(runs[name])
         (falling if power < -0.2 else stuck).append(name)

@@ -272,7 +272,7 @@ def _fit(M: Array, L: Array, y: Array) -> Array:
         return np.asarray(0.5 * np.log((a / L) ** 2 + b**2 / (M * L)) - np.log(y))
 
     start = np.log([np.median(y * L), np.median(y * np.sqrt(M * L))])
-    return np.exp(optimize.least_squares(residual, start, bounds=(start - 12, start + 12)).x)
+    return np.asarray(np.exp(optimize.least_squares(residual, start, bounds=(start - 12, start + 12)).x))
 
 
 def _single(answers: Answers) -> list[Claim]:

@@ -35,6 +35,7 @@ from validation.losses import LOSSES, loss_and_slope
 from validation.study import Answers, Claim, Job, Outcome, Table, at_least, at_most, within
 from validation.trajectory import finite_transformer
 from wflow.controllers import Fixed
+from wflow.measures import Measure
 
 Array = NDArray[Any]
 
@@ -113,7 +114,7 @@ def exact(loss: str, tau: Array) -> Array:
 def risk_of(loss: str, gap: Array) -> Array:
     """The risk of one prompt as a function of its prediction or gap."""
     if loss == "cross-entropy":
-        return np.log1p((CLASSES - 1) * np.exp(-gap))
+        return np.asarray(np.log1p((CLASSES - 1) * np.exp(-gap)))
     u = np.ravel(gap)
     return np.array([loss_and_slope(loss, [[x]], [LABEL[loss]], DELTA)[0] for x in u])
 
@@ -166,11 +167,11 @@ def proximal(loss: str) -> Mapping[str, Any]:
 
     def slope(z: float) -> float:
         if loss == "cross-entropy":
-            return -CLASSES / (np.exp(z) + CLASSES - 1)
+            return float(-CLASSES / (np.exp(z) + CLASSES - 1))
         return float(loss_and_slope(loss, [[z]], [LABEL[loss]], DELTA)[1][0, 0])
 
     for _ in range(steps):
-        x = brentq(lambda z, x=x: z - x + h / 4 * slope(z), -50.0, 50.0, xtol=1e-15)  # type: ignore[misc]
+        x = brentq(lambda z, x=x: z - x + h / 4 * slope(z), -50.0, 50.0, xtol=1e-15)
     u = np.reshape(Q.predict(answer.measure(-1)), (1, -1))
     return {"gap": abs(float(gap_of(loss, u)[0]) - x)}
 
@@ -202,7 +203,7 @@ def agreement(loss: str, dtype: str, seed: int) -> Mapping[str, Any]:
     return differences("softmax", "none", loss, seed, dtype)
 
 
-def _derivative(f: Callable[[Any], Any], rho: wflow.Particles, v: Mapping[str, Array], h: float = 1e-3) -> Any:
+def _derivative(f: Callable[[Any], Any], rho: Measure, v: Mapping[str, Array], h: float = 1e-3) -> Any:
     """Of f(rho + s v) at s = 0, by central differences of order 6."""
 
     def at(s: float) -> Any:
@@ -219,14 +220,22 @@ def identities(loss: str, seed: int) -> Mapping[str, Any]:
     falls = cumulative_simpson(answer.dissipation, x=answer.tau, initial=0)
     lost = answer.energy[0] - answer.energy
     free = wflow.TransformerObjective(
-        Q.dataset, *Q.encoders.values(), layers=2, loss=loss, huber_delta=Q.huber_delta, mobility=Q.mobility
+        Q.dataset,
+        Q.attention,
+        Q.feedforward,
+        layers=2,
+        loss=loss,
+        huber_delta=Q.huber_delta,
+        mobility=Q.mobility,
     )
     slopes, motions = [], []
     for i in range(answer.n_frames):
         frame = answer.measure(i)
         v = Q.velocity(frame)
         slopes.append(abs(_derivative(Q.value, frame, v) / -Q.dissipation(frame) - 1))
-        frame = wflow.Particles(**frame.blocks)  # of equal weights, which is what gradients of numpy go with
+        frame = wflow.Particles(
+            weights=None, **frame.blocks
+        )  # of equal weights, which is what gradients of numpy go with
         u = np.reshape(free.predict(frame), (Q.dataset.n_prompts, -1))
         J = prediction_gradients(finite_transformer(free), state_of(frame.blocks), Q.dataset)
         slope = loss_and_slope(loss, u, Q.dataset.labels, Q.huber_delta)[1]
@@ -242,7 +251,7 @@ def small_residuals() -> Mapping[str, Any]:
     ends = {}
     for delta in (None, 100.0, 0.1):
         options: dict[str, Any] = {} if delta is None else {"loss": "huber", "huber_delta": delta}
-        objective = wflow.TransformerObjective(Q.dataset, *Q.encoders.values(), weight_decay=0.05, layers=2, **options)
+        objective = wflow.TransformerObjective(Q.dataset, Q.attention, Q.feedforward, 0.05, layers=2, **options)
         fixed: dict[str, Any] = {"scheme": "rk4", "controller": Fixed(0.1, monotone=False), "tol": 0}
         ends[delta] = wflow.solve(objective, rho, (0, 5.0), progress=False, **fixed).measure(-1)
     squares = ends.pop(None).blocks

@@ -27,12 +27,13 @@ import wflow
 from validation.drawing import line_of, panels
 from validation.flows import random_data, random_measure
 from validation.heads import softmax_columns
-from validation.kernel import state_of
+from validation.kernel import inputs_of
 from validation.study import Answers, Claim, Job, Outcome, at_least, at_most, within
 from validation.trajectory import finite_transformer
 from validation.transformer import FiniteTransformer
 from wflow.controllers import Fixed
 from wflow.distances import conditional_w2
+from wflow.measures import Measure
 from wflow.problems import single_token
 
 Array = np.ndarray[Any, Any]
@@ -53,10 +54,9 @@ def _architecture(rng: Any) -> dict[str, Any]:
     return {"attention": attention, "feedforward": feedforward if attention is None or rng.integers(5) else None}
 
 
-def _reference(objective: wflow.TransformerObjective, rho: wflow.Particles) -> tuple[float, float, dict[str, Array]]:
+def _reference(objective: wflow.TransformerObjective, rho: Measure) -> tuple[float, float, dict[str, Array]]:
     """Q, R and the velocity by the numpy Transformer, in float64."""
-    state = [None if x is None else x.astype(float) for x in state_of(rho.blocks)]
-    weights = [rho.weights(b) if b in rho.blocks else None for b in ("theta", "w")]
+    state, weights = inputs_of(rho)
     Q, R, *G = finite_transformer(objective).value_and_gradient(*state, objective.dataset, *weights)
     return Q, R, {b: -g for b, g in zip(("theta", "w"), G) if g is not None}
 
@@ -93,12 +93,13 @@ def training(scheme: str, dtype: str, seed: int) -> dict[str, Any]:
     history = finite_transformer(objective).train(
         *start, objective.dataset, 0.05, 40, method, rho.weights("theta"), rho.weights("w")
     )
+    assert history.theta is not None and history.w is not None
     pairs = [(answer.energy, history.energy), (answer.risk, history.risk), (answer.dissipation, history.dissipation)]
     pairs += [(answer.measure(-1).theta, history.theta), (answer.measure(-1).w, history.w)]
     return {"difference": max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)}
 
 
-def _derivative(f: Callable[[Any], Any], rho: wflow.Particles, direction: Mapping[str, Array], h: float = 1e-3) -> Any:
+def _derivative(f: Callable[[Any], Any], rho: Measure, direction: Mapping[str, Array], h: float = 1e-3) -> Any:
     """Of f(rho + s direction) at s = 0, by central differences of order 6."""
 
     def at(s: float) -> Any:
@@ -165,12 +166,12 @@ def depth_errors(depth: str, layers: Sequence[int]) -> dict[str, Any]:
     for L in layers:
         encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh", hidden=2)
         Q = wflow.TransformerObjective(data, *encoders, weight_decay=0.3, depth=depth, layers=L)
-        rho = Q.prepare(wflow.Particles(**{name: curve(name, Q.rule.nodes) for name in ends}))
+        rho = Q.prepare(wflow.Particles(weights=None, **{name: curve(name, Q.rule.nodes) for name in ends}))
         out["predictions"].append(float(np.abs(Q.predict(rho) - exact[:, 0]).max()))
         out["Q"].append(abs(Q.value(rho) - Q_exact))
         problem = single_token(layers=L, depth=depth, width=1)
-        rho = wflow.solve(problem.energy, problem.rho0, (0, 1.0), rtol=1e-12, atol=1e-14).measure(-1)
-        out["token"].append(float(np.abs(problem.energy.predict(rho) - problem.predictions(1.0)).max()))
+        end = wflow.solve(problem.energy, problem.rho0, (0, 1.0), rtol=1e-12, atol=1e-14).measure(-1)
+        out["token"].append(float(np.abs(problem.energy.predict(end) - problem.predictions(1.0)).max()))
     return {name: np.array(errors) for name, errors in out.items()}
 
 
@@ -181,15 +182,18 @@ def balances(kind: str, decay: float) -> dict[str, Any]:
     """What decays as e^(-2 lambda tau): the largest departure from that, and how far the parameters went."""
     rng, D, r = np.random.default_rng(4), 3, 2
     if kind == "factored":
-        data, encoders = random_data(rng, 6, D, 4), (wflow.SoftmaxAttention(True, r), None)
+        Q = wflow.TransformerObjective(
+            random_data(rng, 6, D, 4), wflow.SoftmaxAttention(True, r), weight_decay=decay, layers=2
+        )
     else:
-        data, encoders = random_data(rng, 6, D, 2), (None, wflow.FeedForward(kind, r))
-    Q = wflow.TransformerObjective(data, *encoders, weight_decay=decay, layers=2)
+        Q = wflow.TransformerObjective(
+            random_data(rng, 6, D, 2), None, wflow.FeedForward(kind, r), weight_decay=decay, layers=2
+        )
     # The velocity of relu jumps where a token crosses its kink: small steps of a low order.
-    method = {"scheme": "bs3", "dtau": 4e-3} if kind == "relu" else {"rtol": 1e-9, "atol": 1e-11}
-    answer = wflow.solve(Q, random_measure(Q, {"theta": 4, "w": 5}, rng), (0, 1.0), **method)  # type: ignore[arg-type]
+    method: dict[str, Any] = {"scheme": "bs3", "dtau": 4e-3} if kind == "relu" else {"rtol": 1e-9, "atol": 1e-11}
+    answer = wflow.solve(Q, random_measure(Q, {"theta": 4, "w": 5}, rng), (0, 1.0), **method)
 
-    def balance(rho: wflow.Particles) -> Array:
+    def balance(rho: Measure) -> Array:
         if kind == "factored":
             V, O, K, W = np.split(rho.theta, 4, axis=2)
             V, K, W = (x.reshape(*x.shape[:2], r, D) for x in (V, K, W))
@@ -213,7 +217,7 @@ def bounds(scheme: str) -> dict[str, Any]:
     blocks = {b: rng.standard_normal((3, 5, p)) for b, p in Q.n_parameters.items()}
     method: dict[str, Any] = {"dtau": 0.5} if scheme == "jko" else {"rtol": 1e-9, "atol": 1e-11}
     save = wflow.SaveAt(every=0.5)
-    answer = wflow.solve(Q, wflow.Particles(**blocks), (0, 3.0), scheme=scheme, save=save, **method)
+    answer = wflow.solve(Q, wflow.Particles(weights=None, **blocks), (0, 3.0), scheme=scheme, save=save, **method)
     measures, tau = [answer.measure(i) for i in range(answer.n_frames)], answer.frame_tau
     energies, shares = [_reference(Q, rho)[0] for rho in measures], []
     for i, j in itertools.combinations(range(len(measures)), 2):
@@ -310,10 +314,10 @@ def displaced(depth: str) -> dict[str, Any]:
         "rk4-nodes": (np.arange(2 * L + 1) / (2 * L), np.array([1, 4, 2, 4, 2, 4, 1]) / (6 * L)),
     }[depth]
     clouds = {b: rng.standard_normal((len(nodes), 6, p)) for b, p in Q.n_parameters.items()}
-    start = Q.prepare(wflow.Particles(**clouds))
+    start = Q.prepare(wflow.Particles(weights=None, **clouds))
     shift, expected, moved = nodes**2, 0.0, {}
     for size, (name, x) in enumerate(start.blocks.items(), start=1):
-        direction = rng.standard_normal(x.shape[2])
+        direction = rng.standard_normal(x.shape[2:])
         direction *= size / np.linalg.norm(direction)
         moved[name] = x[:, rng.permutation(6)] + shift[:, None, None] * direction
         expected += float(weights @ (size * shift) ** 2)

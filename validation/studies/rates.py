@@ -34,6 +34,7 @@ from validation.study import Answers, Claim, Job, Outcome, Table, at_most, withi
 from validation.trajectory import finite_transformer
 from wflow import initial
 from wflow.figures.style import PALETTE
+from wflow.measures import Measure
 from wflow.problems import constant_encoders, single_token, two_layer
 from wflow.schemes import SCHEMES
 
@@ -61,9 +62,9 @@ def jobs(full: bool) -> list[Job]:
     rests = [(4, 1, 0.1), (4, 1, 0.3), (8, 0, 0.1)]
     if full:
         rests += [(4, 0, 0.03), (4, 0, 0.1), (4, 0, 0.3), (4, 1, 0.03), (8, 0, 0.03), (8, 0, 0.3)]
-    numbers, widths, draws = (2, 4, 8, 16), (4, 8, 16, 32), 12
+    numbers, widths, draws = [2, 4, 8, 16], [4, 8, 16, 32], 12
     if full:
-        numbers, widths, draws = (*numbers, 32), (*widths, 64), 24
+        numbers, widths, draws = [*numbers, 32], [*widths, 64], 24
     return [
         *(Job(identity, {**base, "weight_decay": x}, 3) for x in (0.0, 0.05)),
         *(Job(linear_model, {"problem": p, "weight_decay": 0.1}, 1) for p in MODELS),
@@ -229,11 +230,11 @@ def _rate_of_model(problem: str, data: wflow.Dataset, weight_decay: float, layer
     return (slope(S - step) - slope(S + step)) / (2 * step)
 
 
-def _residual(objective: wflow.TransformerObjective, rho: wflow.Particles) -> Array:
+def _residual(objective: wflow.TransformerObjective, rho: Measure) -> Array:
     return objective.predict(rho) - objective.dataset.labels
 
 
-def _tail(objective: wflow.TransformerObjective, rho: wflow.Particles, slow: float, stiff: float) -> wflow.Solution:
+def _tail(objective: wflow.TransformerObjective, rho: Measure, slow: float, stiff: float) -> wflow.Solution:
     """The flow for nine life times of the slowest mode, with fixed steps that resolve the stiffest.
 
     So close to the end the error control sees nothing any more: its steps would leave stiff modes undamped.
@@ -248,11 +249,11 @@ def _late_rate(tail: wflow.Solution, size: Array) -> float:
     return -float(np.polyfit(tail.frame_tau[late], np.log(size[late]), 1)[0])
 
 
-def _moved(rho: wflow.Particles, v: Any, step: float) -> dict[str, Array]:
+def _moved(rho: Measure, v: Any, step: float) -> dict[str, Array]:
     return {name: x + step * v[name] for name, x in rho.blocks.items()}
 
 
-def _gradients(objective: wflow.TransformerObjective, rho: wflow.Particles) -> Array:
+def _gradients(objective: wflow.TransformerObjective, rho: Measure) -> Array:
     return prediction_gradients(finite_transformer(objective), state_of(rho.blocks), objective.dataset)
 
 

@@ -238,10 +238,10 @@ def _cloud_claims(rows: Mapping[str, Mapping[str, Any]], truth: Mapping[str, Any
     Q, rho0 = _transformer()
     ends = {scheme: _measure(Q, rho0, a["particles"][-1]) for scheme, a in rows.items()}
     exceed, furthest = 0.0, (0.0, "")
-    for a, b in itertools.combinations(rows, 2):
-        d = conditional_w2(ends[a], ends[b])
-        bound = rms(rows[a]["particles"][-1] - rows[b]["particles"][-1])
-        exceed, furthest = max(exceed, d / bound), max(furthest, (d, f"{a} and {b}"))
+    for one, other in itertools.combinations(rows, 2):
+        d = conditional_w2(ends[one], ends[other])
+        bound = rms(rows[one]["particles"][-1] - rows[other]["particles"][-1])
+        exceed, furthest = max(exceed, d / bound), max(furthest, (d, f"{one} and {other}"))
     words = f"{furthest[1]}: {furthest[0]:.1e}"
     statement = f"conditional W2 of the clouds at the end over their mass-weighted distance, all pairs ({words})"
     claims.append(at_most(statement, exceed, 1 + 1e-9))
@@ -284,7 +284,7 @@ def _cloud_figure(rows: Mapping[str, Mapping[str, Any]], truth: Mapping[str, Any
         axes.loglog(line, line, color="0.6", linewidth=0.8)
         axes.set(title=title, xlabel="true error")
     row[0].set_ylabel("claimed bar")
-    common_legend(row[0], "right center")
+    common_legend(row[0], "outside right center")
     return figure
 
 
@@ -304,5 +304,5 @@ def _density_figure(answers: Answers) -> Figure:
         axes.set_xticks(range(len(rest)), [name.replace(", ", ",\n") for name, _ in rest])
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(rf"$\sigma={sigma:g}$: distance from {first}")
-    common_legend(row[1], "lower center", ncols=4)
+    common_legend(row[1], "outside lower center", ncols=4)
     return figure

@@ -36,6 +36,7 @@ from validation.trajectory import finite_transformer
 from validation.transformer import FiniteTransformer
 from wflow import initial
 from wflow.figures.style import PALETTE
+from wflow.measures import Measure
 from wflow.problems import constant_encoders, two_layer
 from wflow.schemes import BDF2
 
@@ -191,7 +192,7 @@ def _to_rest(
     decay, data = objective.weight_decay, objective.dataset
     end = END / decay if decay else 4000.0
     save = wflow.SaveAt(tau=np.geomspace(5e-4 * end, end, 41)[:-1].tolist())
-    accuracy = {"scheme": BDF2(memory=40, max_iter=400), "rtol": 1e-2, "atol": 1e-3}
+    accuracy: dict[str, Any] = {"scheme": BDF2(memory=40, max_iter=400), "rtol": 1e-2, "atol": 1e-3}
     watch = {"radius": lambda rho: rho.radius}
     tol = 1e-10 if decay else 1e-6  # without decay the risk goes to zero: R is about 1e-10 then
     answer = wflow.solve(objective, rho0, (0, end), **accuracy, save=save, observe=watch, tol=tol)
@@ -227,7 +228,7 @@ def _matrices(theta: Array) -> tuple[Array, Array]:
     return V.reshape(*V.shape[:2], D, D), W.reshape(*W.shape[:2], D, D)
 
 
-def _invisible(rho: wflow.Particles) -> Array:
+def _invisible(rho: Measure) -> Array:
     """The parameters of :func:`unseen`, for prompts of four rows: x, y (which is read), ones, the query's mark."""
     W_2 = rho.w[-1, :, 4:]
     _, W = _matrices(rho.theta)
@@ -332,7 +333,7 @@ def _rest_claims(name: str, runs: Mapping[float, Mapping[str, Any]]) -> Iterator
         fit = _fit(runs, letter)
         text = f"{name}: exponent of {letter}_inf{' - floor' if 'floor' in next(iter(runs.values())) else ''}"
         yield within(f"{text}, lambda <= {_small(runs)[-1]:g}", fit.exponent, exponent, 0.1, interval=fit.interval)
-    gap = max(np.linalg.norm(run["r"] - run["expected_r"]) / np.linalg.norm(run["r"]) for run in runs.values())
+    gap = max(float(np.linalg.norm(run["r"] - run["expected_r"]) / np.linalg.norm(run["r"])) for run in runs.values())
     yield at_most(f"{name}: residuals at rest against -lambda B K^{{-1}} J beta, largest difference", gap, 1e-3)
     # Both are parts of v/lambda; over all parameters, since weight decay may put out one block and keep the other.
     gap = max(float(run["relative velocity"]) for run in runs.values() if _alive(run))
@@ -459,7 +460,7 @@ def _laws(answers: Answers, runs: Mapping[str, Any], alone: Mapping[float, Mappi
             axes[2].loglog(decays, [_settled(some[x]) for x in decays], **(line | {"ls": "-", "lw": 0.8}))
     for ax, label in zip(axes, ("$R_\\infty$ - floor", "$Q_\\infty$ - floor", "$\\tau$ to $Q$ within 1 %")):
         ax.set(xlabel="weight decay $\\lambda$", ylabel=label)
-    common_legend(axes[0], "upper center", ncols=len(curves))
+    common_legend(axes[0], "outside upper center", ncols=len(curves))
     return figure
 
 
@@ -474,5 +475,5 @@ def _collapse_figure(runs: Mapping[float, Mapping[str, Any]]) -> Figure:
         ax.semilogy(time, np.exp(-time), color="0.4", lw=0.6)
         ax.set(xlim=(0, 20), ylim=(1e-4, 1e1), xlabel=r"$\lambda\tau$", ylabel=label)
     axes[2].set(xlabel=r"$\lambda\tau$", ylabel=r"$\max|\beta|$", xlim=(1e-3, END))
-    common_legend(axes[2], "right center", title=r"$\lambda$")
+    common_legend(axes[2], "outside right center", title=r"$\lambda$")
     return figure

@@ -51,10 +51,10 @@ def sizes(full: bool) -> dict[str, Any]:
     """The map of drawn Transformers, and that of trained ones."""
     if full:
         widths, depths = (2, 4, 8, 16, 32, 64, 128, 256), (2, 4, 8, 16, 32, 64)
-        trained = ((4, 8, 16, 32), (4, 8, 16))
-        return {"M": widths, "L": depths, "seeds": 200, "frames": (0, STEPS), "trained": trained, "runs": 16}
-    trained = ((4, 16), (4, 16))
-    return {"M": (2, 8, 32, 128), "L": (2, 8, 32), "seeds": 100, "frames": (0,), "trained": trained, "runs": 8}
+        trained = {"trained": ((4, 8, 16, 32), (4, 8, 16)), "runs": 16}
+        return {"M": widths, "L": depths, "seeds": 200, "frames": (0, STEPS), **trained}
+    trained = {"trained": ((4, 16), (4, 16)), "runs": 8}
+    return {"M": (2, 8, 32, 128), "L": (2, 8, 32), "seeds": 100, "frames": (0,), **trained}
 
 
 def jobs(full: bool) -> list[Job]:

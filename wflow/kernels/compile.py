@@ -10,12 +10,21 @@ from __future__ import annotations
 __all__ = ["kernel", "part"]
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+
+if numba.config.DISABLE_JIT:  # numba compiles its own functions when kernels need them, so that it cannot stay
+    warnings.warn(
+        "NUMBA_DISABLE_JIT is set back for this process: kernels of wflow are LLVM code, which Python cannot run",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    numba.config.DISABLE_JIT = 0
 
 #: Floating-point freedoms of the kernels. Not ``fast``: ``nnan`` and ``ninf`` would make isnan lie.
 FAST = {"contract", "arcp", "nsz", "reassoc"}
