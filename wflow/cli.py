@@ -1,7 +1,8 @@
 """The command ``wflow``: run, resume, check, look at and draw trajectories.
 
 Exit codes: 0; 2 for input that cannot be used (one line for each problem on standard error); 1 for a run that went
-wrong; 75 for a run that a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) or --max-seconds ended and that can be resumed.
+wrong; 75 for a run that a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) or --max-seconds ended and that can be resumed; 130
+for any other command that Ctrl-C ended.
 """
 
 from __future__ import annotations
