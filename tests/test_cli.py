@@ -140,6 +140,22 @@ def test_an_interrupted_run_exits_with_75_and_can_be_resumed(
     assert wflow.load(output).status is wflow.Status.FINISHED
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), wflow.Interrupted("interrupted by SIGINT")])
+def test_an_interrupted_check_cannot_be_resumed(
+    error: KeyboardInterrupt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def evaluate(self: wflow.TransformerObjective, rho: wflow.Particles) -> None:
+        if calls.pop():
+            raise error
+
+    calls, evaluate_ = [True, False, False], wflow.TransformerObjective.evaluate
+    monkeypatch.setattr(
+        wflow.TransformerObjective, "evaluate", lambda self, rho: evaluate(self, rho) or evaluate_(self, rho)
+    )
+    assert main(["check", str(write(tmp_path, SMALL)), "-q"]) == 130
+    assert capsys.readouterr() == ("", "wflow: interrupted\n") and not calls
+
+
 def test_a_run_in_parts_equals_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the option and by the key, which the option replaces; exit code 75 until it is complete."""
     whole, parts = tmp_path / "whole.h5", tmp_path / "parts.h5"

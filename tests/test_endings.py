@@ -276,7 +276,7 @@ def test_interrupted_without_a_file(handlers: None) -> None:
     """What a run has is an attribute of the exception, which is a KeyboardInterrupt as before."""
     with pytest.raises(KeyboardInterrupt) as caught:
         solve(dtau=0.1, observe={"one": Counter(4, lambda: signal.raise_signal(signal.SIGINT))})
-    assert isinstance(caught.value, wflow.Interrupted)
+    assert isinstance(caught.value, wflow.Interrupted) and caught.value.exit_code == 130
     part, complete = caught.value.solution, solve(dtau=0.1)
     assert part is not None and part.status is wflow.Status.INTERRUPTED and part.message.startswith("interrupted at")
     assert part.tau.tolist() == complete.tau[:3].tolist() and part.frame_tau.tolist() == [0, part.tau[-1]]
@@ -299,6 +299,26 @@ def test_an_exception_of_an_observer_loses_nothing(error: type[BaseException], s
     assert left.status is expected
     wflow.resume(broken, energy=options.get("energy", V), observe={"one": Counter()})
     solve(scheme=scheme, path=whole, observe={"one": Counter()}, **options)
+    assert_same(broken, whole)
+
+
+def test_a_frame_that_cannot_be_written_is_not_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint stays before it."""
+    broken, whole, save = tmp_path / "broken.h5", tmp_path / "whole.h5", wflow.SaveAt(every=0.25)
+    write = TrajectoryFile._write_frame
+
+    def fail(self: TrajectoryFile, tau: float, rho: wflow.Particles) -> None:
+        if tau == 0.5:
+            raise MemoryError
+        write(self, tau, rho)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrajectoryFile, "_write_frame", fail)
+        with pytest.raises(MemoryError):
+            solve(dtau=0.1, path=broken, save=save)
+    assert wflow.load(broken).frame_tau.tolist() == [0, 0.25]
+    wflow.resume(broken, energy=V)
+    solve(dtau=0.1, path=whole, save=save)
     assert_same(broken, whole)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (None: those of the process) and return its exit code."""
     options = _parser().parse_args(argv)
-    from wflow import InputError, Interrupted, SolveError
+    from wflow import InputError, SolveError
 
     try:
         options.command(options)
@@ -41,10 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(2, str(error))
     except SolveError as error:
         return _fail(1, str(error))
-    except Interrupted as interrupt:
-        return _fail(interrupt.exit_code, str(interrupt))
-    except KeyboardInterrupt:
-        return _fail(130, "interrupted")
+    except KeyboardInterrupt as interrupt:  # of a check, whose runs have no file, or of anything but a run
+        code = getattr(interrupt, "exit_code", 130)
+        return _fail(code, str(interrupt) if code == 75 else "interrupted")
     return 0
 
 

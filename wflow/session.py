@@ -29,14 +29,13 @@ class Interrupted(KeyboardInterrupt):
     """A run was interrupted: by Ctrl-C, or, where it writes a file, by SIGTERM, SIGHUP or SIGUSR1 as well.
 
     ``solution`` is the :class:`wflow.Solution` with everything accepted before, its last measure among the frames; None
-    when the run had not begun. Exit code 75 (try again).
+    when the run had not begun. ``exit_code`` is 75 (try again), and 130 for a run without a file.
     """
-
-    exit_code = 75
 
     def __init__(self, message: str = "", solution: Solution | None = None) -> None:
         super().__init__(message)
         self.solution = solution
+        self.exit_code = 75 if solution is None or solution.path else 130
 
 
 class Bar:

@@ -404,9 +404,11 @@ class _Run:
         began = time.perf_counter()
         try:
             return write(*what)
-        except OSError as error:
+        except Exception as error:
             with contextlib.suppress(Exception):
-                self.recorder.close()
+                self.recorder.close()  # with something half-written there must be no further checkpoint
+            if not isinstance(error, OSError):
+                raise
             raise SolveError(
                 f"cannot write {self.recorder.path} at tau={self.tau:.9g}: {error}. Free some space; wflow resume then "
                 "continues from the last checkpoint."
