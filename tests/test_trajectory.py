@@ -381,3 +381,21 @@ def test_locks_of_the_killed_and_files_of_others_are_no_obstacle(tmp_path: Path,
     lock.write_text("precious")
     wflow.resume(path, 0.2)
     assert lock.read_text() == "precious"
+
+
+@pytest.mark.parametrize("kilobytes", [4, 100])
+def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path: Path, kilobytes: int) -> None:
+    """A limit on the size of files, like a full disk, when the file is made: HDF5 can crash there."""
+    program = f"""
+import resource, numpy as np, wflow
+Q = wflow.PotentialEnergy(lambda x: x[:, 0] ** 2 / 2, lambda x: x)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * {kilobytes},) * 2)
+try:
+    wflow.solve(Q, wflow.Particles(x=np.ones((20000, 1))), (0, 1), path={str(tmp_path / "run.h5")!r})
+except wflow.InputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1 and done.stdout.startswith(f"cannot write {tmp_path / 'run.h5'}: ")
+    assert not list(tmp_path.iterdir())

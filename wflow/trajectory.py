@@ -128,6 +128,7 @@ class TrajectoryFile:
         _check_names(rho0, settings.observe)
         scratch = beside(target)
         try:
+            _take(scratch, *[_first_bytes(rho0, settings)] * 2)
             with h5py.File(scratch, "w") as file:
                 _write_header(file, texts)
                 _write_settings(file, settings)
@@ -140,9 +141,11 @@ class TrajectoryFile:
             draft._file.close()
             os.replace(resume_path(scratch), resume_path(target))
             os.replace(scratch, target)
-        except BaseException:
+        except BaseException as error:
             scratch.unlink(missing_ok=True)
             resume_path(scratch).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise InputError(f"cannot write {target}: {error}") from None
             raise
         made = cls(target)
         made._took = draft._took
@@ -321,10 +324,34 @@ def _reserve(scratch: Path, source: Any, steps_room: int, frames_room: int) -> N
     more_frames = max(0, frames_room - source["frames/tau"].shape[0])
     more_bytes = 2**16 + 8 * len(columns) * max(0, steps_room - columns["tau"].shape[0])
     old = os.stat(source.filename)
+    size = old.st_size + more_bytes + more_frames * frame_bytes
+    _take(scratch, size, 512 * old.st_blocks + more_bytes + frame_bytes)
+
+
+def _take(scratch: Path, size: int, space: int) -> None:
+    """Raise OSError where a new file of this size, and so much space, would not find its place."""
     with open(scratch, "wb") as file:
-        file.truncate(old.st_size + more_bytes + more_frames * frame_bytes)
-    if shutil.disk_usage(scratch.parent).free < 512 * old.st_blocks + more_bytes + frame_bytes:
+        file.truncate(size)
+    if shutil.disk_usage(scratch.parent).free < space:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _first_bytes(rho0: Measure, settings: Settings) -> int:
+    """About the size of a new file: its room, and what determines the run."""
+    arrays: dict[int, int] = {}
+
+    def count(data: Any) -> None:
+        if isinstance(data, np.ndarray):
+            arrays[id(data)] = data.nbytes
+        for entry in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+            count(entry)
+
+    plain = settings.plain()  # which keeps what it names alive, so that every id is one array's
+    count(plain)
+    series = 8 * STEPS_ROOM * (len(SERIES) + len(settings.observe))
+    frames = FRAMES_ROOM * sum(int(x.nbytes) for x in rho0.blocks.values())
+    weights = sum(rho0.weights(name).nbytes for name in rho0.blocks) if isinstance(rho0, Particles) else 0
+    return 2**16 + series + frames + weights + sum(arrays.values())
 
 
 def beside(path: Path) -> Path:
