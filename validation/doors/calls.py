@@ -1251,7 +1251,7 @@ call(
     save=SAVE,
     observe=OBSERVE,
     tol=number(0.0009765625, zero=True),
-    max_seconds=number(4096.0, optional=True).plus(*open_("None; 1e-300; 1e300")),
+    max_seconds=number(128.0, optional=True).plus(*open_("None; 1e-300; 1e300")),
     progress=PROGRESS,
 )
 call(
@@ -1369,7 +1369,7 @@ call(
         *bad("0.25; -1.0; 0"), *open_("1e17; 0.5; 0.5000001; 1e-300 + 0.5")
     ),
     energy=thing("V", "energy", "RHO; Q; bowl; DATA"),
-    max_seconds=number(4096.0, optional=True).plus(*open_("None; 1e-300; 1e300")),
+    max_seconds=number(128.0, optional=True).plus(*open_("None; 1e-300; 1e300")),
     progress=PROGRESS,
 )
 call(

@@ -129,7 +129,7 @@ SOLVE = {
     "tau_end": number(0.5, required=True, sign=True),
     "tol": number(0.0009765625, zero=True),
     "save": SAVE,
-    "max_seconds": number(4096.0),
+    "max_seconds": number(128.0),
 }
 ADAPTIVE = {
     "scheme": choice("bs3"),
