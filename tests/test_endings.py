@@ -158,9 +158,9 @@ def test_checkpoints_are_a_minute_apart(tmp_path: Path, clock: Clock, monkeypatc
 
 def test_checkpoints_that_take_long_are_rare(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     steps, sync = written(monkeypatch), os.fsync
-    monkeypatch.setattr(os, "fsync", lambda number: (sync(number), clock.advance(3.0)))
+    monkeypatch.setattr(os, "fsync", lambda number: (sync(number), clock.advance(1.5)))
     solve(3.0, dtau=0.1, scheme="euler", path=tmp_path / "run.h5", observe={"one": lambda rho: clock.advance(12.0)})
-    # Each takes 3 s, so that the next one comes after 150 s, 13 steps.
+    # Each takes 3 s for both files, so that the next one comes after 150 s, 13 steps.
     assert [n for n, _ in steps] == [0, 13, 26, 30, 30]
 
 

@@ -399,3 +399,36 @@ except wflow.InputError as error:
     assert done.returncode == 0 and done.stderr == ""
     assert len(done.stdout.splitlines()) == 1 and done.stdout.startswith(f"cannot write {tmp_path / 'run.h5'}: ")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_ahead_of_its_trajectory_is_refused(tmp_path: Path, small: Problem) -> None:
+    """As after a power cut, or beside an older copy: what it counts is not there."""
+    path, early = tmp_path / "run.h5", tmp_path / "early.h5"
+
+    def copy(rho: Any) -> float:
+        if path.exists() and not early.exists():
+            shutil.copy(path, early)
+        return 0.0
+
+    wflow.solve(*small, (0, 0.5), path=path, dtau=0.1, save=wflow.SaveAt(steps=1), observe={"copy": copy})
+    shutil.copy(early, path)
+    with pytest.raises(wflow.InputError, match=r"its checkpoint is ahead of it, with 6 series entries and 6 frames"):
+        wflow.resume(path, observe={"copy": copy})
+
+
+def test_solutions_know_when_their_file_is_another(tmp_path: Path, small: Problem) -> None:
+    path = tmp_path / "run.h5"
+    steps = {"dtau": 0.1, "save": wflow.SaveAt(steps=1)}
+    first = wflow.solve(*small, (0, 0.5), path=path, **steps)
+    assert np.isfinite(first.measure(5).w).all()
+    ended = wflow.solve(*small, (0, 0.3), path=path, overwrite=True, max_seconds=1e-9, **steps)
+    with pytest.raises(wflow.InputError, match="holds another run than when it was loaded"):
+        first.measure(5)
+    assert ended.n_frames == 2
+    again = wflow.resume(path)
+    assert (ended.measure(1).w == again.measure(1).w).all()
+    shorter = wflow.load(path)
+    with h5py.File(path, "r+") as file:
+        file["frames/tau"][2] = 0.25
+    with pytest.raises(wflow.InputError, match=r"frame 2 of .* is gone since it was loaded"):
+        shorter.measure(2)

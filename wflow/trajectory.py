@@ -159,6 +159,12 @@ class TrajectoryFile:
         attributes = {"status": Status.RUNNING.name.lower(), "message": ""}
         try:
             with open_trajectory(path) as file:
+                if n_steps > _counts(file)[0] or n_frames > _counts(file)[1]:
+                    raise InputError(
+                        f"{path} cannot be resumed: its checkpoint is ahead of it, with {n_steps} series entries and "
+                        f"{n_frames} frames against {' and '.join(map(str, _counts(file)))}, as after a power cut or "
+                        "beside an older copy; bring both from one time together"
+                    )
                 _copy(file, Path(path), (n_steps, n_frames), (2 * n_steps, 2 * n_frames), attributes, settings=settings)
             return cls(Path(path))
         except InputError:
@@ -225,6 +231,8 @@ class TrajectoryFile:
         began = time.monotonic()
         meta = dict(state, run=self._run, n_series=state["steps"] + 1, n_frames=self._n_frames)
         arrays = {"x": meta.pop("x")} | {f"carry_{name}": array for name, array in meta.pop("carry").items()}
+        with open(self.path, "rb") as stream:  # what a checkpoint counts is on the disk before it
+            os.fsync(stream.fileno())
         target = resume_path(self.path)
         scratch = beside(target)
         with open(scratch, "wb") as stream:
@@ -652,12 +660,17 @@ def load(path: Path_) -> Solution:
         status, message = Status[str(attributes["status"]).upper()], str(attributes["message"])
         stats = json.loads(attributes.get("stats", "{}"))
     more = status, message, stats, Path(path), energy, observe, settings, attributes
-    return Solution(series, observed, frame_tau, partial(_read_frame, Path(path).absolute()), *more)
+    read = partial(_read_frame, Path(path).absolute(), str(attributes["run"]), frame_tau)
+    return Solution(series, observed, frame_tau, read, *more)
 
 
-def _read_frame(path: Path, i: int) -> Any:
-    """The measure of frame i of a file."""
+def _read_frame(path: Path, run: str, frame_tau: NDArray[np.float64], i: int) -> Any:
+    """The measure of frame i of a file, which must be that of this run and frame still."""
     with reading(path) as file:
+        if str(file.attrs["run"]) != run:
+            raise InputError(f"{path} holds another run than when it was loaded: load it again")
+        if i >= _counts(file)[1] or file["frames/tau"][i] != frame_tau[i]:
+            raise InputError(f"frame {i} of {path} is gone since it was loaded, as after a resume: load it again")
         return measure_of(file, i)
 
 
