@@ -211,6 +211,31 @@ def test_checkpoints_are_checked(tmp_path: Path, small: Problem) -> None:
         wflow.resume(path, 1)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"h": float("nan")},
+        {"tau": None},
+        {"n_series": -1},
+        {"steps": 2.5},
+        {"notes": []},
+        {"energy0": "1"},
+        {"run": ...},
+    ],
+    ids=str,
+)
+def test_states_that_no_run_leaves_are_damage(tmp_path: Path, small: Problem, damage: dict[str, Any]) -> None:
+    path = tmp_path / "run.h5"
+    wflow.solve(*small, (0, 0.1), path=path)
+    with np.load(resume_path(path)) as archive:
+        arrays = dict(archive)
+    meta = {name: x for name, x in (json.loads(str(arrays["meta"])) | damage).items() if x is not ...}
+    with open(resume_path(path), "wb") as file:
+        np.savez(file, **arrays | {"meta": np.array(json.dumps(meta))})
+    with pytest.raises(wflow.InputError, match="cannot be resumed: its checkpoint .* is damaged"):
+        wflow.resume(path, 1)
+
+
 def test_a_failed_run_keeps_what_it_had(tmp_path: Path, small: Problem) -> None:
     objective, rho = small
     path = tmp_path / "run.h5"

@@ -12,6 +12,7 @@ __all__ = ["FORMAT", "TrajectoryFile", "load", "load_checkpoint"]
 import contextlib
 import errno
 import json
+import math
 import os
 import platform
 import shutil
@@ -712,6 +713,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
         with np.load(place, allow_pickle=False) as archive:
             carry = {name.removeprefix("carry_"): archive[name] for name in archive if name.startswith("carry_")}
             state: dict[str, Any] = json.loads(str(archive["meta"])) | {"x": archive["x"], "carry": carry}
+        _check_state(state)
     except FileNotFoundError:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} is missing") from None
     except DAMAGE as error:
@@ -719,3 +721,16 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
     if state["run"] != run:
         raise InputError(f"{path} cannot be resumed: its checkpoint {place} belongs to another run")
     return state
+
+
+def _check_state(state: Mapping[str, Any]) -> None:
+    """Raise ValueError or KeyError for a state that no run can have left."""
+    for name, least in {"n_series": 1, "n_frames": 1, "steps": 0, "rejected": 0, "evaluations": 0}.items():
+        if type(state[name]) is not int or state[name] < least:
+            raise ValueError(f"{name} is {state[name]!r}")
+    for name in ("tau", "h", "energy0"):
+        if not isinstance(state[name], (int, float)) or math.isnan(state[name]):
+            raise ValueError(f"{name} is {state[name]!r}")
+    if state["x"].ndim != 1 or state["x"].dtype.kind != "f" or not isinstance(state["notes"], dict):
+        raise ValueError("it holds no state")
+    str(state["run"])
