@@ -232,7 +232,7 @@ def test_states_that_no_run_leaves_are_damage(tmp_path: Path, small: Problem, da
     meta = {name: x for name, x in (json.loads(str(arrays["meta"])) | damage).items() if x is not ...}
     with open(resume_path(path), "wb") as file:
         np.savez(file, **arrays | {"meta": np.array(json.dumps(meta))})
-    with pytest.raises(wflow.InputError, match="cannot be resumed: its checkpoint .* is damaged"):
+    with pytest.raises(wflow.InputError, match=r"cannot be resumed: its checkpoint .* is damaged"):
         wflow.resume(path, 1)
 
 
