@@ -457,3 +457,12 @@ def test_solutions_know_when_their_file_is_another(tmp_path: Path, small: Proble
         file["frames/tau"][2] = 0.25
     with pytest.raises(wflow.InputError, match=r"frame 2 of .* is gone since it was loaded"):
         shorter.measure(2)
+
+
+def test_modes_are_kept(tmp_path: Path, small: Problem) -> None:
+    """What its owner alone may read, they alone may read after it has gone on, checkpoint and all."""
+    path = tmp_path / "run.h5"
+    wflow.solve(*small, (0, 0.1), path=path)
+    path.chmod(0o600)
+    wflow.resume(path, 0.2)
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(resume_path(path).stat().st_mode) == 0o600

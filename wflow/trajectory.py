@@ -240,6 +240,7 @@ class TrajectoryFile:
             np.savez(stream, meta=np.array(json.dumps(describe(meta))), **arrays)
             stream.flush()
             os.fsync(stream.fileno())
+        shutil.copymode(self.path, scratch)
         os.replace(scratch, target)
         self._saved = time.monotonic()
         self._took = self._saved - began
@@ -316,6 +317,7 @@ def _copy(
                 for i in range(counts[1]):
                     file["frames"][name][i] = source["frames"][name][i]
             file["series/count"][()], file["frames/count"][()] = counts
+        shutil.copymode(target, scratch)
         os.replace(scratch, target)
     except BaseException:
         scratch.unlink(missing_ok=True)
