@@ -113,8 +113,8 @@ MUTANTS = (
     Mutant(
         "gaussian-keys-without-their-squares",
         ATTENTION,
-        "flipped(u), flipped(P), k_keys, sums)",
-        "flipped(u), flipped(P), k_bar_keys, sums)",
+        "if at_once:\n                            product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)",
+        "if at_once:\n                            product(k_bar_keys, flipped(u), flipped(P))",
     ),
     Mutant("scores-adjoint-without-scale", HEADS, "self.scale * second.reshape", "1.0 * second.reshape"),
     Mutant("mask-of-the-future", HEADS, "return j <= i", "return j >= i"),

@@ -227,7 +227,7 @@ def attention_vjp(
     T, T_flipped, X, X_flipped, numbers = _keys_and_queries(tokens, queries, memory, numbers)
     p, p_flipped, numbers = side_by_side(cotangent, np.arange(q), 0, memory, numbers)
     starts = _starts(places, mask, n, q, kind, memory, numbers)
-    need_input, all_tokens = T_bar.size > 0, q == n
+    need_input, all_tokens, at_once = T_bar.size > 0, q == n, width == q and not masked
     T_totals, X_totals, here = 0, 0 if all_tokens else B * D * n, B * D * (n + q)
     if need_input:
         zero(space(memory, 0, 1, B * D * (n + q)))
@@ -258,7 +258,8 @@ def attention_vjp(
                 column_products(key_squares, k, k)
                 if kind == GAUSSIAN:
                     column_products(query_squares, U, U)
-                zero(k_bar)
+                if not at_once:
+                    zero(k_bar)
             for b in range(first, last):
                 before, keys_before = (b - first) * q, (b - first) * n  # columns of the prompts before
                 for i in range(before, before + q, width):
@@ -308,7 +309,10 @@ def attention_vjp(
                             product(y, flipped(k_keys), P)  # the weights of a column do not depend on |q|
                         k_bar_keys = columns(k_bar, keys_before + low, keys_before + high)
                         # k_bar += q Gamma^T - k diag(Gamma 1)
-                        add_product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)
+                        if at_once:
+                            product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)
+                        else:
+                            add_product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)
                     else:
                         times_product(P, keys, g, k_ij)
                         product(y, keys_flipped, P)  # Y = T Gamma
