@@ -166,6 +166,28 @@ def test_only_regular_files_are_replaced(tmp_path: Path, small: Any) -> None:
     assert stat.S_ISFIFO(os.lstat(pipe).st_mode)
 
 
+@pytest.mark.parametrize("name", ["run.h5.new", "run.h5.resume", "run.h5.resume.new", "run.h5.lock"])
+def test_pipes_beside_a_trajectory_are_refused(tmp_path: Path, small: Problem, name: str) -> None:
+    """A run neither replaces them nor waits for their readers, and a resume does not wait for their writers."""
+    path, pipe = tmp_path / "run.h5", tmp_path / name
+    os.mkfifo(pipe)
+    with pytest.raises(wflow.InputError, match=rf"{name} is no regular file"):
+        wflow.solve(*small, (0, 0.1), path=path)
+    pipe.unlink()
+    wflow.solve(*small, (0, 0.1), path=path)
+    resume_path(path).unlink()
+    os.mkfifo(resume_path(path))
+    with pytest.raises(wflow.InputError, match=r"run.h5.resume is no regular file .* and no checkpoint"):
+        wflow.resume(path, 0.2)
+
+
+def test_pipes_are_no_trajectories(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for read in (wflow.load, wflow.resume):
+        with pytest.raises(wflow.InputError, match=r"is no regular file .* and no trajectory"):
+            read(tmp_path / "pipe")
+
+
 def test_wrong_files_are_named(tmp_path: Path, small: Problem) -> None:
     good, text, foreign, cut = (tmp_path / name for name in ("good.h5", "text.h5", "foreign.h5", "cut.h5"))
     wflow.solve(*small, (0, 0.1), path=good)

@@ -29,6 +29,7 @@ __all__ = [
     "check_number",
     "check_path",
     "check_positive",
+    "check_regular",
     "check_result",
     "check_rng",
     "check_seed",
@@ -196,6 +197,12 @@ def check_path(name: str, value: Any) -> Path:
     except OSError as error:
         raise InputError(f"{name} cannot be used: {error.strerror}: {shown(text)}") from None
     return Path(text)
+
+
+def check_regular(path: Path, words: str) -> None:
+    """Raise :class:`InputError` for a pipe, a device or the like, or a folder: to open a pipe can wait for ever."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file but a folder, a pipe, a device or the like, {words}")
 
 
 def check_seed(value: Any) -> int:

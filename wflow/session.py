@@ -15,6 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from wflow.checks import check_regular
 from wflow.errors import InputError
 from wflow.schemes import Flow
 from wflow.solution import Solution
@@ -140,6 +141,7 @@ def one_writer(path: PathLike[str] | str | None) -> Iterator[None]:
         yield
         return
     place = target.with_name(f"{target.name}.lock")
+    check_regular(place, "and no lock")
     while True:
         try:
             handle = open(place, "ab")  # noqa: SIM115  (held to the end)

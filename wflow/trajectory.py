@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from wflow import observers, problems  # noqa: F401 (a file may name what they register)
 from wflow._version import __version__
-from wflow.checks import check_path
+from wflow.checks import check_path, check_regular
 from wflow.errors import InputError
 from wflow.measures import Grid, Measure, Particles
 from wflow.plain import MissingObject, build, describe
@@ -385,10 +385,11 @@ def check_target(path: Path_, overwrite: bool) -> Path:
         )
     if target.is_dir():
         raise InputError(f"{target} is a folder; the path of a trajectory must name a file")
-    if target.exists() and not target.is_file():
-        raise InputError(f"{target} is no regular file but a pipe, a device or the like, which must not be replaced")
     if not target.parent.is_dir():
         raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
+    for place in (target, resume_path(target)):
+        for taken in (place, beside(place)):
+            check_regular(taken, "which must not be replaced")
     probe = beside(target)
     try:
         probe.touch()
@@ -601,8 +602,11 @@ def open_trajectory(path: Path_) -> Any:
         For a missing, truncated or foreign file, or one of a newer format.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist" if not path.exists() else f"{path} is a folder, not a trajectory")
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a trajectory")
+    check_regular(path, "and no trajectory")
     if not h5py.is_hdf5(path):
         raise InputError(f"{path} is not an HDF5 file, so no trajectory of wflow")
     try:
@@ -709,6 +713,7 @@ def load_checkpoint(path: Path_) -> dict[str, Any]:
         When the checkpoint is missing or damaged.
     """
     place = resume_path(path)
+    check_regular(place, "and no checkpoint")
     with reading(path) as file:
         run = str(file.attrs["run"])
     try:
