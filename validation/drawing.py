@@ -18,10 +18,10 @@ from wflow.figures.style import DASHES, DOUBLE, PALETTE, log_axis
 Place = Literal["outside lower center", "outside upper center", "outside right center"]
 
 
-def panels(count: int, height: float = 2.6, **options: Any) -> tuple[Figure, Any]:
-    """A figure and its panels, side by side."""
+def panels(count: int, height: float = 2.6, nrows: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure and its panels: so many side by side, in so many rows."""
     figure = Figure(figsize=(DOUBLE, height), layout="constrained")
-    return figure, figure.subplots(1, count, **options)
+    return figure, figure.subplots(nrows, count, **options)
 
 
 def line_of(k: int, **options: Any) -> dict[str, Any]:
