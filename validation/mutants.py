@@ -350,7 +350,8 @@ def by_cost() -> list[str]:
     """The studies, the cheapest first."""
 
     def cost(name: str) -> float:
-        return sum(job.cost for experiment in load(name).experiments.values() for job in jobs(experiment, False))
+        once = {job.key: job.cost for experiment in load(name).experiments.values() for job in jobs(experiment, False)}
+        return sum(once.values())
 
     return sorted(names(), key=cost)
 
