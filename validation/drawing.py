@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["common_legend", "line_of", "log_log", "panels"]
+__all__ = ["common_legend", "dots", "line_of", "log_log", "panels"]
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -33,6 +33,14 @@ def common_legend(axes: Axes, place: Place, **options: Any) -> None:
     """The legend of a panel beside all panels of its figure."""
     handles, labels = axes.get_legend_handles_labels()
     axes.figure.legend(handles, labels, loc=place, **options)
+
+
+def dots(axes: Axes, names: Sequence[str], values: ArrayLike) -> None:
+    """A dot for every name, the first at the top."""
+    axes.plot(np.asarray(values, float), range(len(names)), "o", ms=3.5, color=PALETTE[0])
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", color="0.9", lw=0.5)
 
 
 def log_log(axes: Axes, x: Sequence[float], y: ArrayLike) -> None:
