@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["scaling"]
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,14 @@ import numpy as np
 
 from validation.studies.homogeneity._encoders import Array, D, encoders, norms, outer_of
 from validation.studies.homogeneity._task import TOKENS
+from validation.study import Answer
 
 #: The largest |act'|; of gelu and silu at sqrt(2) and 2.3994.
 LIPSCHITZ = {"relu": 1, "huberized-relu": 1, "tanh": 1, "sigmoid": 0.25, "elu": 1, "softplus": 1}
 LIPSCHITZ |= {"gelu": 1.1290, "silu": 1.0999}
 
 
-def scaling(name: str) -> Mapping[str, Any]:
+def scaling(name: str) -> Answer:
     """The error of the gradient, the defects of homogeneity, and growth, of one encoder."""
     encoder, rng = encoders()[name], np.random.default_rng(0)
     out: dict[str, Any] = {"gradient": _gradient_error(encoder, rng), **_defects(encoder, rng)}

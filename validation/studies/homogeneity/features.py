@@ -11,7 +11,6 @@ moments, less x_q, which is there twice; on the task x_q^2 = 1, which leaves 12 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from validation.drawing import common_legend, panels
 from validation.studies.homogeneity._encoders import D, encoders
 from validation.studies.homogeneity._task import PROMPTS, prompts
-from validation.study import Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, Table, within
 from wflow.figures.style import PALETTE
 
 COST = 1.0
@@ -36,7 +35,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"name": name} for name in encoders()]
 
 
-def measure(name: str) -> Mapping[str, Any]:
+def measure(name: str) -> Answer:
     """The singular values over the largest, on the prompts of the task and on 96 with queries everywhere."""
     encoder = encoders()[name]
     beta = np.random.default_rng(2).standard_normal((400, encoder.n_parameters(D)))

@@ -11,7 +11,7 @@ task: a kink of relu is a jump there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from validation.drawing import common_legend, panels
 from validation.studies.homogeneity._encoders import Array, D, encoders, outer_of
 from validation.studies.homogeneity._task import PROMPTS, TOKENS, prompts
-from validation.study import Claim, Runs, Table, at_least, at_most
+from validation.study import Answer, Claim, Runs, Table, at_least, at_most
 from wflow.figures.style import DASHES, PALETTE
 
 COST = 2.0
@@ -38,7 +38,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"name": name, "n_prompts": 20_000 if full else 3000} for name in encoders()]
 
 
-def measure(name: str, n_prompts: int) -> Mapping[str, Array]:
+def measure(name: str, n_prompts: int) -> Answer:
     """The ratios by distance, of the mean over pairs at the worst of three places: over the law, and over the task."""
     encoder, rng, pairs = encoders()[name], np.random.default_rng(1), 8
     task, p, outer = prompts(PROMPTS, 0).tokens, encoder.n_parameters(D), outer_of(encoder)
@@ -117,7 +117,7 @@ def figure(runs: Runs) -> Figure | None:
     return figure
 
 
-def _shown(runs: Runs, answer: Mapping[str, Any], key: str) -> Array:
+def _shown(runs: Runs, answer: Answer, key: str) -> Array:
     """Rare events need many prompts: at the quick size the smallest distance is left out, but for the task."""
     return np.asarray(answer[key][: -1 if key == "law" and not runs.full else None])
 

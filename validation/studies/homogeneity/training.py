@@ -21,7 +21,7 @@ import wflow
 from validation.drawing import dots, panels
 from validation.studies.homogeneity._encoders import ALONE, HOMOGENEOUS, SIZES, Array, transformer
 from validation.studies.homogeneity._task import LAYERS, PROMPTS, floor, prompts, reach
-from validation.study import Claim, Runs, Table, at_least, at_most
+from validation.study import Answer, Claim, Runs, Table, at_least, at_most
 from wflow.controllers import Fixed
 from wflow.figures.style import DASHES, PALETTE
 
@@ -47,7 +47,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"name": name, "tau": tau, "M": 16, "seed": seed} for name, seed in itertools.product(names, range(seeds))]
 
 
-def measure(name: str, tau: float, M: int, seed: int) -> Mapping[str, Any]:
+def measure(name: str, tau: float, M: int, seed: int) -> Answer:
     """The risk along training, and the known bounds from below."""
     data = prompts(PROMPTS, seed)
     Q = wflow.TransformerObjective(data, *transformer(name), weight_decay=1e-3, layers=LAYERS)
@@ -140,13 +140,13 @@ def figure(runs: Runs) -> Figure | None:
     return figure
 
 
-def _by_name(runs: Runs) -> dict[str, list[Mapping[str, Any]]]:
+def _by_name(runs: Runs) -> dict[str, list[Answer]]:
     """The answers of all seeds."""
     names = dict.fromkeys(case["name"] for case, _ in runs)
     return {name: [answer for _, answer in runs.of(name=name)] for name in names}
 
 
-def _ends(some: Sequence[Mapping[str, Any]]) -> Array:
+def _ends(some: Sequence[Answer]) -> Array:
     """R/R(0) at the end, by seed."""
     return np.array([x["R"][-1] / x["R"][0] for x in some])
 
@@ -156,17 +156,17 @@ def _mean(values: Any) -> float:
     return float(np.exp(np.mean(np.log(values))))
 
 
-def _late(some: Sequence[Mapping[str, Any]]) -> float:
+def _late(some: Sequence[Answer]) -> float:
     """The power of tau with which the risk falls over the second half of the time."""
     halves = [np.interp(x["tau"][-1] / 2, x["tau"], x["R"]) for x in some]
     return float(np.log2(_mean([x["R"][-1] for x in some]) / _mean(halves)))
 
 
-def _bound(name: str, some: Sequence[Mapping[str, Any]]) -> float:
+def _bound(name: str, some: Sequence[Answer]) -> float:
     """The known bound of R/R(0) from below."""
     return float(np.mean([max(x["reach"], x["floor"] if name == ALONE else 0) / x["R"][0] for x in some]))
 
 
-def _times_the_reach(some: Mapping[str, Sequence[Mapping[str, Any]]]) -> float:
+def _times_the_reach(some: Mapping[str, Sequence[Answer]]) -> float:
     """The least R at the end over the bound by reach, of outer weights of size 1/4."""
     return float(min(x["R"][-1] / x["reach"] for name in SIZES if "1/4" in name for x in some[name]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["BASE", "SCHEME", "TASKS", "flow_to_the_end", "frozen_risk", "late_rate", "problem", "residual", "words"]
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 import wflow
 from validation.decays import decay_rate
+from validation.study import Case
 from validation.transformers import softmax_tanh
 from wflow.measures import Measure
 from wflow.schemes import SCHEMES
@@ -39,7 +39,7 @@ def problem(
     return softmax_tanh(data, 2, width, weight_decay, seed)
 
 
-def words(case: Mapping[str, Any]) -> str:
+def words(case: Case) -> str:
     """A case in claims."""
     return f"{case['task']}, B = {case['B']}, M = {case['width']}, seed {case['seed']}"
 

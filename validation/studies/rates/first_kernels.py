@@ -6,7 +6,6 @@ which does not depend on B; the smallest falls where prompts become alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import wflow
 from validation.drawing import log_log, panels
 from validation.statistics import bootstrap, power_law
 from validation.studies.rates._model import TASKS, problem
-from validation.study import Claim, Runs, Table
+from validation.study import Answer, Claim, Runs, Table
 from wflow.figures.style import PALETTE
 
 COST = 2.0
@@ -33,7 +32,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return out + [{**base, "task": t} for t in TASKS if t != "linear"]
 
 
-def measure(task: str, B: int, width: int, draws: int) -> Mapping[str, Any]:
+def measure(task: str, B: int, width: int, draws: int) -> Answer:
     """The smallest and the mean eigenvalue of K for fresh data and particles, by draw."""
     some = [problem(task, B, width, 100 + seed) for seed in range(draws)]
     values = np.array([np.linalg.eigvalsh(wflow.tangent_kernel(*x)) for x in some])

@@ -7,7 +7,6 @@ K is a mean over particles, so that over independent draws
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import wflow
 from validation.drawing import log_log, panels
 from validation.statistics import bootstrap, power_law
 from validation.studies.rates._model import problem
-from validation.study import Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, Table, within
 from wflow import initial
 from wflow.figures.style import PALETTE, SINGLE
 
@@ -33,7 +32,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"width": m, "draws": 48 if full else 24} for m in [4, 8, 16, 32, *([64] if full else [])]]
 
 
-def measure(width: int, draws: int) -> Mapping[str, Any]:
+def measure(width: int, draws: int) -> Answer:
     """The kernels of independent first particles for the same data, shape (draws, B, B)."""
     objective, _ = problem("linear", 4, width, 0)
     law = initial.gaussian(std=0.3)

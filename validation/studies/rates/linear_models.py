@@ -12,7 +12,6 @@ The last is the solution of the layers themselves, with the same means in all of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from scipy.optimize import brentq
 
 import wflow
 from validation.drawing import line_of, panels
-from validation.study import Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, Table, within
 from wflow.problems import constant_encoders, single_token, two_layer
 
 COST = 1.0
@@ -37,7 +36,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"problem": p, "weight_decay": 0.1} for p in MODELS]
 
 
-def measure(problem: str, weight_decay: float) -> Mapping[str, Any]:
+def measure(problem: str, weight_decay: float) -> Answer:
     """R, the last rate at which predictions approach their last values, and the exact one."""
     options: dict[str, Any] = {"limit": False, "layers": 8} if problem == "single-token" else {}
     exact = MODELS[problem](weight_decay=weight_decay, depth="split-euler", **options)

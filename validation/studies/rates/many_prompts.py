@@ -9,7 +9,6 @@ looks like a power of tau over a window, until the slowest mode is left alone af
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import wflow
 from validation.drawing import line_of, panels
 from validation.statistics import power_law
 from validation.studies.rates._model import BASE, SCHEME, frozen_risk, problem, residual
-from validation.study import Claim, Runs, Table
+from validation.study import Answer, Claim, Runs, Table
 from wflow.figures.style import PALETTE
 
 Array = NDArray[Any]
@@ -41,7 +40,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{**BASE, "B": 64 if full else 32, "end": 500.0}]
 
 
-def measure(task: str, B: int, width: int, seed: int, end: float) -> Mapping[str, Any]:
+def measure(task: str, B: int, width: int, seed: int, end: float) -> Answer:
     """R over tau, that of the frozen first kernel, and the eigenvalues at both ends."""
     objective, rho0 = problem(task, B, width, seed)
     answer = wflow.solve(objective, rho0, (0, end), scheme=SCHEME, rtol=1e-3)
@@ -99,7 +98,7 @@ def figure(runs: Runs) -> Figure | None:
     return figure
 
 
-def _window(run: Mapping[str, Any]) -> tuple[Array, Array]:
+def _window(run: Answer) -> tuple[Array, Array]:
     """R at log-spaced training times of the second half of its decades."""
     tau = np.geomspace(0.06 * run["tau"][-1], run["tau"][-1], 16)
     return tau, np.exp(np.interp(np.log(tau), np.log(run["tau"][1:]), np.log(run["R"][1:])))

@@ -9,7 +9,6 @@ The left side is taken from differences of the predictions of wflow along its ve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import wflow
 from validation.drawing import panels
 from validation.kernel import flatten, prediction_gradients, state_of
 from validation.studies.rates._model import BASE, problem, residual
-from validation.study import Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, Table, at_most
 from validation.trajectory import finite_transformer
 from wflow.figures.style import PALETTE
 
@@ -35,7 +34,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{**BASE, "weight_decay": x} for x in (0.0, 0.05)]
 
 
-def measure(task: str, B: int, width: int, seed: int, weight_decay: float) -> Mapping[str, Any]:
+def measure(task: str, B: int, width: int, seed: int, weight_decay: float) -> Answer:
     """Both differences at several tau."""
     objective, rho0 = problem(task, B, width, seed, weight_decay)
     answer = wflow.solve(objective, rho0, (0, 30), rtol=1e-6, save=wflow.SaveAt(tau=[1.0, 3.0, 10.0]))

@@ -10,7 +10,6 @@ Parameters that the data do not see have the rate lambda. H comes from differenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import wflow
 from validation.drawing import line_of, log_log, panels
 from validation.kernel import flatten, hessian, state_of
 from validation.studies.rates._model import BASE, SCHEME, flow_to_the_end, late_rate, problem, words
-from validation.study import Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, Table, within
 from validation.trajectory import finite_transformer
 from wflow.figures.style import PALETTE
 
@@ -39,7 +38,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{**BASE, "B": B, "seed": seed, "weight_decay": x} for B, seed, x in some]
 
 
-def measure(task: str, B: int, width: int, seed: int, weight_decay: float) -> Mapping[str, Any]:
+def measure(task: str, B: int, width: int, seed: int, weight_decay: float) -> Answer:
     """The last decay of |v|, and of v in the slowest eigenspace of the Hessian."""
     objective, rho0 = problem(task, B, width, seed, weight_decay)
     span, save = 1000 / weight_decay, wflow.SaveAt(every=1 / weight_decay)

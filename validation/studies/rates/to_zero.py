@@ -9,7 +9,6 @@ Before, K moves: R is compared with that of the frozen first kernel, dr/dtau = -
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from validation.studies.rates._model import (
     residual,
     words,
 )
-from validation.study import Claim, Runs, Table, within
+from validation.study import Answer, Case, Claim, Runs, Table, within
 
 COST = 6.0
 CAPTION = (
@@ -46,7 +45,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{**BASE, **x} for x in some]
 
 
-def measure(task: str, B: int, width: int, seed: int) -> Mapping[str, Any]:
+def measure(task: str, B: int, width: int, seed: int) -> Answer:
     """R over tau, the kernel at the ends, and the last decay of R and of r in the slowest mode."""
     objective, rho0 = problem(task, B, width, seed)
     save = wflow.SaveAt(tau=np.geomspace(1, 1e5, 101).tolist())
@@ -137,7 +136,7 @@ def figure(runs: Runs) -> Figure | None:
     return figure
 
 
-def _last_rate(case: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
+def _last_rate(case: Case, answer: Answer) -> float:
     """2 k/B of the last kernel."""
     return float(2 * answer["last"][0] / case["B"])
 

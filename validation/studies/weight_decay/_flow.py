@@ -12,11 +12,9 @@ import numpy as np
 import wflow
 from validation.kernel import State, flatten, prediction_gradients, residual_at_rest, state_of
 from validation.studies.weight_decay._problems import END, TRANSFORMERS, training
-from validation.study import Runs
+from validation.study import Answer, Runs
 from validation.trajectory import finite_transformer
 from wflow.schemes import BDF2
-
-Answer = Mapping[str, Any]
 
 
 def flows(full: bool) -> list[dict[str, Any]]:

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 
 from validation.decays import decay_rate
 from validation.drawing import common_legend, panels
-from validation.studies.weight_decay._flow import Answer, by_lambda, cost, flows, to_rest
+from validation.studies.weight_decay._flow import by_lambda, cost, flows, to_rest
 from validation.studies.weight_decay._problems import END
-from validation.study import Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, Table, at_most
 
 COST = cost
 CAPTION = (

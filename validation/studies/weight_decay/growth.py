@@ -10,7 +10,6 @@ and beyond the critical weight decay lambda* they die out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import wflow
 from validation.decays import decay_rate
 from validation.drawing import line_of, panels
 from validation.studies.weight_decay._problems import grouped_prompts
-from validation.study import Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, Table, within
 from wflow import initial
 from wflow.figures.style import PALETTE
 
@@ -36,7 +35,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"share": x} for x in (0.5, 0.9, 1.1, 2.0)]
 
 
-def measure(share: float) -> Mapping[str, Any]:
+def measure(share: float) -> Answer:
     """The rms of neurons over training time in units of 1/lambda*."""
     data, _ = grouped_prompts()
     threshold = 0.5 * float(np.linalg.norm(data.labels @ data.tokens[:, :, -1] / data.n_prompts))
@@ -79,6 +78,6 @@ def figure(runs: Runs) -> Figure | None:
     return figure
 
 
-def _growth(answer: Mapping[str, Any]) -> float:
+def _growth(answer: Answer) -> float:
     """The rate over the last two units of time: before, other directions still fall behind, by e^{-time}."""
     return -decay_rate(answer["time"][[-3, -1]], answer["size"][[-3, -1]])

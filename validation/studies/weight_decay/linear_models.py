@@ -10,7 +10,6 @@ exceeds its floor, that of lambda = 0, by O(lambda^2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from validation.drawing import common_legend, panels
 from validation.statistics import power_law
 from validation.studies.weight_decay._flow import by_lambda, excess
 from validation.studies.weight_decay._problems import END
-from validation.study import Claim, Runs, Table, at_most, within
+from validation.study import Answer, Claim, Runs, Table, at_most, within
 from wflow.figures.style import PALETTE
 from wflow.problems import constant_encoders, two_layer
 from wflow.schemes import BDF2
@@ -39,7 +38,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"problem": p, "weight_decay": x} for p in MODELS for x in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)]
 
 
-def measure(problem: str, weight_decay: float) -> Mapping[str, Any]:
+def measure(problem: str, weight_decay: float) -> Answer:
     """Q and R where the flow comes to rest, and the exact ones; the floor of R without decay."""
     exact = MODELS[problem](weight_decay=weight_decay)
     answer = wflow.solve(exact.energy, exact.rho0, (0, END / weight_decay), scheme=BDF2(), rtol=1e-3, atol=1e-6)
@@ -102,6 +101,6 @@ def _ridge(problem: str, data: wflow.Dataset, weight_decay: float) -> tuple[floa
     return float(R + 0.5 * weight_decay * m @ m), float(R)
 
 
-def _gap(run: Mapping[str, Any], letter: str) -> float:
+def _gap(run: Answer, letter: str) -> float:
     """The error of Q or R relative to what the exact one has above the floor."""
     return float(abs(run[letter] - run[f"exact_{letter}"]) / (run[f"exact_{letter}"] - run["floor"]))

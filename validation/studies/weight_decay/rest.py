@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from validation.drawing import common_legend, panels
 from validation.statistics import PowerLaw, power_law
-from validation.studies.weight_decay._flow import Answer, by_lambda, cost, excess, flows, smallest_decade, to_rest
-from validation.study import Claim, Runs, Table, at_most, within
+from validation.studies.weight_decay._flow import by_lambda, cost, excess, flows, smallest_decade, to_rest
+from validation.study import Answer, Claim, Runs, Table, at_most, within
 from wflow.figures.style import PALETTE
 
 COST = cost

@@ -16,9 +16,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from validation.drawing import common_legend, panels
-from validation.studies.weight_decay._flow import Answer, by_lambda, cost, excess, flows, to_rest
+from validation.studies.weight_decay._flow import by_lambda, cost, excess, flows, to_rest
 from validation.studies.weight_decay._problems import TRANSFORMERS
-from validation.study import Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, Table, at_most
 from wflow.figures.style import PALETTE
 
 COST = cost

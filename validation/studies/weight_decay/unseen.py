@@ -11,7 +11,6 @@ number to all scores of a query.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from validation.decays import decay_rate
 from validation.drawing import common_legend, panels
 from validation.studies.weight_decay._problems import training
 from validation.studies.weight_decay.linear_models import MODELS
-from validation.study import Claim, Runs, Table, at_most, within
+from validation.study import Answer, Claim, Runs, Table, at_most, within
 from wflow.figures.style import PALETTE
 from wflow.measures import Measure
 
@@ -42,7 +41,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [*linear, *({"problem": "Transformer", "weight_decay": x} for x in (0.1, 0.3))]
 
 
-def measure(problem: str, weight_decay: float) -> Mapping[str, Any]:
+def measure(problem: str, weight_decay: float) -> Answer:
     """u over training time, shape (times, particles, entries)."""
     if problem == "Transformer":
         objective, rho0, *_ = training("regression", weight_decay)
@@ -114,7 +113,7 @@ def _size(u: Array) -> Array:
     return np.asarray(np.sqrt(np.mean(np.sum(u**2, axis=-1), axis=1)))
 
 
-def _gap(answer: Mapping[str, Any], weight_decay: float) -> float:
+def _gap(answer: Answer, weight_decay: float) -> float:
     """The largest relative error of any entry at any time."""
     growth = np.exp(weight_decay * answer["tau"])[:, None, None]
     return float(np.abs(answer["u"] * growth / answer["u"][0] - 1).max())
