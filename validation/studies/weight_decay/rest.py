@@ -1,6 +1,6 @@
 """What does weight decay cost where the flow comes to rest?
 
-If the network can fit the data with particles of second moment m, then
+If the network can fit the data with particles of second moment m, then at a global minimum
 
     R_inf <= Q_inf = R_inf + lambda m_inf/2 <= lambda m/2,
 
