@@ -8,7 +8,7 @@ True
 
 from __future__ import annotations
 
-__all__ = ["falls_as", "leading"]
+__all__ = ["falls_as", "grows_as", "leading"]
 
 from typing import Any
 
@@ -19,10 +19,16 @@ from validation.study import Claim, within
 
 
 def falls_as(statement: str, x: ArrayLike, y: ArrayLike, exponent: float, tolerance: float = 0.1) -> Claim:
-    """``y ~ x^-exponent``: the exponent of 1/x is this, up to a tolerance."""
+    """``y ~ x^-exponent``: the fitted exponent of 1/x is this, up to a tolerance."""
     fit = power_law(x, y)
     low, high = fit.interval
     return within(statement, -fit.exponent, exponent, tolerance, interval=(-high, -low))
+
+
+def grows_as(statement: str, x: ArrayLike, y: ArrayLike, exponent: float, tolerance: float = 0.1) -> Claim:
+    """``y ~ x^exponent``: the fitted exponent is this, up to a tolerance."""
+    fit = power_law(x, y)
+    return within(statement, fit.exponent, exponent, tolerance, interval=fit.interval)
 
 
 def leading(n: int, coarse: Any, fine: Any) -> Any:

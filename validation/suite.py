@@ -35,8 +35,8 @@ SUITE = (
     Mutant(
         "passed-without-a-run",
         "validation/page.py",
-        " and not any(part.failure for part in self.parts)",
-        "",
+        "not any(part.failure for part in self.parts)",
+        "any(part.claims for part in self.parts)",
         "an experiment that does not run fails its study",
         ("tests/test_studies.py",),
     ),

@@ -6,32 +6,27 @@ mean of V in layer l over 2 L, and a = E H^2, b = E H y over the prompts,
     ln T(1)/H = sum_l ln(1 + x_l)  ->  S,    S' = -1/4 (a e^{2S} - b e^S) - lambda S
 
 For L layers of equal means the force has the factor 1/(1 + S/L), and ln T(1)/H = L ln(1 + S/L): to first order in 1/L a
-linear equation for the error of the depth. Another one says how much of the noise is left. The
-values stay uniform, so that their distance W_2 from their law is known as well.
+linear equation for the error of the depth. Another one says how much of the noise is left. The values stay uniform, so
+that their distance W_2 from their law is known as well.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.integrate import solve_ivp
 
-import wflow
 from validation.drawing import panels
-from validation.fits import falls_as
-from validation.statistics import bootstrap, power_law, rms
+from validation.fits import falls_as, grows_as
+from validation.statistics import bootstrap, rms
+from validation.studies.limit._linearised import DECAY, MIDDLE, RADIUS, STEP, TIMES, distance, linearised, prompts
 from validation.study import Answer, Claim, Runs, at_most, within
 from validation.transformer import FiniteTransformer
 from wflow.figures.style import PALETTE
 
 Array = NDArray[np.float64]
-
-#: The values, the weight decay, and the steps of training.
-MIDDLE, RADIUS, DECAY, STEP, TIMES = 1.0, 1.5, 0.05, 0.25, 16
 
 CAPTION = (
     "The single token along training against the flow linearised around its limit. Left: the error of the depth "
@@ -82,8 +77,7 @@ def claims(runs: Runs) -> list[Claim]:
     widths, depths = {M: y for (M, L), y in far.items() if L == 16}, {L: y for (M, L), y in far.items() if M == 16}
     text = "single token: conditional W_2 of the values from their law at the end (p = 1), exponent of 1/M at L = 16"
     out.append(falls_as(text, list(widths), list(widths.values()), 0.5))
-    fit = power_law(list(depths), list(depths.values()))
-    out.append(within("the same, exponent of L at M = 16", fit.exponent, 0.0, 0.1, interval=fit.interval))
+    out.append(grows_as("the same, exponent of L at M = 16", list(depths), list(depths.values()), 0.0))
     constant = 2 * RADIUS * np.exp(-DECAY * exact["tau"][-1]) / np.sqrt(6 * 64)
     return [*out, within("the same at M = 64, L = 16", far[64, 16], constant, 0.1, relative=True)]
 
@@ -107,44 +101,6 @@ def figure(runs: Runs) -> Figure:
     width.plot(exact["tau"], np.sqrt(np.mean(noise(runs, TIMES) ** 2, axis=0)), "o", color=PALETTE[1])
     width.set(xlabel=r"training time $\tau$", ylabel=r"$\sqrt{ML}\times$ noise of the width", ylim=(0, None))
     return drawing
-
-
-def prompts() -> wflow.Dataset:
-    """Three prompts of one number; the labels ask for T(1) = 0.6 H and a little more or less."""
-    H = np.array([0.5, 1.0, 1.5])
-    return wflow.Dataset(H[:, None, None], 0.6 * H + np.array([0.1, -0.1, 0.05]))
-
-
-@cache
-def linearised() -> dict[str, Array]:
-    """The limit S of ``ln T(1)/H``, L times its depth error, and what is left of a small difference in S."""
-    data = prompts()
-    H, y = data.tokens[:, 0, 0], data.labels
-    a, b = np.mean(H * H), np.mean(H * y)
-
-    def slope(tau: float, state: Array) -> Array:
-        S, depth, left = state
-        force, stiffness = a * np.exp(2 * S) - b * np.exp(S), 2 * a * np.exp(2 * S) - b * np.exp(S)
-        lost = -0.25 * (stiffness * (depth - S * S / 2) - force * S) - DECAY * depth
-        return np.array([-0.25 * force - DECAY * S, lost, -(0.25 * stiffness + DECAY) * left])
-
-    tau = STEP * np.arange(TIMES + 1)
-    S, depth, left = solve_ivp(slope, (0, tau[-1]), [MIDDLE / 2, 0, 1], t_eval=tau, rtol=1e-10, atol=1e-12).y
-    return {"tau": tau, "S": S, "depth": depth - S * S / 2, "left": left}
-
-
-def distance(V: Array, times: int) -> float:
-    """The conditional distance W_2 of sorted values (L, M) from the law that the flow makes of theirs: uniform.
-
-    Of one layer ``W_2^2 = sum_j int (v_j - x(u))^2 du`` over ((j-1)/M, j/M) with the quantile function x linear.
-    """
-    L, M = V.shape
-    end = linearised()
-    decay = np.exp(-DECAY * end["tau"][times])
-    low = decay * (MIDDLE - RADIUS) + 2 * (end["S"][times] - decay * end["S"][0])
-    edges = low + 2 * RADIUS * decay * np.arange(M + 1) / M
-    before, after = V - edges[:-1], V - edges[1:]
-    return float(np.sqrt(np.sum((before**3 - after**3) / (3 * (edges[1] - edges[0]))) / (L * M)))
 
 
 def bias(runs: Runs) -> Array:

@@ -8,26 +8,23 @@ functions of the single parameters, whose L2 distance is the Wasserstein distanc
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from numpy.typing import NDArray
 
 import wflow
 from validation.drawing import common_legend, panels
 from validation.statistics import rms
 from validation.studies.schemes._bars import QUANTITIES, bars, furthest
+from validation.studies.schemes._scalar import quantile_functions, transformer
 from validation.study import Answer, Claim, Runs, Table, at_most
 from wflow import initial
 from wflow.check import Source
 from wflow.figures.style import PALETTE
 from wflow.schemes import Blob, EntropicJKO, FiniteVolume, Kernel, Muscl
-
-Array = NDArray[np.float64]
 
 SIGMA = 0.2
 METHODS: dict[str, dict[str, Any]] = {
@@ -135,31 +132,6 @@ def figure(runs: Runs) -> Figure:
         axes.set_title(rf"$\{words.replace(' ', '')}$: distance from {first}")
     common_legend(row[1], "outside lower center", ncols=4)
     return drawing
-
-
-def transformer(sigma: float) -> wflow.TransformerObjective:
-    """Eight prompts of three numbers, labelled by a Transformer with one head and one neuron."""
-    tokens = np.random.default_rng(0).standard_normal((8, 1, 3))
-    encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh")
-    teacher = wflow.TransformerObjective(wflow.Dataset(tokens, np.zeros(8)), *encoders, layers=1)
-    data = wflow.Dataset(tokens, teacher.predict(wflow.Particles(theta=[[2.0, 1.0]], w=[[1.5, -2.0]])))
-    return wflow.TransformerObjective(data, *encoders, weight_decay=0.2, entropy=sigma, layers=2)
-
-
-def quantile_functions(rho: Any) -> Array:
-    """Of all parameters in all layers, at 40 levels: between cells, densities are linear in their masses."""
-    levels, out = (np.arange(40) + 0.5) / 40, []
-    for block in ("theta", "w"):
-        for l, axis in itertools.product(range(rho.n_slices), range(2)):
-            if isinstance(rho, wflow.Grid):
-                (lo, hi), dx = rho.box[block][axis], rho.spacing(block)[axis]
-                mass = np.append(0.0, np.cumsum(rho.marginal(block, axis)[l]) * dx)
-                rising = np.append(True, np.diff(mass) > 1e-15)
-                out.append(np.interp(levels, mass[rising], np.linspace(lo, hi, len(mass))[rising]))
-            else:
-                x = np.sort(rho.points(block)[l, :, axis])
-                out.append(np.interp(levels, (np.arange(len(x)) + 0.5) / len(x), x))
-    return np.array(out)
 
 
 def by_sigma(runs: Runs) -> dict[str, dict[str, Answer]]:

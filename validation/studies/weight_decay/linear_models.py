@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 
 import wflow
 from validation.drawing import common_legend, panels
-from validation.statistics import power_law
+from validation.fits import grows_as
 from validation.studies.weight_decay._flow import by_lambda, excess
 from validation.studies.weight_decay._problems import END
-from validation.study import Answer, Claim, Runs, Table, at_most, within
+from validation.study import Answer, Claim, Runs, Table, at_most
 from wflow.figures.style import PALETTE
 from wflow.problems import constant_encoders, two_layer
 from wflow.schemes import BDF2
@@ -56,9 +56,8 @@ def claims(runs: Runs) -> list[Claim]:
             gap = max(_gap(run, letter) for run in some.values())
             out.append(at_most(f"{problem}: relative error of {letter}_inf - floor, lambda = 1e-5 to 0.1", gap, 1e-5))
         small = [x for x in some if x < 2e-3]
-        fit = power_law(small, [excess(some[x], "R") for x in small])
         text = f"{problem}: exponent of R_inf - floor, lambda <= 0.001"
-        out.append(within(text, fit.exponent, 2, 0.1, interval=fit.interval))
+        out.append(grows_as(text, small, [excess(some[x], "R") for x in small], 2))
     return out
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from validation.drawing import common_legend, panels
-from validation.statistics import PowerLaw, power_law
+from validation.fits import grows_as
+from validation.statistics import power_law
 from validation.studies.weight_decay._flow import by_lambda, cost, excess, flows, smallest_decade, to_rest
 from validation.study import Answer, Claim, Runs, Table, at_most, within
 from wflow.figures.style import PALETTE
@@ -43,9 +44,9 @@ def claims(runs: Runs) -> list[Claim]:
     for name, some in _by_problem(runs).items():
         floor = " - floor" if name == "neurons alone" else ""
         for letter, exponent in (("Q", 1), ("R", 2)):
-            fit, last = _fit(some, letter), smallest_decade(some)[-1]
-            text = f"{name}: exponent of {letter}_inf{floor}, lambda <= {last:g}"
-            out.append(within(text, fit.exponent, exponent, 0.1, interval=fit.interval))
+            small = smallest_decade(some)
+            text = f"{name}: exponent of {letter}_inf{floor}, lambda <= {small[-1]:g}"
+            out.append(grows_as(text, small, [excess(some[x], letter) for x in small], exponent))
         gap = max(abs(run[x][-1] / run[f"numpy_{x}"] - 1) for run in some.values() for x in "QR")
         out.append(at_most(f"{name}: Q and R at rest against the numpy Transformer", gap, 1e-10))
         size = max(run["second_moment"].max() * x / (2 * run["Q"][0]) for x, run in some.items())
@@ -103,11 +104,6 @@ def _by_problem(runs: Runs) -> dict[str, dict[float, Answer]]:
     """The flows with weight decay by problem and lambda; neurons alone are the last."""
     problems = dict.fromkeys(case["problem"] for case, _ in runs)
     return {name: {x: run for x, run in by_lambda(runs, problem=name).items() if x > 0} for name in problems}
-
-
-def _fit(some: dict[float, Answer], letter: str) -> PowerLaw:
-    small = smallest_decade(some)
-    return power_law(small, [excess(some[x], letter) for x in small])
 
 
 def _settled(run: Answer) -> float:
