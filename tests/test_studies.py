@@ -223,12 +223,12 @@ def test_bad_arguments(arguments: list[str], words: str, capsys: pytest.CaptureF
 
 def test_page(tmp_path: Path) -> None:
     claims = [within("a < b", 1.0, 2.0, 0.5, interval=(0.9, 1.1)), at_most("small", 0.1, 1.0)]
-    parts = page.Part("", "", "", 1.0, "", claims[1:], ["A finding."], tables=[Table("t", ["x"], [[0.5]])])
-    good = page.Section("good", "Good", "Text.", [parts])
-    bad = page.Section("bad", "Bad", "", [page.Part("", "", "", 1.0, "", claims)])
+    parts = page.Part("", "", "", "", claims[1:], ["A finding."], tables=[Table("t", ["x"], [[0.5]])])
+    good = page.Section("good", "Good", "Text.", [parts], 1.0)
+    bad = page.Section("bad", "Bad", "", [page.Part("", "", "", "", claims)], 1.0)
     page.write([good, bad], tmp_path / "report.html", {"command": "x"})
     text = (tmp_path / "report.html").read_text()
-    assert good.passed and not bad.passed and not page.Section("none", "None", "", []).passed
+    assert good.passed and not bad.passed and not page.Section("none", "None", "", [], 0.0).passed
     assert "a &lt; b" in text and "0.9 to 1.1" in text and "A finding." in text
     assert text.count("<strong>FAIL</strong>") == 2 and text.count("<td>pass</td>") == 3  # claims, and the index
 

@@ -13,14 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from wflow.figures.style import DASHES, DOUBLE, PALETTE, log_axis
+from wflow.figures.style import DASHES, DOUBLE, PALETTE, SINGLE, log_axis
 
 Place = Literal["outside lower center", "outside upper center", "outside right center"]
 
 
 def panels(count: int, height: float = 2.6, nrows: int = 1, **options: Any) -> tuple[Figure, Any]:
-    """A figure and its panels: so many side by side, in so many rows."""
-    figure = Figure(figsize=(DOUBLE, height), layout="constrained")
+    """A figure and its panels: so many side by side, in so many rows; a single one is as wide as a column."""
+    width = SINGLE if count == 1 else DOUBLE
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(nrows, count, **options)
 
 

@@ -38,7 +38,6 @@ class Part:
     name: str
     title: str
     text: str
-    seconds: float
     failure: str = ""
     claims: Sequence[Claim] = ()
     findings: Sequence[str] = ()
@@ -49,12 +48,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """A study in the report."""
+    """A study in the report; ``seconds`` is what its answers took on one core."""
 
     name: str
     title: str
     text: str
     parts: Sequence[Part]
+    seconds: float
 
     @property
     def passed(self) -> bool:
@@ -69,11 +69,6 @@ class Section:
         failed = sum(bool(part.failure) for part in self.parts)
         words = f"{sum(c.passed for c in claims)} of {len(claims)}" if claims else ""
         return ", ".join(filter(None, [words, f"{failed} did not run" if failed else ""])) or "no claims"
-
-    @property
-    def seconds(self) -> float:
-        """What the answers took on one core."""
-        return sum(part.seconds for part in self.parts)
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """The figures by the names of their files."""

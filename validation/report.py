@@ -63,9 +63,12 @@ def validate(
     sections = []
     for study, of_study in zip(loaded, todo):
         parts: list[Part] = []
+        seconds: dict[str, float] = {}
         for (name, experiment), some in zip(study.experiments.items(), of_study):
-            parts += part(name, experiment, some, [next(answers) for _ in some], full)
-        sections.append(Section(study.name, *title_and_text(study.doc), parts))
+            found = [next(answers) for _ in some]
+            parts += part(name, experiment, some, found, full)
+            seconds |= {job.key: x["seconds"] for job, x in zip(some, found) if not isinstance(x, Failure)}
+        sections.append(Section(study.name, *title_and_text(study.doc), parts, sum(seconds.values())))
         _print(sections[-1])
     facts = {
         "command": command,
@@ -86,29 +89,28 @@ def part(
     title, text = title_and_text(experiment.__doc__ or "") if name else ("", "")
     failures = [(job, answer) for job, answer in zip(jobs, answers) if isinstance(answer, Failure)]
     pairs = [(job, answer) for job, answer in zip(jobs, answers) if not isinstance(answer, Failure)]
-    seconds = sum(float(answer["seconds"]) for _, answer in pairs)
     if failures:
         (job, failure), *more = failures
-        return [Part(name, title, text, seconds, f"{job.key}, and {len(more)} others\n{failure.text}")]
+        return [Part(name, title, text, f"{job.key}, and {len(more)} others\n{failure.text}")]
     try:
         with style():
             if hasattr(experiment, "report"):
-                return _old(experiment, Answers(pairs), full, seconds)
+                return _old(experiment, Answers(pairs), full)
             runs = Runs([(job.arguments, answer) for job, answer in pairs], full)
             claims, findings = experiment.claims(runs), experiment.findings(runs)
             table, figure = experiment.table(runs), experiment.figure(runs)
     except Exception:
-        return [Part(name, title, text, seconds, traceback.format_exc())]
+        return [Part(name, title, text, traceback.format_exc())]
     tables = [table] if isinstance(table, Table) else table or []
-    return [Part(name, title, text, seconds, "", claims, findings, figure, experiment.CAPTION, tables)]
+    return [Part(name, title, text, "", claims, findings, figure, experiment.CAPTION, tables)]
 
 
-def _old(experiment: Any, answers: Answers, full: bool, seconds: float) -> list[Part]:
+def _old(experiment: Any, answers: Answers, full: bool) -> list[Part]:
     """A study of the old form: its first figure with everything, and each of the others alone."""
     outcome = experiment.report(answers, full)
     (name, (figure, caption)), *others = outcome.figures.items() or [("", (None, ""))]
-    first = Part(name, "", "", seconds, "", outcome.claims, outcome.findings, figure, caption, outcome.tables)
-    return [first, *(Part(name, "", "", 0.0, "", [], [], *drawn) for name, drawn in others)]
+    first = Part(name, "", "", "", outcome.claims, outcome.findings, figure, caption, outcome.tables)
+    return [first, *(Part(name, "", "", "", [], [], *drawn) for name, drawn in others)]
 
 
 def _print(section: Section) -> None:
