@@ -26,7 +26,7 @@ def along(f: Callable[[Any], Any], rho: Measure, direction: Mapping[str, NDArray
     --------
     >>> import numpy as np, wflow
     >>> rho = wflow.Particles(x=np.array([[1.0], [2.0]]))
-    >>> round(along(lambda rho: rho.x.mean() ** 2, rho, {"x": np.ones((1, 2, 1))}), 9)
+    >>> round(float(along(lambda rho: rho.x.mean() ** 2, rho, {"x": np.ones((1, 2, 1))})), 9)
     3.0
     """
 
