@@ -20,7 +20,7 @@ import wflow
 from validation.agreement import MASKS
 from validation.heads import DISTANCES, KERNELS
 from validation.studies.attention._heads import TOKENS, D
-from validation.study import Claim, Runs, at_most
+from validation.study import Answer, Claim, Runs, at_most
 
 Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel} for kernel in KERNELS]
 
 
-def measure(kernel: str) -> dict[str, Any]:
+def measure(kernel: str) -> Answer:
     """The largest error by mask."""
     rng, worst = np.random.default_rng(1), []
     for mask in MASKS.values():

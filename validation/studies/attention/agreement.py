@@ -16,7 +16,7 @@ import numpy as np
 from validation.agreement import MASKS, TOLERANCE, differences
 from validation.heads import KERNELS
 from validation.losses import LOSSES
-from validation.study import Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, Table, at_most
 
 CAPTION = ""
 
@@ -32,7 +32,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "dtype": dtype, "seed": seed, "full": full} for kernel, dtype, seed in every]
 
 
-def measure(kernel: str, dtype: str, seed: int, full: bool) -> dict[str, Any]:
+def measure(kernel: str, dtype: str, seed: int, full: bool) -> Answer:
     """The relative differences by mask (rows) and loss (columns)."""
     out: dict[str, Any] = {}
     for (i, mask), (j, loss) in itertools.product(enumerate(MASKS), enumerate(LOSSES)):

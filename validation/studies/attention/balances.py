@@ -20,7 +20,7 @@ import wflow
 from validation.flows import random_data, random_measure
 from validation.heads import DISTANCES, KERNELS
 from validation.studies.attention._heads import D, attention
-from validation.study import Claim, Runs, at_least, at_most
+from validation.study import Answer, Claim, Runs, at_least, at_most
 from validation.trajectory import finite_transformer
 from wflow.controllers import Fixed
 
@@ -34,7 +34,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "weight_decay": 0.3} for kernel in KERNELS]
 
 
-def measure(kernel: str, weight_decay: float) -> dict[str, Any]:
+def measure(kernel: str, weight_decay: float) -> Answer:
     """How far rates are from -2 lambda, and the sum of products from being symmetric."""
     rng = np.random.default_rng(4)
     data = random_data(rng, 4, D, 4)

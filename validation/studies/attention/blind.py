@@ -16,7 +16,7 @@ import numpy as np
 import wflow
 from validation.heads import KERNELS
 from validation.studies.attention._heads import attention
-from validation.study import Claim, Runs, at_least, at_most
+from validation.study import Answer, Claim, Runs, at_least, at_most
 from wflow.controllers import Fixed
 
 COST = 0.3
@@ -30,7 +30,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "n": n} for kernel in KERNELS for n in (1, 4)]
 
 
-def measure(kernel: str, n: int) -> dict[str, Any]:
+def measure(kernel: str, n: int) -> Answer:
     """The velocity of W_Q at random, and the risk after training."""
     rng = np.random.default_rng(9)
     tokens = rng.standard_normal((5, 4, n))

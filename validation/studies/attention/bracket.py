@@ -22,7 +22,7 @@ from validation.flows import random_data, random_measure
 from validation.heads import KERNELS
 from validation.kernel import prediction_gradients, state_of
 from validation.studies.attention._heads import TOKENS, D, attention
-from validation.study import Claim, Runs, at_least, at_most
+from validation.study import Answer, Claim, Runs, at_least, at_most
 from validation.trajectory import finite_transformer
 from wflow.controllers import Fixed
 
@@ -34,7 +34,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "seed": seed} for kernel in KERNELS for seed in range(5 if full else 1)]
 
 
-def measure(kernel: str, seed: int) -> dict[str, Any]:
+def measure(kernel: str, seed: int) -> Answer:
     """ln R along training and its bounds."""
     rng = np.random.default_rng([8, seed])
     encoders = attention(kernel, 2), wflow.FeedForward("tanh")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import wflow
-from validation.study import Claim, Runs, at_most, within
+from validation.study import Answer, Claim, Runs, at_most, within
 
 COST = 0.5
 CAPTION = ""
@@ -26,7 +26,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{}]
 
 
-def measure() -> dict[str, Any]:
+def measure() -> Answer:
     """What two tokens become in one mean, and one token in a continuum of layers."""
     Z = np.array([[[1.0, 2.0]]])
     gaussian, linear = wflow.Attention("gaussian", None, True), wflow.Attention("linear")

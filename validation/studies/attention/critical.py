@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 from validation.drawing import line_of, panels
 from validation.studies.attention._trap import FIT, LABEL, PEAK, trap, trap_heads
-from validation.study import Claim, Runs, within
+from validation.study import Answer, Claim, Runs, within
 
 COST = 0.5
 CAPTION = "One head on one prompt: predictions over w, marked where W_Q does not move, and the label, dotted."
@@ -33,7 +33,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel} for kernel in KERNELS]
 
 
-def measure(kernel: str) -> dict[str, Any]:
+def measure(kernel: str) -> Answer:
     """The predictions of one head over w, and all w at which it does not move."""
     Q, w = trap(kernel), np.linspace(-8, 8, 801)
 

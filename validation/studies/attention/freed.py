@@ -14,7 +14,7 @@ import numpy as np
 
 import wflow
 from validation.studies.attention._trap import trap, trap_heads
-from validation.study import Claim, Runs, at_most
+from validation.study import Answer, Claim, Runs, at_most
 from wflow.controllers import Fixed
 
 COST = 1.0
@@ -25,7 +25,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "seed": 0} for kernel in ("softmax", "gaussian")]
 
 
-def measure(kernel: str, seed: int) -> dict[str, Any]:
+def measure(kernel: str, seed: int) -> Answer:
     """The risk at the start and at the end."""
     w = 2 + 0.3 * np.random.default_rng(seed).standard_normal(50)
     Q = trap(kernel, ("W_V", "W_O", "W_Q"))

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 import wflow
 from validation.drawing import line_of, panels
 from validation.studies.attention._heads import attention
-from validation.study import Claim, Runs
+from validation.study import Answer, Claim, Runs
 from wflow.figures.style import log_axis
 
 CAPTION = "In-context regression by heads alone, a line for every seed: training prompts and others."
@@ -33,7 +33,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "seed": seed, "tau": tau} for kernel, seed in itertools.product(KERNELS, range(seeds))]
 
 
-def measure(kernel: str, seed: int, tau: float) -> dict[str, Any]:
+def measure(kernel: str, seed: int, tau: float) -> Answer:
     """The risks of training prompts and of others along training."""
     train, other = (
         wflow.datasets.in_context_regression(32, 2, 8, rng=np.random.default_rng([seed, i]), positions=False)

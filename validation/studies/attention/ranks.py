@@ -22,7 +22,7 @@ from validation.drawing import common_legend, line_of, panels
 from validation.heads import KERNELS
 from validation.kernel import prediction_gradients, state_of
 from validation.studies.attention._heads import PROMPTS, TOKENS, D, values_alone
-from validation.study import Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, Table, at_most
 from validation.trajectory import finite_transformer
 
 COST = 1.0
@@ -38,7 +38,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "std": std, "seeds": 10 if full else 2} for kernel, std in every]
 
 
-def measure(kernel: str, std: float, seeds: int) -> dict[str, Any]:
+def measure(kernel: str, std: float, seeds: int) -> Answer:
     """The rank of K_V by width, and its least eigenvalue over the largest."""
     found, spread = [], []
     for seed, M in itertools.product(range(seeds), WIDTHS):

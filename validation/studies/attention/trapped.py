@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import wflow
 from validation.drawing import common_legend, line_of, panels
 from validation.studies.attention._trap import FIT, LOST, PEAK, trap, trap_heads
-from validation.study import Claim, Runs, at_most, within
+from validation.study import Answer, Claim, Runs, at_most, within
 
 COST = 0.5
 CAPTION = (
@@ -30,7 +30,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"start": w, "tau": 1e5} for w in (0.0, 1.0, 1.2, 2.0)]
 
 
-def measure(start: float, tau: float) -> dict[str, Any]:
+def measure(start: float, tau: float) -> Answer:
     """w and the risk along training."""
     times, Q = np.geomspace(1e-1, tau, 60), trap("softmax")
     save = wflow.SaveAt(tau=times[:-1].tolist())

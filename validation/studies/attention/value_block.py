@@ -21,7 +21,7 @@ import wflow
 from validation.heads import KERNELS
 from validation.kernel import prediction_gradients, state_of
 from validation.studies.attention._heads import values_alone
-from validation.study import Claim, Runs, at_most
+from validation.study import Answer, Claim, Runs, at_most
 from validation.trajectory import finite_transformer
 
 COST = 1.0
@@ -34,7 +34,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"kernel": kernel, "M": M, "weight_decay": decay} for kernel, M, decay in every]
 
 
-def measure(kernel: str, M: int, weight_decay: float) -> dict[str, Any]:
+def measure(kernel: str, M: int, weight_decay: float) -> Answer:
     """How far predictions are from those of the linear system, and the share of the risk that is left."""
     rng, times = np.random.default_rng(2), [0.5, 2.0, 10.0, 40.0]
     Q, rho = values_alone(kernel, 5, weight_decay, 1.0, M, rng)

@@ -13,7 +13,7 @@ from typing import Any
 
 from validation.agreement import TOLERANCE, differences
 from validation.losses import LOSSES
-from validation.study import Claim, Runs, at_most
+from validation.study import Answer, Claim, Runs, at_most
 
 COST = 0.5
 CAPTION = ""
@@ -24,9 +24,9 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"loss": loss, "dtype": dtype, "seed": seed} for loss, dtype, seed in every]
 
 
-def measure(loss: str, dtype: str, seed: int) -> dict[str, Any]:
+def measure(loss: str, dtype: str, seed: int) -> Answer:
     """The largest relative differences."""
-    return dict(differences("softmax", "none", loss, seed, dtype))
+    return differences("softmax", "none", loss, seed, dtype)
 
 
 def claims(runs: Runs) -> list[Claim]:

@@ -19,7 +19,7 @@ from scipy.optimize import brentq
 import wflow
 from validation.losses import LOSSES, loss_and_slope
 from validation.studies.losses._one_token import CLASSES, DELTA, LABEL, START, TO_REST, heads, objective
-from validation.study import Claim, Runs, within
+from validation.study import Answer, Claim, Runs, within
 
 COST = 1.0
 CAPTION = ""
@@ -29,7 +29,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"loss": loss, "weight_decay": x} for loss in LOSSES for x in (0.03, 0.3)]
 
 
-def measure(loss: str, weight_decay: float) -> dict[str, Any]:
+def measure(loss: str, weight_decay: float) -> Answer:
     """The first prediction and Q at rest, beside those of the minimiser."""
     Q = objective(loss, [LABEL[loss]], weight_decay)
     answer = wflow.solve(Q, heads(Q, START[loss]), (0, 30 / weight_decay), **TO_REST)

@@ -21,7 +21,7 @@ from scipy.optimize import brentq
 
 import wflow
 from validation.studies.losses._one_token import DELTA, TO_REST, heads, objective
-from validation.study import Claim, Runs, at_most
+from validation.study import Answer, Claim, Runs, at_most
 
 COST = 1.0
 CAPTION = ""
@@ -44,7 +44,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"loss": loss} for loss in NAMES]
 
 
-def measure(loss: str) -> dict[str, Any]:
+def measure(loss: str) -> Answer:
     """Predictions at rest beside the minimiser."""
     labels = np.array(LABELS[loss])
     Q = objective(loss, labels)

@@ -22,7 +22,7 @@ from validation.agreement import problem
 from validation.derivatives import along
 from validation.kernel import prediction_gradients, state_of
 from validation.losses import LOSSES, loss_and_slope
-from validation.study import Claim, Runs, at_most
+from validation.study import Answer, Claim, Runs, at_most
 from validation.trajectory import finite_transformer
 from wflow.controllers import Fixed
 
@@ -40,7 +40,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"loss": loss, "seed": seed} for loss in LOSSES for seed in range(5 if full else 1)]
 
 
-def measure(loss: str, seed: int) -> dict[str, Any]:
+def measure(loss: str, seed: int) -> Answer:
     """The largest relative differences of the three identities."""
     Q, rho = problem("softmax", "causal", loss, seed, "float64")
     steps: dict[str, Any] = {"scheme": "rk4", "controller": Fixed(0.01, monotone=False)}

@@ -25,7 +25,7 @@ import wflow
 from validation.drawing import line_of, panels
 from validation.losses import LOSSES, loss_and_slope
 from validation.studies.losses._one_token import CLASSES, DELTA, LABEL, START, gap_of, heads, objective
-from validation.study import Claim, Runs, at_most, within
+from validation.study import Answer, Claim, Runs, at_most, within
 
 Array = NDArray[Any]
 
@@ -45,7 +45,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"loss": loss, "tau": 1e5 if loss in CONSTANTS else 40.0} for loss in LOSSES]
 
 
-def measure(loss: str, tau: float) -> dict[str, Any]:
+def measure(loss: str, tau: float) -> Answer:
     """The flow of one prompt: predictions and risks beside the closed forms."""
     Q = objective(loss, [LABEL[loss]])
     times = np.geomspace(0.1, tau, 40)

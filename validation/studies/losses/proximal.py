@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 import wflow
 from validation.losses import LOSSES, loss_and_slope
 from validation.studies.losses._one_token import CLASSES, DELTA, LABEL, START, gap_of, heads, objective
-from validation.study import Claim, Runs, at_most
+from validation.study import Answer, Claim, Runs, at_most
 
 COST = 1.0
 CAPTION = ""
@@ -28,7 +28,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"loss": loss} for loss in LOSSES]
 
 
-def measure(loss: str) -> dict[str, Any]:
+def measure(loss: str) -> Answer:
     """How far the prediction, or the gap, is from that of implicit steps."""
     h, steps = 2.0, 5
     Q = objective(loss, [LABEL[loss]])

@@ -14,7 +14,7 @@ import numpy as np
 
 import wflow
 from validation.agreement import problem
-from validation.study import Claim, Runs, at_least, at_most
+from validation.study import Answer, Claim, Runs, at_least, at_most
 from wflow.controllers import Fixed
 
 COST = 1.0
@@ -25,7 +25,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"delta": 100.0}, {"delta": 0.1}]
 
 
-def measure(delta: float) -> dict[str, Any]:
+def measure(delta: float) -> Answer:
     """The largest difference of a particle between the runs with Huber's loss and with squares."""
     Q, rho = problem("softmax", "none", "squares", 0, "float64")
     losses: list[dict[str, Any]] = [{"loss": "squares"}, {"loss": "huber", "huber_delta": delta}]

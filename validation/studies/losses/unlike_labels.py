@@ -20,7 +20,7 @@ import wflow
 from validation.drawing import line_of, log_log, panels
 from validation.losses import LOSSES
 from validation.studies.losses._one_token import CLASSES, DELTA
-from validation.study import Claim, Runs, Table
+from validation.study import Answer, Claim, Runs, Table
 
 CAPTION = (
     "Transformers on prompts of unlike labels, a line for every seed: the risk along training, and -d ln R/d ln tau, "
@@ -37,7 +37,7 @@ def cases(full: bool) -> list[dict[str, Any]]:
     return [{"loss": loss, "tau": tau, "seed": seed} for loss in LOSSES for seed in range(seeds)]
 
 
-def measure(loss: str, tau: float, seed: int) -> dict[str, Any]:
+def measure(loss: str, tau: float, seed: int) -> Answer:
     """The risk along training at 60 times."""
     rng, B = np.random.default_rng(seed), 12
     labels: Any = np.arange(B) % CLASSES if loss == "cross-entropy" else np.where(np.arange(B) % 2, 1.0, -1.0)
