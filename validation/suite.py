@@ -23,6 +23,23 @@ ENDINGS = ("tests/test_endings.py",)
 TANGENT, TANGENTS, PLANES = "wflow/tangent.py", ("tests/test_tangent.py",), ("tests/test_landscapes.py",)
 
 SUITE = (
+    # Jobs and studies
+    Mutant(
+        "answers-of-any-code",
+        "wflow/jobs.py",
+        '["code"] != stamp',
+        '["code"] is None',
+        "an answer belongs to the function, the arguments and the code",
+        ("tests/test_jobs.py",),
+    ),
+    Mutant(
+        "passed-without-a-run",
+        "validation/page.py",
+        "not any(part.failure for part in self.parts)",
+        "any(part.claims for part in self.parts)",
+        "an experiment that does not run fails its study",
+        ("tests/test_studies.py",),
+    ),
     # Masks and kernels of attention
     Mutant(
         "masks-without-holes",
