@@ -23,6 +23,7 @@ from scipy.integrate import solve_ivp
 import wflow
 from validation.drawing import line_of, panels
 from validation.heads import softmax_columns
+from validation.studies.model._depths import ORDERS
 from validation.study import Answer, Claim, Runs, within
 from wflow.problems import single_token
 
@@ -30,8 +31,6 @@ Array = NDArray[Any]
 
 COST = 2.0
 CAPTION = "Errors against the number of layers, at equal measures; one token after training up to tau = 1."
-
-ORDERS = {"split-euler": 1, "midpoint": 2, "rk4-nodes": 4}
 
 
 def cases(full: bool) -> list[dict[str, Any]]:

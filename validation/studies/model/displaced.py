@@ -16,6 +16,7 @@ import numpy as np
 
 import wflow
 from validation.flows import random_data
+from validation.studies.model._depths import ORDERS
 from validation.study import Answer, Claim, Runs, at_most
 from wflow.distances import conditional_w2
 
@@ -24,7 +25,7 @@ CAPTION = ""
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    return [{"depth": depth} for depth in ("split-euler", "midpoint", "rk4-nodes")]
+    return [{"depth": depth} for depth in ORDERS]
 
 
 def measure(depth: str) -> Answer:

@@ -18,16 +18,15 @@ import numpy as np
 import wflow
 from validation.derivatives import along
 from validation.flows import random_data, random_measure
+from validation.studies.model._depths import ORDERS
 from validation.study import Answer, Claim, Runs, at_most
 
 COST = 0.5
 CAPTION = ""
 
-DEPTHS = ("split-euler", "midpoint", "rk4-nodes")
-
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    return [{"depth": depth, "seed": seed} for depth in DEPTHS for seed in range(4 if full else 1)]
+    return [{"depth": depth, "seed": seed} for depth in ORDERS for seed in range(4 if full else 1)]
 
 
 def measure(depth: str, seed: int) -> Answer:
@@ -49,7 +48,7 @@ def measure(depth: str, seed: int) -> Answer:
 
 def claims(runs: Runs) -> list[Claim]:
     out = []
-    for depth in DEPTHS:
+    for depth in ORDERS:
         worst = max(a["difference"] for _, a in runs.of(depth=depth))
         out.append(at_most(f"{depth}: velocity and differences of Q, relative", worst, 1e-9))
     return out

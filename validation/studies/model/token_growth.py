@@ -15,17 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from validation.studies.model._depths import ORDERS
 from validation.study import Answer, Claim, Runs, at_most
 from wflow.problems import single_token
 
 COST = 0.1
 CAPTION = ""
 
-DEPTHS = ("split-euler", "midpoint", "rk4-nodes")
-
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    return [{"depth": depth, "layers": L} for depth in DEPTHS for L in (1, 2, 5)]
+    return [{"depth": depth, "layers": L} for depth in ORDERS for L in (1, 2, 5)]
 
 
 def measure(depth: str, layers: int) -> Answer:
@@ -39,7 +38,7 @@ def measure(depth: str, layers: int) -> Answer:
 
 def claims(runs: Runs) -> list[Claim]:
     out = []
-    for depth in DEPTHS:
+    for depth in ORDERS:
         worst = max(a["difference"] for _, a in runs.of(depth=depth))
         out.append(at_most(f"{depth}: growth of one token in 1, 2 and 5 layers, relative", worst, 1e-13))
     return out
