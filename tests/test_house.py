@@ -19,7 +19,7 @@ STOREYS = [
     ["_version", "errors"],
     ["checks", "plain"],
     ["kernels"],
-    ["measures", "datasets", "losses"],
+    ["environment", "measures", "datasets", "losses"],
     ["encoders"],
     ["network", "distances"],
     ["energies"],
