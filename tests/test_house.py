@@ -29,7 +29,7 @@ STOREYS = [
     ["trajectory", "figures"],
     ["solver"],
     ["runfile", "certify"],
-    ["check"],
+    ["check", "warmup"],
     ["cli", "__main__"],
 ]
 STOREY = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
