@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 import wflow
-from wflow import cli, warmup
+from wflow import cli, session, warmup
 from wflow.kernels import disk
 
 PACKAGE = Path(wflow.__file__).parent
@@ -73,3 +74,31 @@ def test_warmup_takes_every_kernel() -> None:
     kernels = {name: f for name, f in functions.items() if isinstance(getattr(f, "_cache", None), disk.Disk)}
     assert len(kernels) >= 15
     assert [name for name, kernel in kernels.items() if not kernel.signatures] == []
+
+
+def test_a_run_that_compiles_says_so_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where it shows progress: on a terminal, or where it is told to."""
+
+    def heard(progress: bool | None, module: str = "wflow.kernels.some") -> tuple[str, float]:
+        stats = {"seconds_compile": 0.0}
+        with session.compile_clock(stats, progress):
+            for _ in range(2):
+                function = lambda x: x + 1  # noqa: E731
+                function.__module__ = module
+                numba.njit(function)(1)
+        return capsys.readouterr().err, stats["seconds_compile"]
+
+    line = "compiling kernels, once, for up to a minute (wflow warmup does it ahead)\n"
+    for is_terminal, progress, expected in ((False, None, ""), (True, False, ""), (True, None, line), (True, True, "")):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)  # noqa: B023
+        if expected:
+            session._tell_of_compiling.cache_clear()
+        words, seconds = heard(progress)
+        assert words == expected and seconds > 0
+    session._tell_of_compiling.cache_clear()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    assert heard(True, "of_a_user")[0] == ""
+    assert heard(True)[0] == line
+    with session.compile_clock({"seconds_compile": 0.0}, True):
+        pass
+    assert capsys.readouterr().err == ""

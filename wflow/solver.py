@@ -102,7 +102,7 @@ def solve(
     rng
         A seed, or a generator that draws one: the randomness of schemes with noise, which the file records.
     progress
-        A progress bar; None shows one on a terminal.
+        A progress bar, and a line where kernels are compiled; None shows them on a terminal.
     controller
         Another step-size control than ``Fixed(dtau)`` or ``Adaptive(rtol, atol)``.
     tol
@@ -167,7 +167,7 @@ def solve(
     if path is not None:
         path = check_path("path", path)
     run = _Run(flow, settings, seconds)
-    with one_writer(path), signals(flow, active=path is not None), compile_clock(run.stats):
+    with one_writer(path), signals(flow, active=path is not None), compile_clock(run.stats, progress):
         if path is not None:
             check_target(path, overwrite)
         run.begin(flow.flat(flow.template.blocks))
@@ -235,7 +235,7 @@ def resume(
                 f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
             )
         run = _Run(flow, settings, seconds)
-        with signals(flow, active=True), compile_clock(run.stats):
+        with signals(flow, active=True), compile_clock(run.stats, progress):
             run.restore(state)
             if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
                 run.choose_step()
