@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = ["Disk", "folders"]
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -73,7 +74,8 @@ class Disk(caching.NullCache):
             part.write_bytes(self._digest(key, content) + content)
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
             _say(f"compiled kernels are not kept ({error}): {REMEDY}")
 
     def _path(self, folder: Path, key: str) -> Path:
