@@ -12,8 +12,9 @@ import numba
 import pytest
 
 import wflow
-from wflow import cli, session, warmup
+from wflow import cli, warmup
 from wflow.kernels import disk
+from wflow.run import session
 
 PACKAGE = Path(wflow.__file__).parent
 

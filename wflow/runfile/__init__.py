@@ -66,11 +66,11 @@ from wflow.errors import InputError
 from wflow.measures import Measure
 from wflow.observers import OBSERVERS
 from wflow.plain import build
+from wflow.run.solve import solve
 from wflow.runfile.keys import DATA, ENCODER_KEYS, GROUPS, LAWS, REQUIRED, SECTIONS, Key
 from wflow.schemes import scheme_of
 from wflow.settings import Observers
 from wflow.solution import SaveAt, Solution
-from wflow.solver import solve
 
 #: A trajectory keeps the run file in an attribute, and attributes of HDF5 have less than 64 kB.
 MAX_BYTES = 60_000
