@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wflow.checks import check_number
+from wflow.checks import check_memory, check_number
 from wflow.energies.energy import Energy
 from wflow.energies.mobility import check_mobilities, inverse_mobility
 from wflow.errors import InputError
@@ -42,6 +42,8 @@ class Point:
         return bool(np.isfinite(self.value) and np.isfinite(self.velocity).all())
 
 
+#: A step holds at least so many arrays like the state: two states, velocities, and what kernels read and write.
+COPIES = 5
 #: Differences of Q below this many units of round-off (of the working precision) have no sign.
 ROUNDING = 64
 
@@ -73,6 +75,8 @@ class Flow:
         self.need_error = True
         self.n_evaluations = 0
         self.plain_mass = self.flat(self._masses())
+        n_bytes = COPIES * self.plain_mass.size * rho0.dtype.itemsize
+        check_memory(f"steps of {self.plain_mass.size} numbers", n_bytes, "take fewer particles, cells or layers")
         self.mass = self._in_metric(self.plain_mass)
 
     def _masses(self) -> dict[str, Array]:
