@@ -198,8 +198,8 @@ class Attention(CompiledEncoder):
         compares = self.kernel in DISTANCES
         columns = (self.rank or dimension) if compares else dimension
         V = np.arange(dimension**2)
-        others = np.arange(V.size, V.size + (1 + compares) * columns * dimension).reshape(-1, columns, dimension)
-        order = np.concatenate([V, others.swapaxes(1, 2).ravel()])[None]
+        maps = np.arange(V.size, V.size + (1 + compares) * columns * dimension).reshape(-1, columns, dimension)
+        order = np.concatenate([V, maps.swapaxes(1, 2).ravel()])[None]
         linear = self.groups(dimension)["W_O" if self.factored else "V"].place
         form = Compiled("attention", (KINDS[self.kernel], columns), order, 1, linear)
         if self.mask is not None:

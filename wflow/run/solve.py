@@ -234,8 +234,8 @@ def _differs(new: Any, description: Any) -> bool:
     """Whether something is given, and is not what a trajectory describes."""
     if new is None:
         return False
-    old, given = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
-    return given != old
+    old, changed = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
+    return changed != old
 
 
 def _open(settings: Settings, rho0: Measure) -> Flow:
