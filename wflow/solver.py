@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -32,10 +32,11 @@ from wflow.kinks import crawls, jumps_ahead
 from wflow.measures import Measure
 from wflow.observers import observed
 from wflow.plain import describe
-from wflow.schemes import Flow, Point, Scheme, Trial, scheme_of
+from wflow.schemes import SCHEMES, Flow, Point, Scheme, Trial, scheme_of
 from wflow.session import Bar, Interrupted, compile_clock, one_writer, signals
 from wflow.settings import Observers, Settings
 from wflow.solution import SERIES, SaveAt, Solution, Status, resolution
+from wflow.types import NonNegativeFloat, PositiveFloat
 
 PathLike_ = str | PathLike[str]
 
@@ -58,10 +59,10 @@ def solve(
     rho0: Measure,
     tau_range: Sequence[float] = (0.0, 1.0),
     *,
-    scheme: str | Scheme = "dopri5",
-    dtau: float | None = None,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    scheme: Annotated[str | Scheme, tuple(SCHEMES)] = "dopri5",
+    dtau: PositiveFloat | None = None,
+    rtol: NonNegativeFloat = 1e-6,
+    atol: NonNegativeFloat = 1e-9,
     save: SaveAt | None = None,
     observe: Observers | None = None,
     path: PathLike_ | None = None,
@@ -69,9 +70,9 @@ def solve(
     rng: np.random.Generator | int | None = None,
     progress: bool | None = None,
     controller: Controller | None = None,
-    tol: float = 1e-10,
+    tol: NonNegativeFloat = 1e-10,
     attributes: Mapping[str, str] | None = None,
-    max_seconds: float | None = None,
+    max_seconds: PositiveFloat | None = None,
     **unknown: object,
 ) -> Solution:
     """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wflow.checks import check_boolean, check_choice, check_integer, check_memory, check_nonnegative, check_rng
 from wflow.datasets.dataset import Dataset
+from wflow.types import NonNegativeFloat, PositiveInt
 
 Floats = NDArray[np.float64]
 
@@ -23,15 +24,15 @@ _NETWORKS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
 
 
 def in_context_regression(
-    n_prompts: int,
-    dimension: int,
-    context: int,
+    n_prompts: PositiveInt,
+    dimension: PositiveInt,
+    context: PositiveInt,
     rng: np.random.Generator | int,
     *,
     teacher: Literal["linear", "tanh", "relu"] = "linear",
-    width: int = 16,
+    width: PositiveInt = 16,
     positions: bool = True,
-    noise: float = 0.0,
+    noise: NonNegativeFloat = 0.0,
 ) -> Dataset:
     """Prompts of in-context regression with a fresh random teacher in each.
 
