@@ -125,12 +125,12 @@ def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int)
     start, end = options["tau_start"], options["tau_end"]
     if save is not None:
         save.check_range(start, end)
-    steps = ("rtol", "atol") if options["dtau"] is None else ("dtau",)
     scheme = scheme_of(options["scheme"], **options["options"] or {})
     if options["dtau"] is None and scheme.error_order is None:
         raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
-    arguments = {"tau_range": (start, end), "save": save, "rng": seed, "scheme": scheme}
-    return arguments | {name: options[name] for name in ("tol", "max_seconds", *steps)}
+    other = {"options", "tau_start", "tau_end", *(name for name in ("dtau", "rtol", "atol") if options[name] is None)}
+    arguments = {name: value for name, value in options.items() if name not in other}
+    return arguments | {"tau_range": (start, end), "save": save, "rng": seed, "scheme": scheme}
 
 
 def _observers(options: Mapping[str, Any], objective: TransformerObjective, heldout: Dataset | None) -> Observers:
