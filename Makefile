@@ -25,7 +25,11 @@ $(VENV)/.run: $(BIN)/python setup.cfg pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,validation]'
+	@touch $@
+
+$(VENV)/.validation: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[validation]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.run
@@ -51,7 +55,7 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest -q
 
-validation: $(VENV)/.run
+validation: $(VENV)/.validation
 	$(BIN)/python -m validation $(STUDIES) -o $(RUNS)/validation-quick
 
 docs: $(VENV)/.docs

@@ -100,7 +100,7 @@ def test_objects_have_their_members(tmp_path: Path) -> None:
     v, phi = Q.velocity(rho), Q.first_variation(rho)
     assert v.theta.shape == rho.theta.shape and phi["w"].shape == rho.w.shape[:2]
     expected = (
-        "RUNNING FINISHED STEADY INTERRUPTED ENERGY_ROSE NOT_FINITE STEP_TOO_SMALL AT_KINK NOT_CONVERGED FAILED "
+        "RUNNING KILLED FINISHED STEADY INTERRUPTED ENERGY_ROSE NOT_FINITE STEP_TOO_SMALL AT_KINK NOT_CONVERGED FAILED "
         "BOX_TOO_SMALL"
     )
     assert [status.name for status in wflow.Status] == expected.split()

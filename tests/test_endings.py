@@ -17,9 +17,10 @@ import pytest
 from test_trajectory import assert_same
 
 import wflow
-from wflow import session
 from wflow.controllers import Fixed
-from wflow.trajectory import TrajectoryFile, load_checkpoint, resume_path
+from wflow.run import session
+from wflow.trajectory import TrajectoryFile, load_checkpoint
+from wflow.trajectory.checkpoint import resume_path
 
 V = wflow.PotentialEnergy(
     lambda x: (x[:, 0] ** 2 - 1) ** 2 / 4 + x[:, 1] ** 2, lambda x: x * [1, 2] * (x**2 - 1) ** [1, 0]
@@ -130,7 +131,7 @@ def test_a_run_goes_on_from_a_checkpoint_by_the_clock(
     assert_same(watched, whole)
 
     left, state = wflow.load(killed), load_checkpoint(killed)
-    assert left.status is wflow.Status.RUNNING and state["n_series"] == len(left.tau) == middle - 1
+    assert left.status is wflow.Status.KILLED and state["n_series"] == len(left.tau) == middle - 1
     assert state["tau"] == left.tau[-1] == complete.tau[middle - 2]
     resumed = wflow.resume(killed, observe={"one": Counter()}, energy=RUNS[scheme].get("energy", V))
     assert_same(killed, whole)
@@ -160,8 +161,8 @@ def test_checkpoints_that_take_long_are_rare(tmp_path: Path, clock: Clock, monke
     steps, sync = written(monkeypatch), os.fsync
     monkeypatch.setattr(os, "fsync", lambda number: (sync(number), clock.advance(1.5)))
     solve(3.0, dtau=0.1, scheme="euler", path=tmp_path / "run.h5", observe={"one": lambda rho: clock.advance(12.0)})
-    # Each takes 3 s for both files, so that the next one comes after 150 s, 13 steps.
-    assert [n for n, _ in steps] == [0, 13, 26, 30, 30]
+    # Each takes 4.5 s for both files and the folder, so that the next one comes after 225 s, 19 steps.
+    assert [n for n, _ in steps] == [0, 19, 30]
 
 
 def test_a_killed_process_loses_nothing_before_its_checkpoint(tmp_path: Path) -> None:
@@ -295,7 +296,7 @@ def test_an_exception_of_an_observer_loses_nothing(error: type[BaseException], s
         solve(scheme=scheme, path=broken, observe={"one": Counter(7, fail)}, **options)
     left = wflow.load(broken)
     assert len(left.tau) == 6 and load_checkpoint(broken)["n_series"] == 6
-    expected = wflow.Status.INTERRUPTED if error is KeyboardInterrupt else wflow.Status.RUNNING
+    expected = wflow.Status.INTERRUPTED if error is KeyboardInterrupt else wflow.Status.KILLED
     assert left.status is expected
     wflow.resume(broken, energy=options.get("energy", V), observe={"one": Counter()})
     solve(scheme=scheme, path=whole, observe={"one": Counter()}, **options)

@@ -17,7 +17,7 @@ PACKAGE = Path(wflow.__file__).parent
 #: Storeys from the ground up; a module imports only from its own storey or below.
 STOREYS = [
     ["_version", "errors"],
-    ["checks", "plain", "types"],
+    ["checks", "jobs", "plain", "types"],
     ["kernels"],
     ["measures", "datasets", "losses"],
     ["encoders"],
@@ -25,9 +25,9 @@ STOREYS = [
     ["energies"],
     ["initial", "observers", "problems", "controllers", "tangent", "landscapes"],
     ["schemes", "solution"],
-    ["session", "settings", "kinks"],
+    ["settings"],
     ["trajectory", "figures"],
-    ["solver"],
+    ["run"],
     ["runfile", "certify"],
     ["check"],
     ["cli", "__main__"],

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import wflow
-from wflow.kinks import jumps_ahead
+from wflow.run.kinks import jumps_ahead
 from wflow.schemes import Flow
 from wflow.schemes.bundle import bundle, cheapest_mixture
 from wflow.schemes.minimise import prox

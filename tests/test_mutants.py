@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from validation.checkout import ROOT
 from validation.mutants import MUTANTS, Mutant, apply, copied, main, run
-from validation.runner import ROOT
 from validation.suite import SUITE
 
 

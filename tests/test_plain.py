@@ -24,7 +24,7 @@ from wflow.energies import SumEnergy
 from wflow.observers import OBSERVERS, ErrorRate, Risk, Virial
 from wflow.plain import KINDS, MissingObject, build, describe, register
 from wflow.schemes import SCHEMES, EntropicJKO, Kernel, RungeKutta, entropy_prox
-from wflow.trajectory import open_trajectory, settings_of
+from wflow.trajectory.reader import open_trajectory, settings_of
 
 RNG = np.random.default_rng(4)
 DATA, HELDOUT = (
@@ -272,7 +272,7 @@ CONTROLLERS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("scheme", ["dopri5", "ralston"])
 def test_controllers_and_saves_resume(name: str, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where lists of numbers are too long for attributes."""
-    monkeypatch.setattr("wflow.trajectory.LONG", 8)
+    monkeypatch.setattr("wflow.trajectory.layout.LONG", 8)
     Q = transformer()
     check_resumed(tmp_path, Q, particles(Q), scheme={"ralston": RALSTON}.get(scheme, scheme), **CONTROLLERS[name])
 

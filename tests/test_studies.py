@@ -1,8 +1,7 @@
-"""Studies: their jobs are kept, resumed and stopped as they should; a failed claim and a failed job are told."""
+"""Studies: found in their folder, run end to end, stopped and resumed; what failed is told."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -10,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,91 +20,181 @@ import numpy as np
 import pytest
 
 from validation import __main__ as command
-from validation import atoms, page, report, runner
+from validation import atoms, checkout, page, studies, study
 from validation.statistics import bootstrap, power_law
-from validation.studies import STUDIES
-from validation.study import Answers, Claim, Job, Outcome, Table, at_most, within
+from validation.study import Claim, Runs, Table, at_most, within
 
-calls: list[float] = []
+#: A study of one file.
+SQUARES = '''"""Squares: is y = x^2 the product of x_1 and x_1?
+
+Numbers a * b * c, and ``code_of|it``,
+on two lines.
+
+    y = x^2   |   an equation
+"""
+
+from matplotlib.figure import Figure
+
+from validation.study import Table, at_most
+
+COST = 0.1
+CAPTION = "x_1 against y."
 
 
-def square(x: float, note: str = "") -> Mapping[str, Any]:
-    calls.append(x)
-    if x < 0:
-        raise ValueError("negative")
-    return {"y": x * x, "series": np.arange(3) * x, "note": note}
+def cases(full):
+    return [{"x": x} for x in ((1, 2, 3) if full else (1, 2))]
+
+
+def measure(x):
+    return {"y": x * x}
+
+
+def claims(runs):
+    return [at_most(f"error of {case['x']}", abs(answer["y"] - case["x"] ** 2), 0) for case, answer in runs]
+
+
+def findings(runs):
+    return [f"{len(runs)} numbers, the last {runs[-1][1]['y']}."]
+
+
+def table(runs):
+    return Table("Some squares", ["x", "y"], [[case["x"], float(answer["y"])] for case, answer in runs])
+
+
+def figure(runs):
+    drawing = Figure()
+    drawing.subplots().plot([case["x"] for case, _ in runs], [answer["y"] for _, answer in runs])
+    return drawing
+'''
 
 
 @pytest.fixture
-def executor() -> Iterator[ThreadPoolExecutor]:
-    calls.clear()
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A second folder of studies."""
+    path = tmp_path / "studies"
+    path.mkdir()
+    known = set(sys.modules)
+    monkeypatch.setattr(studies, "__path__", [*studies.__path__, str(path)])
+    yield path
+    for name in set(sys.modules) - known:
+        if name.startswith("validation.studies."):
+            del sys.modules[name]
+            monkeypatch.delattr(studies, name.split(".")[2], raising=False)
 
 
-def test_answers_are_kept(tmp_path: Path, executor: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = [Job(square, {"x": x, "note": "a"}) for x in (1.0, 2.0, 2.0)]
-    first = runner.answer_all(jobs, tmp_path, executor, progress=False)
-    assert sorted(calls) == [1.0, 2.0]  # the same job once
-    assert [a["y"] for a in first] == [1.0, 4.0, 4.0]  # type: ignore[index]
-    more = runner.answer_all([*jobs, Job(square, {"x": 3.0})], tmp_path, executor, progress=False)
-    assert sorted(calls) == [1.0, 2.0, 3.0]
-    for a, b in zip(first, more):
-        assert not isinstance(a, runner.Failure) and not isinstance(b, runner.Failure)
-        assert a["y"] == b["y"] and a["note"] == b["note"] == "a" and np.array_equal(a["series"], b["series"])
-    monkeypatch.setattr(runner, "code_hash", lambda module: "other")
-    runner.answer_all(jobs, tmp_path, executor, reuse=True, progress=False)
-    assert len(calls) == 3
-    runner.answer_all(jobs, tmp_path, executor, progress=False)
-    assert len(calls) == 5  # answers of other code are not taken
+def run(tmp_path: Path, *arguments: str) -> int:
+    """The command with threads for processes, so that it knows the second folder, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "local_executor", ThreadPoolExecutor)
+        return command.main([*arguments, "-o", str(tmp_path / "out"), "--workers", "1"])
 
 
-def test_a_job_that_fails_is_not_kept(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
-    bad, good = runner.answer_all([Job(square, {"x": -1}), Job(square, {"x": 1})], tmp_path, executor, progress=False)
-    assert isinstance(bad, runner.Failure) and "ValueError: negative" in bad.text
-    assert good["y"] == 1  # type: ignore[index]
-    assert len(list(tmp_path.glob("*.npz"))) == 1
-    section = report.section("square", sys.modules[__name__], [Job(square, {"x": -1})], [bad], False)
-    assert not section.passed and "ValueError: negative" in str(section.outcome)
+def test_a_study_of_one_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file in the folder is a study: nothing else names it."""
+    (folder / "some_squares.py").write_text(SQUARES)
+    assert "some-squares" in study.names()
+    assert run(tmp_path, "some-squares", "--docs", str(tmp_path / "docs")) == 0
+    told = capsys.readouterr().out
+    assert "some-squares: Squares: is y" in told and "pass  error of 2: 0 (at most 0)" in told
+    assert "* 2 numbers, the last 4." in told and "all claims passed" in told
+    page = (tmp_path / "docs/some-squares.md").read_text()
+    assert page.startswith(
+        "# Squares: is y = x^2 the product of x\\_1 and x\\_1?\n\nNumbers a \\* b \\* c, and `code_of|it`, on"
+    )
+    assert "```text\ny = x^2   |   an equation\n```" in page and "| error of 1 | 0 |  |  | at most 0 | pass |" in page
+    assert "* 2 numbers, the last 4." in page and "![some squares](some-squares.png)\n\n*x\\_1 against y.*" in page
+    assert "*Some squares*\n\n| x | y |\n| --- | --- |\n| 1 | 1 |\n| 2 | 4 |" in page
+    assert (tmp_path / "docs/some-squares.png").read_bytes().startswith(b"\x89PNG")
+    assert "some-squares.md) | 2 of 2 |" in (tmp_path / "docs/index.md").read_text()
+    html = (tmp_path / "out/report.html").read_text()
+    assert '<section id="some-squares">' in html and "is y = x^2 the product of x_1 and x_1?</h1>" in html
+    assert "a * b * c, and <code>code_of|it</code>" in html and "y = x^2   |   an equation" in html
+    assert '<img src="data:image/png;base64,iVBOR' in html and "<td>error of 2</td>" in html
+    assert (tmp_path / "out/figures/some-squares.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_code_hash_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change of the package, of the study or of what it imports changes the hash; that of another study does not."""
+def test_a_study_of_two_experiments(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the order of EXPERIMENTS; one that fails is told, and the other one is reported all the same."""
+    (folder / "two").mkdir()
+    (folder / "two/__init__.py").write_text('"""Two studies."""\nEXPERIMENTS = ("right", "bad")\n')
+    (folder / "two/right.py").write_text(SQUARES)
+    (folder / "two/bad.py").write_text(SQUARES.replace("x * x}", "x * x / (x - 1)}"))
+    assert run(tmp_path, "two") == 1
+    told = capsys.readouterr().out
+    assert told.index("right: Squares") < told.index("pass  error of 2") < told.index("bad: Squares")
+    assert "FAIL, it did not run" in told and "ZeroDivisionError" in told and "FAIL in two" in told
+    html = (tmp_path / "out/report.html").read_text()
+    assert html.count("<h2>Squares") == 2 and "ZeroDivisionError" in html and "2 of 2, 1 did not run" in html
+    (folder / "two/bad.py").write_text(SQUARES.replace("runs[-1]", "runs[7]"))
+    del sys.modules["validation.studies.two.bad"]
+    assert run(tmp_path, "two") == 1
+    assert "IndexError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "words"),
+    [
+        (SQUARES, (), r"must name its modules \['squares'\] in order, got \(\)"),
+        (SQUARES.replace("def table", "def tables").replace("COST", "PRICE"), ("squares",), "lacks COST, table"),
+    ],
+)
+def test_what_is_no_study(folder: Path, text: str, order: tuple[str, ...], words: str) -> None:
+    (folder / "wrong").mkdir()
+    (folder / "wrong/__init__.py").write_text(f'"""No study."""\nEXPERIMENTS = {order!r}\n')
+    (folder / "wrong/squares.py").write_text(text)
+    (folder / "wrong/_shared.py").write_text("")
+    with pytest.raises(ValueError, match=words):
+        study.load("wrong")
+
+
+def test_code_of_a_function_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes with the package, the module and what that imports; not with other modules or those that draw."""
     texts = {
         "wflow/a.py": "",
         "validation/shared.py": "",
-        "validation/indirect.py": "from validation import shared",
-        "validation/one.py": "from validation.indirect import x",
+        "validation/drawing.py": "",
         "validation/other.py": "",
+        "validation/indirect.py": "from validation import shared",
+        "validation/plain.py": "",
+        "validation/studies/one/_model.py": "import validation.plain",
+        "validation/studies/one/__init__.py": "",
+        "validation/studies/one/first.py": "from validation.indirect import x, drawing\nfrom . import _model",
+        "validation/studies/one/second.py": "",
     }
     for name, text in texts.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(runner, "ROOT", tmp_path)
-    monkeypatch.setitem(sys.modules, "one", SimpleNamespace(__file__=str(tmp_path / "validation/one.py")))  # type: ignore[arg-type]
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
+    module, path = "validation.studies.one.first", tmp_path / "validation/studies/one/first.py"
+    monkeypatch.setitem(sys.modules, module, SimpleNamespace(__file__=str(path)))  # type: ignore[arg-type]
+    function: Any = SimpleNamespace(__module__=module)
     for name in texts:
-        before = runner.code_hash("one")
-        assert runner.code_hash("one") == before
+        before = checkout.code_of(function)
+        assert checkout.code_of(function) == before
         (tmp_path / name).write_text(texts[name] + "\n")
-        assert (runner.code_hash("one") == before) == (name == "validation/other.py"), name
+        same = name.endswith(("drawing.py", "other.py", "second.py"))
+        assert (checkout.code_of(function) == before) == same, name
 
 
 def test_interrupt_and_resume(tmp_path: Path) -> None:
     """SIGTERM amid a study: exit code 75, answers kept and complete; the same command computes the others only."""
-    script = tmp_path / "slow.py"
-    script.write_text(
-        "import sys, time\nfrom validation import __main__ as command, report as module\n"
-        "from validation.study import Job, Outcome, at_most\nimport slow\n"
-        "def wait(i):\n    time.sleep(0.4)\n    return {'i': i}\n"
-        "def jobs(full):\n    return [Job(slow.wait, {'i': i}) for i in range(6)]\n"
-        "def report(answers, full):\n    return Outcome([at_most('six', len(answers.pairs), 6)])\n"
-        "if __name__ == '__main__':\n"
-        "    command.STUDIES.clear(); command.STUDIES['slow'] = 'slow'\n"
-        "    module.importlib.import_module = lambda name: slow\n"
-        "    sys.exit(command.main(['-o', sys.argv[1], '--workers', '1']))\n"
+    (tmp_path / "studies").mkdir()
+    slow = SQUARES.replace("x * x}", "x * x}  # slowly\n").replace(
+        "def measure(x):", "def measure(x):\n    time.sleep(0.4)"
     )
-    paths = os.pathsep.join([str(tmp_path), str(runner.ROOT)])
-    run: Any = {"env": os.environ | {"PYTHONPATH": paths}, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    slow = slow.replace("((1, 2, 3) if full else (1, 2))", "range(6)").replace("\nCOST", "import time\n\nCOST", 1)
+    (tmp_path / "studies/slow.py").write_text(slow)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom validation import __main__ as command, studies\n"
+        f"studies.__path__.append({str(tmp_path / 'studies')!r})\n"
+        "if __name__ == '__main__':\n    sys.exit(command.main(['slow', '-o', sys.argv[1], '--workers', '1']))\n"
+    )
+    run: Any = {
+        "env": os.environ | {"PYTHONPATH": str(checkout.ROOT)},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "out")], text=True, **run)
     answers = tmp_path / "out" / "answers"
     deadline = time.monotonic() + 60
@@ -122,16 +212,6 @@ def test_interrupt_and_resume(tmp_path: Path) -> None:
     assert "6 of 6 jobs" in again.stderr  # progress
 
 
-def test_processes_have_one_thread() -> None:
-    before = dict(os.environ)
-    executor = runner.local_executor(1)
-    try:
-        assert executor.submit(os.getenv, "NUMBA_NUM_THREADS").result() == "1"
-    finally:
-        executor.shutdown()
-    assert dict(os.environ) == before
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"), [(["limits"], "no study 'limits'; there are"), (["--workers", "0"], "at least 1")]
 )
@@ -143,29 +223,49 @@ def test_bad_arguments(arguments: list[str], words: str, capsys: pytest.CaptureF
 
 def test_page(tmp_path: Path) -> None:
     claims = [within("a < b", 1.0, 2.0, 0.5, interval=(0.9, 1.1)), at_most("small", 0.1, 1.0)]
-    good = page.Section("good", "Good", "Text.", Outcome(claims[1:], ["A finding."], [Table("t", ["x"], [[0.5]])]), 1.0)
-    bad = page.Section("bad", "Bad", "", Outcome(claims), 1.0)
+    parts = page.Part("", "", "", "", claims[1:], ["A finding."], tables=[Table("t", ["x"], [[0.5]])])
+    good = page.Section("good", "Good", "Text.", [parts], 1.0)
+    bad = page.Section("bad", "Bad", "", [page.Part("", "", "", "", claims)], 1.0)
     page.write([good, bad], tmp_path / "report.html", {"command": "x"})
     text = (tmp_path / "report.html").read_text()
-    assert good.passed and not bad.passed
+    assert good.passed and not bad.passed and not page.Section("none", "None", "", [], 0.0).passed
     assert "a &lt; b" in text and "0.9 to 1.1" in text and "A finding." in text
-    assert len(re.findall(">FAIL<", text)) == 2 and len(re.findall(">pass<", text)) == 3  # claims, and the summary
+    assert text.count("<strong>FAIL</strong>") == 2 and text.count("<td>pass</td>") == 3  # claims, and the index
 
 
-@pytest.mark.parametrize("name", STUDIES)
+def test_plain_text_stays_plain() -> None:
+    """Whatever a claim says, the page says the same."""
+    for text in (
+        "|Q^ - Q| < 1 & a_1 * [b](c) ~ `d` $e$ #f {g} <h> \\i &lt;",
+        "- no list",
+        "1. no list",
+        "+ none",
+        "2) none",
+    ):
+        html = page._html(page._plain(text), {})
+        assert re.fullmatch(r"<p>(.*)</p>\n", html).group(1) == escape(text, quote=False)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", study.names())
 @pytest.mark.parametrize("full", [False, True])
 def test_jobs_are_plain(name: str, full: bool) -> None:
-    """Every job is a function of a module with JSON arguments, so that any process can do it, and has a docstring."""
-    module = importlib.import_module(f"validation.studies.{STUDIES[name]}")
-    assert module.__doc__ and module.jobs(full)
-    for job in module.jobs(full):
-        assert json.dumps(job.arguments)
-        assert getattr(sys.modules[job.function.__module__], job.function.__name__) is job.function and job.cost > 0
+    """Every measurement is a function of a module, so that any process can do it, and has a cost; texts are there."""
+    loaded = study.load(name)
+    assert loaded.doc and loaded.experiments
+    for experiment in loaded.experiments.values():
+        some = study.jobs(experiment, full)
+        assert some and experiment.__doc__
+        for job in some:
+            assert json.dumps(job.arguments)
+            assert getattr(sys.modules[job.function.__module__], job.function.__name__) is job.function and job.cost > 0
 
 
-def test_answers() -> None:
-    answers = Answers([(Job(square, {"x": 1.0}), {"y": 1}), (Job(square, {"x": 2.0}), {"y": 4})])
-    assert [a["y"] for _, a in answers.of(square)] == [1, 4] and answers.one(square, x=2.0)["y"] == 4
+def test_runs() -> None:
+    runs = Runs([({"x": 1.0}, {"y": 1}), ({"x": 2.0, "M": None}, {"y": 4})], True)
+    assert [a["y"] for _, a in runs.of()] == [1, 4] and runs.one(x=2.0)["y"] == 4
+    assert [a["y"] for _, a in runs.of(M=None)] == [4] and len(runs) == 2 and runs[1][1]["y"] == 4
+    with pytest.raises(LookupError, match="0 cases have"):
+        runs.one(x=3.0)
 
 
 def test_intervals_cover() -> None:

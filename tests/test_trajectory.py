@@ -22,7 +22,7 @@ import xarray
 
 import wflow
 from wflow.observers import Risk
-from wflow.trajectory import resume_path
+from wflow.trajectory.checkpoint import resume_path
 
 Problem = tuple[wflow.TransformerObjective, wflow.Particles]
 
@@ -166,7 +166,7 @@ def test_only_regular_files_are_replaced(tmp_path: Path, small: Any) -> None:
     assert stat.S_ISFIFO(os.lstat(pipe).st_mode)
 
 
-@pytest.mark.parametrize("name", ["run.h5.new", "run.h5.resume", "run.h5.resume.new", "run.h5.lock"])
+@pytest.mark.parametrize("name", ["run.h5.journal", "run.h5.resume", "run.h5.lock"])
 def test_pipes_beside_a_trajectory_are_refused(tmp_path: Path, small: Problem, name: str) -> None:
     """A run neither replaces them nor waits for their readers, and a resume does not wait for their writers."""
     path, pipe = tmp_path / "run.h5", tmp_path / name
@@ -270,7 +270,7 @@ def test_a_failed_run_keeps_what_it_had(tmp_path: Path, small: Problem) -> None:
     start = rho.theta[0, 0, 0]
     with pytest.raises(ZeroDivisionError):
         wflow.solve(objective, rho, (0, 1), path=path, observe={"f": explode})
-    assert wflow.load(path).status is wflow.Status.RUNNING and wflow.load(path).n_frames == 1
+    assert wflow.load(path).status is wflow.Status.KILLED and wflow.load(path).n_frames == 1
     with pytest.raises(wflow.SolveError, match="raised Q"):
         wflow.solve(objective, rho, (0, 1e4), path=path, scheme="euler", dtau=400.0, overwrite=True)
     assert wflow.load(path).status is wflow.Status.ENERGY_ROSE
@@ -349,7 +349,7 @@ def test_a_full_disk_ends_in_words(tmp_path: Path, uninterrupted: tuple[Path, fl
     path = tmp_path / "run.h5"
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
     process = launch(path, stderr=subprocess.PIPE, preexec_fn=limit)
     _, words = process.communicate()

@@ -21,8 +21,8 @@ from conftest import random_data
 import wflow
 from wflow import controllers, initial, observers, problems
 from wflow.plain import describe
+from wflow.run.session import Bar
 from wflow.schemes import SCHEMES, RungeKutta
-from wflow.session import Bar
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),

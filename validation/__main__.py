@@ -16,20 +16,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from validation.checkout import ROOT
 from validation.report import validate
-from validation.runner import ROOT, Interrupted, local_executor
-from validation.studies import STUDIES
+from validation.study import names
+from wflow.jobs import local_executor
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     options = _options(arguments)
-    command = ["python", "-m", "validation", *options.studies]
+    command = ["python", "-m", "validation", *(options.studies if options.studies != names() else [])]
     command += [f"--{name}" for name in ("full", "reuse") if getattr(options, name)]
     executor = local_executor(options.workers)
     try:
         sections = validate(
-            options.studies or list(STUDIES),
+            options.studies,
             options.output,
             executor,
             full=options.full,
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             docs=options.docs,
             command=shlex.join(command),
         )
-    except Interrupted as signal:
+    except KeyboardInterrupt as signal:
         for process in list((executor._processes or {}).values()):  # what they compute is lost
             process.terminate()
         print(f"\n{signal}: stopped; the answers so far are kept, and the same command goes on", file=sys.stderr)
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m validation", description="Validation studies and their report.")
-    parser.add_argument("studies", nargs="*", metavar="study", help=f"{', '.join(STUDIES)} (default: all)")
+    studies = names()
+    parser.add_argument("studies", nargs="*", metavar="study", help=f"{', '.join(studies)} (default: all)")
     parser.add_argument("--full", action="store_true", help="the size for a paper")
     parser.add_argument("-o", "--output", type=Path, help="folder of report, figures and answers")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -60,11 +62,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--docs", type=Path, metavar="FOLDER", help="write the report as Markdown pages, too")
     parser.add_argument("--reuse", action="store_true", help="take kept answers even if the code has changed since")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.studies if name not in STUDIES]
+    unknown = [name for name in options.studies if name not in studies]
     if unknown:
-        parser.error(f"no study {unknown[0]!r}; there are {', '.join(STUDIES)}")
+        parser.error(f"no study {unknown[0]!r}; there are {', '.join(studies)}")
     if options.workers < 1:
         parser.error(f"--workers must be at least 1, got {options.workers}")
+    options.studies = options.studies or studies
     options.output = options.output or ROOT / "data" / "runs" / f"validation-{'full' if options.full else 'quick'}"
     return options
 

@@ -10,7 +10,20 @@ Every Transformer here trains by the classical Runge-Kutta method, with the step
 
 from __future__ import annotations
 
-__all__ = ["DTAU", "FRAMES", "STEPS", "WEIGHT_DECAY", "constants", "limit", "redrawn", "trained"]
+__all__ = [
+    "DTAU",
+    "FRAMES",
+    "STEPS",
+    "TAU",
+    "WEIGHT_DECAY",
+    "constants",
+    "cost",
+    "first_order",
+    "limit",
+    "measure",
+    "redrawn",
+    "trained",
+]
 
 from collections.abc import Mapping
 from functools import cache
@@ -29,6 +42,8 @@ Pair = tuple[Array, Array]
 
 #: Atoms (nets in depth would deal a power of two of them evenly), prompts, weight decay; the steps of training.
 K, PROMPTS, WEIGHT_DECAY, DTAU, STEPS = 13, 8, 0.01, 0.25, 16
+
+TAU = DTAU * np.arange(STEPS + 1)
 
 #: Layers of the limit from which frozen laws are taken: its nodes k/(2 L) are those of Transformers of L to 2 L layers.
 FINE = 32
@@ -70,6 +85,19 @@ def solution(layers: int, refinement: int = 1) -> wflow.Solution:
     theta, w = (wflow.initial.atoms(x) for x in atoms())
     rho0, end = wflow.initial.product(theta=theta, w=w).sample(Q, None, 0), DTAU * STEPS
     return wflow.solve(Q, rho0, (0, end), scheme="rk4", dtau=DTAU / refinement, save=wflow.SaveAt(every=DTAU))
+
+
+def measure(what: str, **case: Any) -> Mapping[str, Any]:
+    """``limit``, ``trained``, ``redrawn`` or ``constants``, for experiments that need several of them."""
+    functions = {f.__name__: f for f in (limit, trained, redrawn, constants)}
+    return functions[what](**case)
+
+
+def cost(what: str, M: int | None = None, L: int = 0, seeds: int = 0, **case: Any) -> float:
+    """About the seconds of :func:`measure`."""
+    if what == "trained":
+        return (M or K) * L / 300
+    return {"limit": 2.0, "constants": 5.0, "redrawn": ((M or K) * L / 60 + 2) * (seeds + 1) / 1000}[what]
 
 
 def limit(layers: int, refinement: int = 1) -> Mapping[str, Any]:
@@ -193,6 +221,11 @@ def constants(frame: int) -> Mapping[str, Any]:
         "width": 0.25 * simpson(spreads, dx=4 * dt, axis=0),
         "regulariser": -0.25 * WEIGHT_DECAY * (m_2[1] - m_2[0]),
     }
+
+
+def first_order(constants: Mapping[str, Any], M: Any, L: Any) -> Any:
+    """The rms error of predictions of M heads and neurons in L layers: ``rms^2 = depth^2/L^2 + width/(M L)``."""
+    return np.sqrt(np.mean(constants["depth"] ** 2) / L**2 + np.mean(constants["width"]) / (M * L))
 
 
 def _spread(T: Array, q: Array, theta: Array, w: Array) -> Array:

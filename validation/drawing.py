@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["common_legend", "line_of", "log_log", "panels"]
+__all__ = ["common_legend", "dots", "line_of", "log_log", "panels"]
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,15 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from wflow.figures.style import DASHES, DOUBLE, PALETTE, log_axis
+from wflow.figures.style import DASHES, DOUBLE, PALETTE, SINGLE, log_axis
 
 Place = Literal["outside lower center", "outside upper center", "outside right center"]
 
 
-def panels(count: int, height: float = 2.6, **options: Any) -> tuple[Figure, Any]:
-    """A figure and its panels, side by side."""
-    figure = Figure(figsize=(DOUBLE, height), layout="constrained")
-    return figure, figure.subplots(1, count, **options)
+def panels(count: int, height: float = 2.6, nrows: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure and its panels: so many side by side, in so many rows; a single one is as wide as a column."""
+    width = SINGLE if count == 1 else DOUBLE
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(nrows, count, **options)
 
 
 def line_of(k: int, **options: Any) -> dict[str, Any]:
@@ -33,6 +34,14 @@ def common_legend(axes: Axes, place: Place, **options: Any) -> None:
     """The legend of a panel beside all panels of its figure."""
     handles, labels = axes.get_legend_handles_labels()
     axes.figure.legend(handles, labels, loc=place, **options)
+
+
+def dots(axes: Axes, names: Sequence[str], values: ArrayLike) -> None:
+    """A dot for every name, the first at the top."""
+    axes.plot(np.asarray(values, float), range(len(names)), "o", ms=3.5, color=PALETTE[0])
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", color="0.9", lw=0.5)
 
 
 def log_log(axes: Axes, x: Sequence[float], y: ArrayLike) -> None:

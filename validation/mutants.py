@@ -16,7 +16,6 @@ from __future__ import annotations
 __all__ = ["MUTANTS", "Mutant", "apply", "main"]
 
 import argparse
-import importlib
 import os
 import shutil
 import signal
@@ -29,8 +28,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from validation.runner import ROOT
-from validation.studies import STUDIES
+from validation.checkout import ROOT
+from validation.study import jobs, load, names
 
 #: A study or test file that takes so many times as long as without a mutant, and some seconds more, counts as failed:
 #: what is broken may never end.
@@ -319,7 +318,7 @@ def run(judge: str, root: Path, workers: int, patience: float | None = None) -> 
     """
     study = ["validation", judge, "--workers", str(workers), "-o", str(root / "output")]
     suite = ["pytest", "-q", "-x", "-p", "no:cacheprovider", judge]
-    command = [sys.executable, "-m", *(study if judge in STUDIES else suite)]
+    command = [sys.executable, "-m", *(study if judge in names() else suite)]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     pipe = subprocess.PIPE
     process = subprocess.Popen(
@@ -349,8 +348,12 @@ def run(judge: str, root: Path, workers: int, patience: float | None = None) -> 
 
 def by_cost() -> list[str]:
     """The studies, the cheapest first."""
-    modules = {name: importlib.import_module(f"validation.studies.{STUDIES[name]}") for name in STUDIES}
-    return sorted(STUDIES, key=lambda name: sum(job.cost for job in modules[name].jobs(False)))
+
+    def cost(name: str) -> float:
+        once = {job.key: job.cost for experiment in load(name).experiments.values() for job in jobs(experiment, False)}
+        return sum(once.values())
+
+    return sorted(names(), key=cost)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -360,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m validation.mutants", description="Which study or test notices a fault.")
     parser.add_argument("mutants", nargs="*", metavar="mutant", help="these alone; an unknown one lists them")
     parser.add_argument("--suite", action="store_true", help="the mutants that the tests must notice")
-    parser.add_argument("--studies", nargs="+", choices=list(STUDIES), help="these alone, in this order")
+    parser.add_argument("--studies", nargs="+", choices=names(), help="these alone, in this order")
     parser.add_argument("--workers", type=int, default=1, help="processes of a study (default: %(default)s)")
     options = parser.parse_args(arguments)
     mutants = SUITE if options.suite else MUTANTS

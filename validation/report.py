@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ["section", "validate"]
+__all__ = ["part", "validate"]
 
-import importlib
 import platform
-import subprocess
 import textwrap
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import date
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from validation import page
-from validation.runner import ROOT, Failure, answer_all
-from validation.studies import STUDIES
-from validation.study import Answers, Job, Outcome
+from validation.checkout import code_of, commit
+from validation.page import Part, Section, number
+from validation.study import Answers, Experiment, Runs, Table, jobs, load, title_and_text
 from wflow import __version__
 from wflow.figures.style import style
+from wflow.jobs import Answer, Failure, Job, answer_all
 
 
 def validate(
@@ -32,15 +31,15 @@ def validate(
     reuse: bool = False,
     docs: Path | None = None,
     command: str = "",
-) -> list[page.Section]:
+) -> list[Section]:
     """Run studies, and write ``report.html`` and its figures into a folder.
 
     Parameters
     ----------
     studies
-        Names of :data:`validation.studies.STUDIES`.
+        Names of studies: see :func:`validation.study.names`.
     folder
-        The answers of jobs are kept there, too: see :func:`validation.runner.answer_all`.
+        The answers of jobs are kept there, too: see :func:`wflow.jobs.answer_all`.
     executor
         Any executor of :mod:`concurrent.futures`.
     full
@@ -57,16 +56,23 @@ def validate(
     list
         A section for every study; it knows whether it passed.
     """
-    modules = [importlib.import_module(f"validation.studies.{STUDIES[name]}") for name in studies]
-    jobs = [module.jobs(full) for module in modules]
-    answers = iter(answer_all([job for some in jobs for job in some], folder / "answers", executor, reuse))
+    loaded = [load(name) for name in studies]
+    todo = [[jobs(experiment, full) for experiment in study.experiments.values()] for study in loaded]
+    every = [job for study in todo for experiment in study for job in experiment]
+    answers = iter(answer_all(every, folder / "answers", executor, code=code_of, reuse=reuse))
     sections = []
-    for name, module, some in zip(studies, modules, jobs):
-        sections.append(section(name, module, some, [next(answers) for _ in some], full))
+    for study, of_study in zip(loaded, todo):
+        parts: list[Part] = []
+        seconds: dict[str, float] = {}
+        for (name, experiment), some in zip(study.experiments.items(), of_study):
+            found = [next(answers) for _ in some]
+            parts += part(name, experiment, some, found, full)
+            seconds |= {job.key: x["seconds"] for job, x in zip(some, found) if not isinstance(x, Failure)}
+        sections.append(Section(study.name, *title_and_text(study.doc), parts, sum(seconds.values())))
         _print(sections[-1])
     facts = {
         "command": command,
-        "version": f"wflow {__version__}, commit {_commit()}",
+        "version": f"wflow {__version__}, commit {commit()}",
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
     }
@@ -76,44 +82,48 @@ def validate(
     return sections
 
 
-def section(
-    name: str, module: ModuleType, jobs: Sequence[Job], answers: Sequence[Mapping[str, Any] | Failure], full: bool
-) -> page.Section:
-    """The section of one study; a failure of one of its jobs is its outcome."""
-    title, _, text = (module.__doc__ or name).partition("\n")
+def part(
+    name: str, experiment: Experiment, jobs: Sequence[Job], answers: Sequence[Answer | Failure], full: bool
+) -> list[Part]:
+    """What an experiment says, in a list; or why it says nothing: a measurement failed, or what follows from them."""
+    title, text = title_and_text(experiment.__doc__ or "") if name else ("", "")
     failures = [(job, answer) for job, answer in zip(jobs, answers) if isinstance(answer, Failure)]
     pairs = [(job, answer) for job, answer in zip(jobs, answers) if not isinstance(answer, Failure)]
-    seconds = sum(float(answer["seconds"]) for _, answer in pairs)
-    outcome: Outcome | str
     if failures:
         (job, failure), *more = failures
-        outcome = f"{job.function.__name__}({dict(job.arguments)}), and {len(more)} others\n{failure.text}"
-    else:
-        with style():
-            outcome = module.report(Answers(pairs), full)
-    return page.Section(name, title, textwrap.dedent(text).strip(), outcome, seconds)
-
-
-def _print(section: page.Section) -> None:
-    print(f"\n{section.name}: {section.title}")
-    if isinstance(section.outcome, str):
-        print(f"  FAIL, it did not run: {section.outcome}")
-        return
-    for c in section.outcome.claims:
-        interval = "" if c.interval is None else f" [{page.number(c.interval[0])}, {page.number(c.interval[1])}]"
-        expected = "" if c.expected is None else f", expected {page.number(c.expected)}"
-        measured = f": {page.number(c.measured)}{interval}{expected}" if c.criterion != "holds" else ""
-        print(f"  {'pass' if c.passed else 'FAIL'}  {c.statement}{measured} ({c.criterion})")
-    for finding in section.outcome.findings:
-        print(textwrap.fill(finding, 118, initial_indent="  * ", subsequent_indent="    "))
-
-
-def _commit() -> str:
-    """The commit of the checkout, with a word if the code has changed since."""
-    git = ["git", "-C", str(ROOT)]
+        return [Part(name, title, text, f"{job.key}, and {len(more)} others\n{failure.text}")]
     try:
-        commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "wflow", "validation"], capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit.stdout.strip() + (" with changes" if changed.stdout.strip() else "")
+        with style():
+            if hasattr(experiment, "report"):
+                return _old(experiment, Answers(pairs), full)
+            runs = Runs([(job.arguments, answer) for job, answer in pairs], full)
+            claims, findings = experiment.claims(runs), experiment.findings(runs)
+            table, figure = experiment.table(runs), experiment.figure(runs)
+    except Exception:
+        return [Part(name, title, text, traceback.format_exc())]
+    tables = [table] if isinstance(table, Table) else table or []
+    return [Part(name, title, text, "", claims, findings, figure, experiment.CAPTION, tables)]
+
+
+def _old(experiment: Any, answers: Answers, full: bool) -> list[Part]:
+    """A study of the old form: its first figure with everything, and each of the others alone."""
+    outcome = experiment.report(answers, full)
+    (name, (figure, caption)), *others = outcome.figures.items() or [("", (None, ""))]
+    first = Part(name, "", "", "", outcome.claims, outcome.findings, figure, caption, outcome.tables)
+    return [first, *(Part(name, "", "", "", [], [], *drawn) for name, drawn in others)]
+
+
+def _print(section: Section) -> None:
+    print(f"\n{section.name}: {section.title}")
+    for part in section.parts:
+        if part.title:
+            print(f"  {part.name}: {part.title}")
+        if part.failure:
+            print(f"  FAIL, it did not run: {part.failure}")
+        for c in part.claims:
+            interval = "" if c.interval is None else f" [{number(c.interval[0])}, {number(c.interval[1])}]"
+            expected = "" if c.expected is None else f", expected {number(c.expected)}"
+            measured = f": {number(c.measured)}{interval}{expected}" if c.criterion != "holds" else ""
+            print(f"  {'pass' if c.passed else 'FAIL'}  {c.statement}{measured} ({c.criterion})")
+        for finding in part.findings:
+            print(textwrap.fill(finding, 118, initial_indent="  * ", subsequent_indent="    "))

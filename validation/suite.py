@@ -6,7 +6,7 @@ __all__ = ["SUITE"]
 
 from validation.mutants import Mutant
 
-SOLVER, CONTROLLERS, SOLUTION = "wflow/solver.py", "wflow/controllers.py", "wflow/solution.py"
+LOOP, CONTROLLERS, SOLUTION = "wflow/run/loop.py", "wflow/controllers.py", "wflow/solution.py"
 ADAMS, INTERNAL, OBSERVERS = "wflow/schemes/adams.py", "wflow/energies/internal.py", "wflow/observers.py"
 DATASET, INITIAL, SERIES = "wflow/datasets/dataset.py", "wflow/initial.py", "wflow/figures/series.py"
 ESTIMATES, BOOKS = ("tests/test_estimates.py",), ("tests/test_bookkeeping.py",)
@@ -23,6 +23,23 @@ ENDINGS = ("tests/test_endings.py",)
 TANGENT, TANGENTS, PLANES = "wflow/tangent.py", ("tests/test_tangent.py",), ("tests/test_landscapes.py",)
 
 SUITE = (
+    # Jobs and studies
+    Mutant(
+        "answers-of-any-code",
+        "wflow/jobs.py",
+        '["code"] != stamp',
+        '["code"] is None',
+        "an answer belongs to the function, the arguments and the code",
+        ("tests/test_jobs.py",),
+    ),
+    Mutant(
+        "passed-without-a-run",
+        "validation/page.py",
+        "not any(part.failure for part in self.parts)",
+        "any(part.claims for part in self.parts)",
+        "an experiment that does not run fails its study",
+        ("tests/test_studies.py",),
+    ),
     # Masks and kernels of attention
     Mutant(
         "masks-without-holes",
@@ -298,7 +315,7 @@ SUITE = (
     # What a run writes down
     Mutant(
         "defect-sign",
-        SOLVER,
+        LOOP,
         "self.energy0 - point.value - self.dissipated",
         "point.value + self.dissipated - self.energy0",
         "the defect is Q(0) - Q(tau) - int |v|^2, with its sign",
@@ -314,7 +331,7 @@ SUITE = (
     ),
     Mutant(
         "save-by-steps",
-        SOLVER,
+        LOOP,
         "% self.save.steps == 0",
         "% self.save.steps == 1",
         "frames are kept every so many accepted steps",
@@ -322,7 +339,7 @@ SUITE = (
     ),
     Mutant(
         "controller-after-a-cut-step",
-        SOLVER,
+        LOOP,
         "if not shortened:",
         "if True:",
         "a step cut by a save leaves the next one as long as it was to be",
@@ -338,7 +355,7 @@ SUITE = (
     ),
     Mutant(
         "tol-ignored",
-        SOLVER,
+        "wflow/run/solve.py",
         'check_nonnegative("tol", tol), seed)',
         "1e-10, seed)",
         "a run ends where |v| <= tol",
@@ -347,7 +364,7 @@ SUITE = (
     # How a run ends
     Mutant(
         "checkpoint-before-its-rows",
-        "wflow/trajectory.py",
+        "wflow/trajectory/writer.py",
         "            self._write_rows()\n            self.checkpoint(state())",
         "            self.checkpoint(state())",
         "a checkpoint by the clock has its entries in the file",
@@ -355,7 +372,7 @@ SUITE = (
     ),
     Mutant(
         "accepted-before-its-row",
-        SOLVER,
+        LOOP,
         "        self._record(self.tau, self.point, h, old)\n        self._accept()",
         "        self._accept()\n        self._record(self.tau, self.point, h, old)",
         "a state whose observer fails is no accepted one",
@@ -363,9 +380,9 @@ SUITE = (
     ),
     Mutant(
         "last-frame-before-the-checkpoint",
-        "wflow/trajectory.py",
-        "n_frames=self._n_frames)",
-        'n_frames=self._n_frames + (state["tau"] > state["last_frame"]))',
+        "wflow/trajectory/writer.py",
+        '"n_frames": self._n_frames}',
+        '"n_frames": self._n_frames + (state["tau"] > state["last_frame"])}',
         "a run that goes on drops the last frame of an interrupted one",
         ENDINGS,
     ),

@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from wflow.errors import InputError, SolveError
     from wflow.landscapes import landscape
     from wflow.measures import Grid, Particles
+    from wflow.run.session import Interrupted
+    from wflow.run.solve import resume, solve
     from wflow.solution import SaveAt, Solution, Status
-    from wflow.solver import Interrupted, resume, solve
     from wflow.tangent import kernel_spectrum, output_variance, tangent_kernel
     from wflow.trajectory import load
 
@@ -113,7 +114,8 @@ _HOMES = {
         "landscapes": "landscape",
         "measures": "Grid Particles",
         "solution": "SaveAt Solution Status",
-        "solver": "Interrupted resume solve",
+        "run.session": "Interrupted",
+        "run.solve": "resume solve",
         "tangent": "kernel_spectrum output_variance tangent_kernel",
         "trajectory": "load",
     }.items()

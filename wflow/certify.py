@@ -23,8 +23,8 @@ from wflow.energies import Energy, TransformerObjective
 from wflow.errors import InputError, SolveError
 from wflow.measures import Particles
 from wflow.measures.particles import with_massless
+from wflow.run.solve import solve
 from wflow.schemes import Flow
-from wflow.solver import solve
 from wflow.tangent import KernelSpectrum, kernel_spectrum
 
 Array = NDArray[np.float64]

@@ -36,10 +36,10 @@ from wflow.controllers import Fixed, Replay
 from wflow.errors import InputError, SolveError
 from wflow.measures import Grid, Measure, Particles
 from wflow.observers import ErrorRate
+from wflow.run.solve import solve
 from wflow.schemes import scheme_of
 from wflow.settings import Observers
 from wflow.solution import Solution, Status
-from wflow.solver import solve
 
 Array = NDArray[Any]
 Outcome = Mapping[str, Any]

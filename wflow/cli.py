@@ -199,9 +199,9 @@ def _print_table(rows: dict[str, str]) -> None:
 
 def _status(solution: Solution) -> str:
     sentence = str(solution.status)
-    if solution.status.is_failure or solution.status.name == "INTERRUPTED":
+    if solution.status.is_failure or solution.status.name in ("INTERRUPTED", "KILLED"):
         sentence = f"{solution.message}. {sentence}"
-    if solution.status.name == "RUNNING":
+    if solution.status.name in ("RUNNING", "KILLED"):
         age = time.time() - Path(str(solution.path)).stat().st_mtime
         sentence += f" It was last written to {max(age, 0):.0f} s ago."
     return sentence

@@ -41,6 +41,7 @@ class Status(StrEnum):
     """How a run stands; the value of each is a sentence."""
 
     RUNNING = "The run is going on, or was killed: wflow resume continues from its last checkpoint."
+    KILLED = "wflow resume continues the run from its last checkpoint."
     FINISHED = "The run reached the end of its range of tau."
     STEADY = "The velocity fell below tol: the measure is stationary."
     INTERRUPTED = "The run was stopped before its end; everything accepted is kept and wflow resume continues a file."
@@ -60,7 +61,7 @@ class Status(StrEnum):
     @property
     def is_failure(self) -> bool:
         """Whether the run went wrong."""
-        return self not in (Status.RUNNING, Status.FINISHED, Status.STEADY, Status.INTERRUPTED)
+        return self not in (Status.RUNNING, Status.KILLED, Status.FINISHED, Status.STEADY, Status.INTERRUPTED)
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,11 @@ from typing import Any
 from wflow.checks import check_path
 from wflow.energies import TransformerObjective
 from wflow.measures import Measure
+from wflow.run.solve import solve
 from wflow.runfile.build import make
 from wflow.runfile.loader import MAX_BYTES, Check, RunFileError, parse
 from wflow.settings import Observers
 from wflow.solution import Solution
-from wflow.solver import solve
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from wflow.checks import did_you_mean
 from wflow.encoders import ENCODERS
 from wflow.energies import TransformerObjective
 from wflow.observers import OBSERVERS
+from wflow.run.solve import solve
 from wflow.solution import SaveAt
-from wflow.solver import solve
 from wflow.types import BOOLEAN, NonNegativeInt, Values, is_text, list_of, values_of
 
 #: The default of a key without one.

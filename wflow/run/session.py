@@ -1,29 +1,19 @@
-"""What surrounds a run: its progress on a terminal, signals, the clock of compilation, and its lock."""
+"""What surrounds a run: its progress on a terminal, signals and the clock of compilation."""
 
 from __future__ import annotations
 
-__all__ = ["Bar", "Interrupted", "compile_clock", "one_writer", "signals"]
+__all__ = ["Bar", "Interrupted", "compile_clock", "signals"]
 
 import contextlib
 import math
-import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from wflow.checks import check_regular
-from wflow.errors import InputError
 from wflow.schemes import Flow
 from wflow.solution import Solution
-
-try:
-    import fcntl
-except ImportError:  # where there are no such locks
-    fcntl = None  # type: ignore[assignment]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -120,47 +110,3 @@ def compile_clock(stats: dict[str, Any]) -> Iterator[None]:
 
     with event.install_listener("numba:compile", Clock()):
         yield
-
-
-@contextlib.contextmanager
-def one_writer(path: PathLike[str] | str | None) -> Iterator[None]:
-    """Hold the lock of a trajectory, the file ``PATH.lock``, which nobody else can hold; of no path, nothing.
-
-    The system releases the lock of a process that is killed, and what is left of its file does not matter.
-
-    Raises
-    ------
-    InputError
-        Where another run holds it.
-    """
-    if path is None or fcntl is None:
-        yield
-        return
-    target = Path(path).resolve()
-    if not target.parent.is_dir():  # whoever writes there says so
-        yield
-        return
-    place = target.with_name(f"{target.name}.lock")
-    check_regular(place, "and no lock")
-    while True:
-        try:
-            handle = open(place, "ab")  # noqa: SIM115  (held to the end)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error}") from None
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            raise InputError(f"another run is writing {path}: wait until it ends, or choose another path") from None
-        except OSError:  # the file system knows no locks
-            break
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle.fileno()), os.stat(place)):
-                break
-        handle.close()  # another run has removed this one as it ended
-    try:
-        yield
-    finally:
-        if os.fstat(handle.fileno()).st_size == 0:  # else it is somebody's file
-            place.unlink(missing_ok=True)
-        handle.close()

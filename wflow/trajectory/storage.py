@@ -1,0 +1,279 @@
+"""The bytes of a trajectory: changes of structure that happen whole or not at all, and what HDF5 sees of them.
+
+HDF5 sees a trajectory through a :class:`Content` and never opens the file itself, so that none of its locks are taken
+or looked at. A change of structure, such as more room, stays in memory until HDF5 has finished; then it is written to
+``PATH.journal``, into the file, and the journal is removed. Whoever finds a whole journal has the change, whoever finds
+half of one does not.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Content",
+    "bytes_of",
+    "edited",
+    "fsync_folder",
+    "journal_path",
+    "new_file",
+    "opened",
+    "read_journal",
+    "recover",
+    "write_at",
+]
+
+import contextlib
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from wflow.checks import check_regular
+from wflow.errors import InputError
+
+Change = tuple[int, bytes]
+
+#: Objects and indexes of chunks with checksums, in a file that any HDF5 since 1.10 reads. The superblock is older: with
+#: that of 1.10, HDF5 refuses to open a file whose writer was killed.
+SUPERBLOCK, OBJECTS = ("v108", "v108"), ("v110", "v110")
+MAGIC = b"wflow-journal\n"
+
+
+class Content(io.RawIOBase):
+    """The bytes of an open file, None for an empty one, with changes on top of them that stay in memory."""
+
+    def __init__(self, descriptor: int | None, changes: Sequence[Change] = (), writable: bool = False) -> None:
+        self.descriptor, self._changes, self._writable = descriptor, list(changes), writable
+        ends = [offset + len(data) for offset, data in changes]
+        self.size = max([0 if descriptor is None else os.fstat(descriptor).st_size, *ends])
+        self._place = 0
+
+    def readable(self) -> bool:
+        """HDF5 asks."""
+        return True
+
+    def seekable(self) -> bool:
+        """HDF5 asks."""
+        return True
+
+    def writable(self) -> bool:
+        """HDF5 asks."""
+        return self._writable
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a place."""
+        self._place = offset + (0, self._place, self.size)[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """The present place."""
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at the present place; what is beyond the end is zero."""
+        target, begin = memoryview(buffer).cast("B"), self._place
+        end = begin + len(target)
+        found = 0
+        while self.descriptor is not None and found < len(target):
+            data = os.pread(self.descriptor, min(len(target) - found, 2**30), begin + found)
+            if not data:
+                break
+            target[found : found + len(data)] = data
+            found += len(data)
+        if found < len(target):
+            target[found:] = bytes(len(target) - found)
+        for offset, data in self._changes:
+            low, high = max(begin, offset), min(end, offset + len(data))
+            if low < high:
+                target[low - begin : high - begin] = data[low - offset : high - offset]
+        _check_heap(target)
+        self._place = end
+        return len(target)
+
+    def write(self, data: Any) -> int:
+        """Change the bytes at the present place."""
+        self._changes.append((self._place, bytes(data)))
+        self._place += len(data)
+        self.size = max(self.size, self._place)
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """End here."""
+        self.size = self._place if size is None else size
+        return self.size
+
+    def changes(self) -> list[Change]:
+        """What is to be written, in pieces that do not overlap."""
+        merged: list[list[int]] = []
+        for begin, end in sorted((offset, offset + len(data)) for offset, data in self._changes):
+            if merged and begin <= merged[-1][1]:
+                merged[-1][1] = max(merged[-1][1], end)
+            else:
+                merged.append([begin, end])
+        pieces = []
+        for begin, end in merged:
+            piece = bytearray(max(0, min(end, self.size) - begin))
+            self.seek(begin)
+            self.readinto(piece)
+            pieces.append((begin, bytes(piece)))
+        return pieces
+
+
+def _check_heap(data: memoryview) -> None:
+    """Raise OSError for a global heap of HDF5, which holds texts, with an object of no length: HDF5 would read it for
+    ever. It is the one structure without a checksum."""
+    if bytes(data[:4]) != b"GCOL" or len(data) < 16:
+        return
+    size, place = int.from_bytes(data[8:16], "little"), 16
+    while place + 16 <= min(size, len(data)):
+        index = int.from_bytes(data[place : place + 2], "little")
+        length = int.from_bytes(data[place + 8 : place + 16], "little")
+        need = 16 + -(-length // 8) * 8 if index else length
+        if need == 0 or place + need > size:
+            raise OSError("a global heap has an object of a wrong length")
+        place += need
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """An open HDF5 file for reading, with the change of a journal that nobody has finished."""
+    changes = [] if (journal := read_journal(path)) is None else journal["changes"]
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with Content(descriptor, changes) as content, h5py.File(content, "r") as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def edited(path: Path, descriptor: int, run: str) -> Iterator[Any]:
+    """An open HDF5 file to be changed; the change reaches the file whole at the end, or not at all.
+
+    Parameters
+    ----------
+    path, descriptor
+        The file and its open descriptor.
+    run
+        The identifier in the file, by which a journal knows it again.
+    """
+    content = Content(descriptor, writable=True)
+    with h5py.File(content, "r+", libver=OBJECTS) as file:
+        yield file
+    # What is new first, then the superblock, then what leads to the new: a reader meets few things that are not there.
+    old_size = os.fstat(descriptor).st_size
+    changes = sorted(content.changes(), key=lambda change: (change[0] < old_size, change[0] != 0))
+    place = _place_of(descriptor, run)
+    about = {"run": run, "place": place, "size": content.size}
+    about["changes"] = [[offset, len(data)] for offset, data in changes]
+    text = MAGIC + json.dumps(about).encode() + b"\n" + b"".join(data for _, data in changes)
+    journal = journal_path(path)
+    try:
+        os.ftruncate(descriptor, max(old_size, content.size))  # where this fails, nothing has changed
+        with open(journal, "wb") as stream:
+            stream.write(text + zlib.crc32(text).to_bytes(4, "little"))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        journal.unlink(missing_ok=True)
+        raise
+    _apply(descriptor, changes, content.size)
+    journal.unlink()
+
+
+def new_file() -> Content:
+    """An empty HDF5 file in memory."""
+    content = Content(None, writable=True)
+    with h5py.File(content, "w", libver=SUPERBLOCK):
+        pass
+    return content
+
+
+def _apply(descriptor: int, changes: Sequence[Change], size: int) -> None:
+    os.ftruncate(descriptor, size)
+    for offset, data in changes:
+        write_at(descriptor, data, offset)
+    os.fsync(descriptor)
+
+
+def bytes_of(array: NDArray[Any]) -> memoryview:
+    """The bytes of an array, in the order of its entries."""
+    view: memoryview = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return view
+
+
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of the data at a place of a file."""
+    written = os.pwrite(descriptor, data, offset)
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
+
+
+def _place_of(descriptor: int, run: str) -> int:
+    """Where a file has its identifier."""
+    head, place, step = run.encode(), 0, 2**20
+    while block := os.pread(descriptor, step + len(head), place):
+        if (found := block.find(head)) >= 0:
+            return place + found
+        place += step
+    raise OSError("the file has lost its identifier")
+
+
+def journal_path(path: Path) -> Path:
+    """Where a change of structure is written before it is made."""
+    return path.with_name(f"{path.name}.journal")
+
+
+def read_journal(path: Path) -> dict[str, Any] | None:
+    """The change that a journal holds; None where there is none, where it is not whole, and for another file.
+
+    Raises
+    ------
+    InputError
+        For a file of this name that is no journal.
+    """
+    journal = journal_path(path)
+    check_regular(journal, "and no journal")
+    try:
+        text = journal.read_bytes()
+    except FileNotFoundError:
+        return None
+    if not text.startswith(MAGIC[: len(text)]):
+        raise InputError(f"{journal} is in the way: it is no journal of {path.name}; move it")
+    body, check = text[:-4], text[-4:]
+    if not body.startswith(MAGIC) or zlib.crc32(body).to_bytes(4, "little") != check:
+        return None
+    line, _, data = body[len(MAGIC) :].partition(b"\n")
+    about: dict[str, Any] = json.loads(line)
+    changes, place = [], 0
+    for offset, length in about["changes"]:
+        changes.append((offset, data[place : place + length]))
+        place += length
+    with contextlib.suppress(OSError), open(path, "rb") as stream:
+        stream.seek(about["place"])
+        if stream.read(len(about["run"])) == about["run"].encode():
+            return about | {"changes": changes}
+    return None
+
+
+def recover(path: Path, descriptor: int) -> None:
+    """Finish the change of a journal that a killed writer has left; call with the lock."""
+    if (journal := read_journal(path)) is not None:
+        _apply(descriptor, journal["changes"], journal["size"])
+    journal_path(path).unlink(missing_ok=True)
+
+
+def fsync_folder(path: Path) -> None:
+    """Force the entry of a file in its folder to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
