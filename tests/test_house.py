@@ -19,7 +19,7 @@ STOREYS = [
     ["_version", "errors"],
     ["checks", "jobs", "plain", "types"],
     ["kernels"],
-    ["measures", "datasets", "losses"],
+    ["environment", "measures", "datasets", "losses"],
     ["encoders"],
     ["network", "distances"],
     ["energies"],
@@ -29,7 +29,7 @@ STOREYS = [
     ["trajectory", "figures"],
     ["run"],
     ["runfile", "certify"],
-    ["check"],
+    ["check", "warmup"],
     ["cli", "__main__"],
 ]
 STOREY = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}

@@ -21,6 +21,7 @@ import pytest
 import xarray
 
 import wflow
+from wflow.environment import environment
 from wflow.observers import Risk
 from wflow.trajectory.checkpoint import resume_path
 
@@ -488,3 +489,22 @@ def test_modes_are_kept(tmp_path: Path, small: Problem) -> None:
     path.chmod(0o600)
     wflow.resume(path, 0.2)
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(resume_path(path).stat().st_mode) == 0o600
+
+
+def test_another_environment_is_said_and_recorded(tmp_path: Path, small: Problem) -> None:
+    path = tmp_path / "run.h5"
+    wflow.solve(*small, (0, 1), path=path, max_seconds=1e-9)
+    now, words = environment(), r"run\.h5 goes on with numba .*, now 9\.9: it need not equal"
+    with pytest.warns(RuntimeWarning, match=words) as said, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wflow.trajectory.provenance.environment", lambda: now | {"numba": "9.9"})
+        wflow.resume(path, max_seconds=1e-9)
+        wflow.resume(path, max_seconds=1e-9)
+    assert len(said) == 1
+    with pytest.warns(RuntimeWarning, match=r"goes on with numba 9\.9, now "):
+        wflow.resume(path)
+    records = json.loads(wflow.load(path).attributes["environment"])
+    assert [(record["from"], record["environment"]["numba"]) for record in records] == [
+        (0, now["numba"]),
+        (2, "9.9"),
+        (4, now["numba"]),
+    ]

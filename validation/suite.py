@@ -361,6 +361,14 @@ SUITE = (
         "a run ends where |v| <= tol",
         BOOKS,
     ),
+    Mutant(
+        "rises-by-slopes",
+        "wflow/schemes/particle_flow.py",
+        "if not self.energy.cancels:",
+        "if False:",
+        "a rise of an objective is one, whatever the slopes at both ends say",
+        ("tests/test_stepping.py",),
+    ),
     # How a run ends
     Mutant(
         "checkpoint-before-its-rows",

@@ -41,13 +41,14 @@ __all__ = [
     "unknown_keyword",
 ]
 
+import contextlib
 import difflib
 import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -446,18 +447,52 @@ def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DType
 
 
 def check_memory(what: str, n_bytes: int, remedy: str) -> None:
-    """Raise :class:`InputError` where something needs more memory than the machine has.
+    """Raise :class:`InputError` where something needs more memory than this process may still take.
 
     Examples
     --------
     >>> check_memory("10^400 particles", 8 * 10**400, "draw fewer")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    wflow.errors.InputError: 10^400 particles need about ... GiB of memory, but this machine has ...: draw fewer
+    wflow.errors.InputError: 10^400 particles need about ... GiB of memory, but this process may take ...: draw fewer
     """
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not known on every system
+    if n_bytes > ALWAYS_THERE and n_bytes > (free := _free_memory()):
+        need, have = (float(min(n, 2**1000)) / 2**30 for n in (n_bytes, free))
+        raise InputError(
+            f"{what} need about {need:.3g} GiB of memory, but this process may take {have:.3g} GiB: {remedy}"
+        )
+
+
+#: So few bytes are not worth a look.
+ALWAYS_THERE = 2**26
+#: Where Linux tells of memory: what is free, the groups of this process, and those of their folders with limits.
+MEMORY_INFO, GROUPS, GROUP_FOLDER = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def _free_memory() -> float:
+    """The bytes that the machine has, or has left, and that limits of the process and of its job allow, if known."""
+    known = [math.inf]
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(KeyError, ValueError, OSError):
+        rows = dict(line.split(":") for line in MEMORY_INFO.read_text().splitlines())
+        known.append(sum(1024 * int(rows[name].split()[0]) for name in ("MemAvailable", "SwapFree")))
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        known.append(math.inf if limit == resource.RLIM_INFINITY else limit)
+    with contextlib.suppress(ValueError, OSError):
+        for line in GROUPS.read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            known += _limits(kinds, PurePosixPath(group))
+    return min(known)
+
+
+def _limits(kinds: str, group: PurePosixPath) -> Iterator[int]:
+    """Those of a group of processes and of the groups above it, in both versions of such groups."""
+    if kinds and "memory" not in kinds.split(","):
         return
-    if n_bytes > total:
-        need, have = (float(min(n, 2**1000)) / 2**30 for n in (n_bytes, total))
-        raise InputError(f"{what} need about {need:.3g} GiB of memory, but this machine has {have:.3g} GiB: {remedy}")
+    folder, name = ("memory", "memory.limit_in_bytes") if kinds else ("", "memory.max")
+    for one in (group, *group.parents):
+        with contextlib.suppress(ValueError, OSError):  # no limit is "max"
+            yield int((GROUP_FOLDER / folder / one.relative_to("/") / name).read_text())

@@ -88,6 +88,8 @@ class TransformerObjective(Energy):
     (array([[[-0., -1.]]]), 0.125, 0.25)
     """
 
+    cancels = False
+
     def __init__(
         self,
         dataset: Dataset,

@@ -85,7 +85,7 @@ def solve(
     rng
         A seed, or a generator that draws one: the randomness of schemes with noise, which the file records.
     progress
-        A progress bar; None shows one on a terminal.
+        A progress bar, and a line where kernels are compiled; None shows them on a terminal.
     controller
         Another step-size control than ``Fixed(dtau)`` or ``Adaptive(rtol, atol)``.
     tol
@@ -151,7 +151,7 @@ def solve(
         raise InputError(f"attributes must have other names than {', '.join(ATTRIBUTES)}, got {taken[0]!r}")
     target = None if path is None else check_path("path", path).resolve()
     run = Run(flow, settings, seconds)
-    with one_writer(target), signals(flow, active=target is not None), compile_clock(run.stats):
+    with one_writer(target), signals(flow, active=target is not None), compile_clock(run.stats, progress):
         if target is not None:
             check_target(target, overwrite)
         run.begin(flow.flat(flow.template.blocks))
@@ -223,7 +223,7 @@ def resume(
                 f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
             )
         run = Run(flow, settings, seconds)
-        with signals(flow, active=True), compile_clock(run.stats):
+        with signals(flow, active=True), compile_clock(run.stats, progress):
             run.restore(state)
             if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
                 run.choose_step()
