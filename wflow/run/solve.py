@@ -7,7 +7,7 @@ __all__ = ["resume", "solve"]
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -28,9 +28,10 @@ from wflow.measures import Measure
 from wflow.plain import describe
 from wflow.run.loop import Run
 from wflow.run.session import compile_clock, signals
-from wflow.schemes import Flow, Scheme, scheme_of
+from wflow.schemes import SCHEMES, Flow, Scheme, scheme_of
 from wflow.settings import Observers, Settings
 from wflow.solution import SERIES, SaveAt, Solution, resolution
+from wflow.types import NonNegativeFloat, PositiveFloat
 
 PathLike_ = str | PathLike[str]
 
@@ -40,10 +41,10 @@ def solve(
     rho0: Measure,
     tau_range: Sequence[float] = (0.0, 1.0),
     *,
-    scheme: str | Scheme = "dopri5",
-    dtau: float | None = None,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    scheme: Annotated[str | Scheme, tuple(SCHEMES)] = "dopri5",
+    dtau: PositiveFloat | None = None,
+    rtol: NonNegativeFloat = 1e-6,
+    atol: NonNegativeFloat = 1e-9,
     save: SaveAt | None = None,
     observe: Observers | None = None,
     path: PathLike_ | None = None,
@@ -51,9 +52,9 @@ def solve(
     rng: np.random.Generator | int | None = None,
     progress: bool | None = None,
     controller: Controller | None = None,
-    tol: float = 1e-10,
+    tol: NonNegativeFloat = 1e-10,
     attributes: Mapping[str, str] | None = None,
-    max_seconds: float | None = None,
+    max_seconds: PositiveFloat | None = None,
     **unknown: object,
 ) -> Solution:
     """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.
