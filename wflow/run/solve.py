@@ -144,7 +144,7 @@ def solve(
     extra, seconds = _check_attributes(attributes), _check_seconds(max_seconds)
     flow = _open(settings, rho0)
     from wflow.trajectory.lock import one_writer
-    from wflow.trajectory.recorder import MemoryRecorder
+    from wflow.trajectory.recorder import MemoryRecorder, Recorder
     from wflow.trajectory.writer import ATTRIBUTES, check_target, new_trajectory
 
     if taken := [name for name in extra if name in ATTRIBUTES]:
@@ -155,12 +155,13 @@ def solve(
         if target is not None:
             check_target(target, overwrite)
         run.begin(flow.flat(flow.template.blocks))
+        recorder: Recorder = MemoryRecorder(settings)
         if target is None:
-            run.record_first(MemoryRecorder(settings))
+            run.record_first(recorder)
         else:
-            with new_trajectory(target, overwrite, settings, flow.template, extra) as draft:
-                run.record_first(draft)
-        return run.loop(progress)
+            with new_trajectory(target, overwrite, settings, flow.template, extra) as recorder:
+                run.record_first(recorder)
+        return run.loop(recorder, progress)
 
 
 def resume(
@@ -227,8 +228,7 @@ def resume(
             run.restore(state)
             if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
                 run.choose_step()
-            run.recorder = TrajectoryFile.reopen(target, state, settings)
-            return run.loop(progress)
+            return run.loop(TrajectoryFile.reopen(target, state, settings), progress)
 
 
 def _differs(new: Any, description: Any) -> bool:
