@@ -401,6 +401,29 @@ def test_a_file_of_version_1_opens_and_resumes(tmp_path: Path) -> None:
     assert len(resumed.observed["held-out risk"]) == 13
 
 
+def test_files_of_version_2_open_and_resume(tmp_path: Path) -> None:
+    """Heads and neurons of unlike weights to tau = 1, and a compressed density to 0.5, by version 2."""
+    for name in ("version2.h5", "version2.h5.resume", "version2-grid.h5", "version2-grid.h5.resume"):
+        shutil.copy(Path(__file__).parent / "data" / name, tmp_path)
+    path, grid = tmp_path / "version2.h5", tmp_path / "version2-grid.h5"
+    old = wflow.load(path)
+    assert old.attributes["format_version"] == 2 and old.frame_tau.tolist() == [0, 0.5, 1]
+    assert old.energy[[0, -1]].tolist() == [0.4258789695185045, 0.35640035284956695]
+    rho = old.measure(0)
+    assert rho.w[0, 0, 0] == -0.7784606028005082 and old.measure(-1).theta[1, 2, 3] == 0.999258989376629
+    assert rho.weights("w").tolist() == [[0.1, 0.2, 0.3, 0.4]] * 2
+    resumed = wflow.resume(path, 2)
+    assert resumed.attributes["format_version"] == 3 and resumed.frame_tau.tolist() == [0, 0.5, 1, 1.5, 2]
+    assert resumed.stats["steps"] == 10 and (resumed.energy[: len(old.energy)] == old.energy).all()
+    assert resumed.energy[-1] == pytest.approx(0.31268455660766237, rel=1e-9)
+    assert resumed.measure(-1).w[1, 2, 3] == pytest.approx(-0.8977361987553172, rel=1e-9)
+    assert resumed.observed["held-out risk"].shape == resumed.tau.shape
+
+    density = wflow.load(grid).measure(-1)
+    assert density.w[0, 7, 8] == 0.006001852431258512
+    assert wflow.resume(grid, 0.6).measure(2).w.tobytes() == density.w.tobytes()
+
+
 def test_a_second_writer_is_refused(tmp_path: Path, small: Problem) -> None:
     """While a run writes, another run and a resume of the same path, under any of its names, end in one line."""
     path, link = tmp_path / "run.h5", tmp_path / "link.h5"
