@@ -79,11 +79,11 @@ def table(runs: Runs) -> None:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, row = panels(3, 2.4)
+    drawing, row = panels(3, 2.4)
     for axes, kernel in zip(row, ("softmax", "gaussian", "linear")):
         a = runs.one(kernel=kernel, seed=0)
         axes.fill_between(a["tau"], np.exp(a["lower"]), np.exp(a["upper"]), alpha=0.2, linewidth=0, color="gray")
         axes.plot(a["tau"], np.exp(a["fall"]), **line_of(0))
         axes.set(title=kernel, xlabel=r"$\tau$", yscale="log", ylim=(np.exp(a["fall"].min()) / 30, 1.5))
     row[0].set_ylabel("$R/R(0)$")
-    return picture
+    return drawing

@@ -70,11 +70,11 @@ def table(runs: Runs) -> None:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, row = panels(2, 2.5, sharey=True)
+    drawing, row = panels(2, 2.5, sharey=True)
     for axes, (case, a) in zip(row, runs):
         axes.plot(a["w"], a["F"], **line_of(0))
         axes.plot(a["zeros"], a["values"], "o", color="black", markersize=3)
         axes.axhline(LABEL, color="black", linewidth=0.6, linestyle=":")
         axes.set(title=case["kernel"], xlabel="$w$", ylim=(-0.1, 1.05))
     row[0].set_ylabel("prediction $F(w)$")
-    return picture
+    return drawing

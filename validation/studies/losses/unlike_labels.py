@@ -76,7 +76,7 @@ def table(runs: Runs) -> Table:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, (risk, exponent) = panels(2, 2.7)
+    drawing, (risk, exponent) = panels(2, 2.7)
     floor = 1e-6  # below, what is left of squares and Huber is the error of the steps
     for k, loss in enumerate(LOSSES):
         for seed, (_, a) in enumerate(runs.of(loss=loss)):
@@ -92,7 +92,7 @@ def figure(runs: Runs) -> Figure:
     for axes in (risk, exponent):
         axes.set_xlabel(r"$\tau$")
     risk.legend()
-    return picture
+    return drawing
 
 
 def _late_exponent(a: Mapping[str, Any]) -> float:
