@@ -21,6 +21,7 @@ from validation.drawing import line_of, panels
 from validation.flows import random_data, random_measure
 from validation.heads import KERNELS
 from validation.kernel import prediction_gradients, state_of
+from validation.statistics import relative_gap
 from validation.studies.attention._heads import TOKENS, D, attention
 from validation.study import Answer, Claim, Runs, at_least, at_most
 from validation.trajectory import finite_transformer
@@ -51,7 +52,7 @@ def measure(kernel: str, seed: int) -> Answer:
         risks.append(Q.risk(frame))
         if i % 25 == 0:
             J = prediction_gradients(model, state_of(frame.blocks), Q.dataset)
-            gaps.append(np.abs(J @ J.T - K).max() / np.abs(K).max())
+            gaps.append(relative_gap(J @ J.T, K))
     integrals = cumulative_simpson(np.array(eigenvalues), x=answer.frame_tau, axis=0, initial=0)
     bounds = -2 / Q.dataset.n_prompts * integrals
     fall = np.log(risks) - np.log(risks[0])

@@ -1,4 +1,4 @@
-"""Where does one head on one prompt not move, with softmax and with the Gaussian kernel?
+"""Where does one head on one prompt stand still, with softmax and with the Gaussian kernel?
 
 One query has scores w k_j with the keys -1, 0, 1, or -(k_j - w)^2/2, the values 1, -1/2, 1/5 and the label 9/10. W_Q,
 trained alone, is the number w:

@@ -1,4 +1,4 @@
-"""Which rank has the tangent kernel of the values, and how small is its least eigenvalue?
+"""What is the rank of the tangent kernel of the values, and how small is its least eigenvalue?
 
 For N prompts of n tokens that are all targets and M heads
 

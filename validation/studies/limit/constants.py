@@ -1,4 +1,4 @@
-"""Are the constants of both errors those predicted?
+"""Are the constants of both errors those that theory predicts?
 
 For Transformers drawn from one law, that of the start or that after some training, rms^2 = (a/L)^2 + b^2/(M L) with
 

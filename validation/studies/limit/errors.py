@@ -1,4 +1,4 @@
-"""How do the errors of depth and of width fall?
+"""How do the errors of depth and width fall?
 
 The largest errors along training of Q, R and the predictions are measured: of Transformers with all atoms in every
 layer, which have the error of the depth alone, against the limit, and of drawn ones against those, which is the noise

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from validation.drawing import panels
 from validation.fits import falls_as, grows_as
-from validation.statistics import bootstrap, rms
+from validation.statistics import bootstrap, relative_gap, rms
 from validation.studies.limit._linearised import DECAY, MIDDLE, RADIUS, STEP, TIMES, distance, linearised, prompts
 from validation.study import Answer, Claim, Runs, at_most, within
 from validation.transformer import FiniteTransformer
@@ -64,7 +64,7 @@ def measure(M: int | None, L: int, seeds: int, times: int) -> Answer:
 
 def claims(runs: Runs) -> list[Claim]:
     exact = linearised()
-    apart = float(np.abs(_bias(runs) - exact["depth"]).max() / np.abs(exact["depth"]).max())
+    apart = relative_gap(_bias(runs), exact["depth"])
     text = "single token: L times the error of the depth along training, relative difference from its prediction"
     out = [at_most(text, apart, 0.1)]
     start, along = _noise(runs, 0)[:, 0], _noise(runs, TIMES)

@@ -1,6 +1,6 @@
 """How fast does a Transformer learn prompts that can be told apart, by every loss?
 
-Twelve random prompts with labels by turns, softmax heads and tanh neurons in two layers, no weight decay. For one
+Twelve random prompts with labels in turn, softmax heads and tanh neurons in two layers, no weight decay. For one
 prompt, whose prediction is linear in the weights,
 
     R ~ 1/tau  for logistic losses and cross-entropy,    R ~ e^(-tau/4)  for squares and Huber's loss

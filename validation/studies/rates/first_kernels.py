@@ -1,7 +1,7 @@
 """What does the smallest eigenvalue of the first kernel depend on?
 
 The rates of all modes are k_i/B with the eigenvalues k_i of K. Their mean is the mean of |J_b|^2 over the prompts b,
-which does not depend on B; the smallest falls where prompts become alike.
+which does not depend on B; the smallest falls where prompts become alike. Theory does not say how.
 """
 
 from __future__ import annotations

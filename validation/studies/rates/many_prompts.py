@@ -4,7 +4,8 @@ Each mode of the kernel falls like e^{-k_i tau/B}. Where the k_i are spread over
 
     R = sum_i c_i e^{-2 k_i tau/B}
 
-looks like a power of tau over a window, until the slowest mode is left alone after the time B/(2 k).
+looks like a power of tau over a window, until the slowest mode is left alone after the time B/(2 k). Theory predicts no
+power.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 import wflow
 from validation.drawing import panels
 from validation.kernel import flatten, prediction_gradients, state_of
+from validation.statistics import relative_gap
 from validation.studies.rates._model import BASE, problem, residual
 from validation.study import Answer, Claim, Runs, at_most
 from validation.trajectory import finite_transformer
@@ -45,9 +46,9 @@ def measure(task: str, B: int, width: int, seed: int, weight_decay: float) -> An
         ahead, behind = (objective.predict(x) for x in moved)
         J, r = prediction_gradients(model, state, objective.dataset), residual(objective, rho)
         expected = -J @ (J.T @ r / B + weight_decay * flatten(state))
-        gaps.append(np.abs((ahead - behind) / (2 * step) - expected).max() / np.abs(expected).max())
+        gaps.append(relative_gap((ahead - behind) / (2 * step), expected))
         K = wflow.tangent_kernel(objective, rho)
-        kernels.append(np.abs(K - J @ J.T).max() / np.abs(K).max())
+        kernels.append(relative_gap(J @ J.T, K))
     return {"tau": answer.frame_tau, "gap": np.array(gaps), "kernel": np.array(kernels)}
 
 

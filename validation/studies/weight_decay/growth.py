@@ -1,4 +1,4 @@
-"""From which weight decay on are neurons put out?
+"""Beyond which weight decay do neurons die out?
 
 Neurons that are nearly zero see a linear problem: with z the last token and tanh'(0) = 1 the fastest of their
 directions grows like

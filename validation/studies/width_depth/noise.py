@@ -1,4 +1,4 @@
-"""Which shape has the noise of the width: the theorem's, or that of the central limit theorem?
+"""How does the noise of the width fall: as the theorem's bound, or as the central limit theorem says?
 
 Exponents are fitted, and shapes compete with one constant each: which leaves the least scatter, and by how much (the
 difference of their Akaike information criteria, N ln of the ratio of the squared residuals in the logarithms)?

@@ -1,4 +1,4 @@
-"""What are the exponents of the largest noise along training?
+"""Which exponents does the largest noise along training have?
 
 Transformers of all kinds are trained, and so are those with all atoms and as many layers. The noise is the largest
 difference of the predictions along training; its exponents are fitted as those of Transformers drawn from one law:
