@@ -22,10 +22,11 @@ from wflow.controllers import Fixed
 from wflow.schemes import scheme_of
 from wflow.settings import Settings
 from wflow.solution import SERIES
+from wflow.trajectory.layout import MORE_BYTES
 from wflow.trajectory.writer import new_trajectory
 
 #: The limits: processor time of an entry in the last tenth over that in the second one, memory that the last nine
-#: tenths add (MB), the file over what is in it, and seconds from SIGTERM to the end.
+#: tenths add (MB), the file, apart from its least room, over what is in it, and seconds from SIGTERM to the end.
 SLOWER, MEMORY, DISK, SECONDS = 1.1, 16.0, 1.2, 10.0
 #: Blocks of a tenth, whose median counts: other processes disturb some of them.
 BLOCKS = 20
@@ -82,7 +83,7 @@ def _fill(note: Callable[..., None], path: Path, frames: int, entries: int) -> N
             now = time.process_time()
             blocks.append(now - before)
             stat, content = os.stat(path), i * (16 * 960 + 12) + steps * (8 * len(SERIES) + 4)
-            sizes.append((512 * stat.st_blocks / content, stat.st_size / content))
+            sizes.append((512 * stat.st_blocks / content, (stat.st_size - MORE_BYTES) / content))
             before = time.process_time()
         if i == frames // 10:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -229,12 +229,11 @@ def _run(solution: wflow.Solution) -> Any:
     return solution.attributes["run"]
 
 
-def kills(count: int, seed: int, say: Callable[[str], None] = print) -> Outcome:
-    """Kill so many runs."""
+def kills(count: int, seed: int, say: Callable[[str], None] = print, names: Sequence[str] = tuple(RUNS)) -> Outcome:
+    """Kill so many runs of these names."""
     draw, done, faults, skipped = random.Random(seed), Counter[str](), Counter[str](), 0
     with scaled(), tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        wholes = {name: _whole(tiny, Path(folder) / f"{i}.h5") for i, (name, tiny) in enumerate(RUNS.items())}
-        names = list(RUNS)
+        wholes = {name: _whole(RUNS[name], Path(folder) / f"{i}.h5") for i, name in enumerate(names)}
         while done.total() < count:
             name = draw.choice(names)
             whole, result, calls, seconds = wholes[name]
