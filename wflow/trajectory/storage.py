@@ -41,7 +41,9 @@ Change = tuple[int, bytes]
 
 #: Objects and indexes of chunks with checksums, in a file that any HDF5 since 1.10 reads. The superblock is older: with
 #: that of 1.10, HDF5 refuses to open a file whose writer was killed.
-SUPERBLOCK, OBJECTS = ("v108", "v108"), ("v110", "v110")
+SUPERBLOCK = ("v108", "v108")
+#: How HDF5 changes a file. Numbers do not cross the pages of the memory, so that a write of a count is never half done.
+CHANGES: dict[str, Any] = {"libver": ("v110", "v110"), "alignment_threshold": 1, "alignment_interval": 8}
 MAGIC = b"wflow-journal\n"
 
 
@@ -164,7 +166,7 @@ def edited(path: Path, descriptor: int, run: str) -> Iterator[Any]:
         The identifier in the file, by which a journal knows it again.
     """
     content = Content(descriptor, writable=True)
-    with h5py.File(content, "r+", libver=OBJECTS) as file:
+    with h5py.File(content, "r+", **CHANGES) as file:
         yield file
     # What is new first, then the superblock, then what leads to the new: a reader meets few things that are not there.
     old_size = os.fstat(descriptor).st_size
