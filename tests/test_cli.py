@@ -187,7 +187,12 @@ def test_a_killed_run_can_be_read_and_resumed(
     process.communicate()
     assert main(["info", str(output)]) == 0
     out = capsys.readouterr().out
-    assert "was killed: wflow resume continues" in out and "last written to" in out and "evaluations" not in out
+    assert (
+        "killed at tau = " in out
+        and "wflow resume continues" in out
+        and "last written to" in out
+        and "evaluations" not in out
+    )
     tau = wflow.load(output).tau[-1] + 0.002
     assert main(["resume", str(output), "--tau-end", f"{tau:.9g}"]) == 0
     assert "The run reached the end" in capsys.readouterr().out
@@ -428,7 +433,7 @@ BAD: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "truncated HDF5": (trajectory(truncated), "is damaged"),
     "not HDF5": (trajectory(lambda path: path.write_text("hello")), "is not an HDF5 file, so no trajectory of wflow"),
     "empty file": (trajectory(lambda path: path.write_text("")), "is not an HDF5 file, so no trajectory of wflow"),
-    "future": (trajectory(of_the_future), "has format version 99; this wflow reads up to 2: update wflow"),
+    "future": (trajectory(of_the_future), "has format version 99; this wflow reads up to 3: update wflow"),
     "missing": (trajectory(lambda path: path.unlink()), "does not exist"),
     "figure": (figure("energi"), "got 'energi'; did you mean 'energy'?"),
     "figure: suffix": (figure("energy", output="f.pfd"), "must end in .pdf, .svg, .eps or .png"),

@@ -17,9 +17,9 @@ PACKAGE = Path(wflow.__file__).parent
 #: Storeys from the ground up; a module imports only from its own storey or below.
 STOREYS = [
     ["_version", "errors"],
-    ["checks", "jobs", "plain"],
+    ["checks", "jobs", "plain", "types"],
     ["kernels"],
-    ["measures", "datasets", "losses"],
+    ["environment", "measures", "datasets", "losses"],
     ["encoders"],
     ["network", "distances"],
     ["energies"],
@@ -29,7 +29,7 @@ STOREYS = [
     ["trajectory", "figures"],
     ["run"],
     ["runfile", "certify"],
-    ["check"],
+    ["check", "warmup"],
     ["cli", "__main__"],
 ]
 STOREY = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}

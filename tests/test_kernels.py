@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,87 +244,6 @@ def test_large_scores_do_not_overflow() -> None:
     tokens = np.array([[[1.0, -2.0, 3.0]]])
     out = head.mean(tokens, np.array([[1.0, 1e4]]), np.ones(1))
     np.testing.assert_allclose(out, [[[3.0, -2.0, 3.0]]])
-
-
-SQUARES = """
-from wflow.kernels.compile import kernel
-from wflow.kernels.other import shift
-from wflow.kernels.simd.lanes import add, mul, splat
-from wflow.kernels.simd.matrices import at, put, space
-
-@kernel
-def squares(x):
-    A = space(x, 0, 1, 1)
-    put(A, 0, 0, add(splat(A, shift(1.0)), mul(at(A, 0, 0), at(A, 0, 0))))
-"""
-OTHER = """
-from wflow.kernels.compile import kernel
-
-@kernel
-def shift(x):
-    return x
-"""
-CALL = """
-import numpy as np
-from wflow.kernels.simd.lanes import n_lanes
-from wflow.kernels.squares import squares
-x = np.full((1, n_lanes(float)), 3.0)
-squares(x)
-print(x[0, 0], sum(squares.stats.cache_hits.values()))
-"""
-#: numba with another name for the version of its caches.
-RENAMED = """
-import inspect
-from numba.core import caching, dispatcher
-exec(inspect.getsource(caching).replace("self._version", "self._edition"), vars(caching))
-dispatcher.FunctionCache = caching.FunctionCache
-"""
-
-
-@pytest.mark.parametrize(("before", "kept"), [("", "1"), (RENAMED, "0")], ids=["numba", "numba without a version"])
-def test_kernels_notice_changes_of_other_files(tmp_path: Path, before: str, kept: str) -> None:
-    """A kernel is kept until a file beside its own or in simd/ changes; where numba cannot tell, it is not kept."""
-    package = tmp_path / "wflow"
-    shutil.copytree(Path(wflow.__file__).parent / "kernels", package / "kernels", ignore=lambda *_: ["__pycache__"])
-    for name, text in (("__init__.py", ""), ("kernels/squares.py", SQUARES), ("kernels/other.py", OTHER)):
-        (package / name).write_text(text)
-    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
-
-    def called() -> list[str]:
-        command = [sys.executable, "-W", "error", "-c", before + CALL]
-        return subprocess.run(
-            command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment | {"PYTHONPATH": ""}
-        ).stdout.split()
-
-    assert called() == ["10.0", "0"] and called() == ["10.0", kept]
-    for name, old, new, value in (
-        ("simd/lanes.py", "builder.fmul(a, b))", "builder.fadd(a, b))", "7.0"),
-        ("other.py", "return x", "return -x", "5.0"),
-    ):
-        path = package / "kernels" / name
-        assert path.read_text().count(old) == 1
-        path.write_text(path.read_text().replace(old, new))
-        assert called() == [value, "0"]
-
-
-def test_caches_of_types_that_have_moved_are_passed_over(tmp_path: Path) -> None:
-    """What is on disk names the modules of its types; numba alone fails to read it once they have moved."""
-    package = tmp_path / "wflow"
-    shutil.copytree(Path(wflow.__file__).parent / "kernels", package / "kernels", ignore=lambda *_: ["__pycache__"])
-    takes = "from wflow.kernels.compile import kernel\n\n@kernel\ndef {}(x):\n    return at(x, 0, 0)\n"
-    call = "import numba, numpy as np\nfrom wflow.kernels.{0} import at, first, space\n"
-    call += "@numba.njit\ndef run(x):\n    return lane_sum(first(space(x, 0, 1, 1)))\n"
-    call += "from wflow.kernels.simd.lanes import lane_sum, n_lanes\nprint(run(np.ones((1, n_lanes(float)))))\n"
-    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": ""}
-    (package / "__init__.py").write_text("")
-    for home in ("matrices", "elsewhere"):
-        if home == "elsewhere":
-            (package / "kernels/simd/matrices.py").rename(package / "kernels/simd/elsewhere.py")
-        source = f"from wflow.kernels.simd.{home} import at, space\n" + takes.format("first")
-        (package / "kernels/reader.py").write_text(source)
-        command = [sys.executable, "-c", call.format("reader")]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
-        assert float(done.stdout) > 0
 
 
 def test_kernels_are_compiled_where_numba_is_told_not_to() -> None:

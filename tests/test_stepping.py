@@ -175,6 +175,18 @@ def test_a_true_rise_is_found_however_small(terms: float) -> None:
         wflow.solve(BOWL, start, (0, 10), scheme="euler", dtau=2.1)
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+def test_long_steps_in_single_precision_lower_q(seed: int) -> None:
+    """Steps of Euler that turn round: slopes at both ends say that Q fell, where it rose by a thousandth."""
+    images = wflow.datasets.digits("all", patch=(4, 4)).subset(np.arange(30))
+    encoders = wflow.SoftmaxAttention(factored=True, rank=1), wflow.FeedForward("gelu")
+    Q = wflow.TransformerObjective(images, *encoders, weight_decay=1e-5, layers=2)
+    rho = wflow.initial.gaussian(std=0.5).sample(Q, 4, rng=seed)
+    rho = rho.replace(**{name: x.astype(np.float32) for name, x in rho.blocks.items()})
+    answer = wflow.solve(Q, rho, (0, 30), scheme="euler", rtol=0.1, tol=0.0)
+    assert np.diff(answer.energy).max() < 64 * np.finfo(np.float32).eps
+
+
 @NOISY
 @pytest.mark.parametrize(
     "save", [wflow.SaveAt(every=0.75), wflow.SaveAt(tau=[0.3, 0.31, 0.9, 3.0]), wflow.SaveAt(steps=3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import pytest
 import xarray
 
 import wflow
+from wflow.environment import environment
 from wflow.observers import Risk
 from wflow.trajectory import layout, reader, storage
 from wflow.trajectory.checkpoint import resume_path
@@ -401,6 +403,29 @@ def test_a_file_of_version_1_opens_and_resumes(tmp_path: Path) -> None:
     assert len(resumed.observed["held-out risk"]) == 13
 
 
+def test_files_of_version_2_open_and_resume(tmp_path: Path) -> None:
+    """Heads and neurons of unlike weights to tau = 1, and a compressed density to 0.5, by version 2."""
+    for name in ("version2.h5", "version2.h5.resume", "version2-grid.h5", "version2-grid.h5.resume"):
+        shutil.copy(Path(__file__).parent / "data" / name, tmp_path)
+    path, grid = tmp_path / "version2.h5", tmp_path / "version2-grid.h5"
+    old = wflow.load(path)
+    assert old.attributes["format_version"] == 2 and old.frame_tau.tolist() == [0, 0.5, 1]
+    assert old.energy[[0, -1]].tolist() == [0.4258789695185045, 0.35640035284956695]
+    rho = old.measure(0)
+    assert rho.w[0, 0, 0] == -0.7784606028005082 and old.measure(-1).theta[1, 2, 3] == 0.999258989376629
+    assert rho.weights("w").tolist() == [[0.1, 0.2, 0.3, 0.4]] * 2
+    resumed = wflow.resume(path, 2)
+    assert resumed.attributes["format_version"] == 3 and resumed.frame_tau.tolist() == [0, 0.5, 1, 1.5, 2]
+    assert resumed.stats["steps"] == 10 and (resumed.energy[: len(old.energy)] == old.energy).all()
+    assert resumed.energy[-1] == pytest.approx(0.31268455660766237, rel=1e-9)
+    assert resumed.measure(-1).w[1, 2, 3] == pytest.approx(-0.8977361987553172, rel=1e-9)
+    assert resumed.observed["held-out risk"].shape == resumed.tau.shape
+
+    density = wflow.load(grid).measure(-1)
+    assert density.w[0, 7, 8] == 0.006001852431258512
+    assert wflow.resume(grid, 0.6).measure(2).w.tobytes() == density.w.tobytes()
+
+
 def test_a_second_writer_is_refused(tmp_path: Path, small: Problem) -> None:
     """While a run writes, another run and a resume of the same path, under any of its names, end in one line."""
     path, link = tmp_path / "run.h5", tmp_path / "link.h5"
@@ -566,3 +591,74 @@ def test_a_pipe_in_the_place_of_a_lock_does_not_stop_a_reader(tmp_path: Path, sm
     wflow.solve(*small, (0, 0.1), path=path)
     os.mkfifo(tmp_path / "run.h5.lock")
     assert wflow.load(path).status is wflow.Status.FINISHED
+
+
+def test_another_environment_is_said_and_recorded(tmp_path: Path, small: Problem) -> None:
+    path = tmp_path / "run.h5"
+    wflow.solve(*small, (0, 1), path=path, max_seconds=1e-9)
+    now, words = environment(), r"run\.h5 goes on with numba .*, now 9\.9: it need not equal"
+    with pytest.warns(RuntimeWarning, match=words) as said, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wflow.trajectory.provenance.environment", lambda: now | {"numba": "9.9"})
+        wflow.resume(path, max_seconds=1e-9)
+        wflow.resume(path, max_seconds=1e-9)
+    assert len(said) == 1
+    with pytest.warns(RuntimeWarning, match=r"goes on with numba 9\.9, now "):
+        wflow.resume(path)
+    records = json.loads(wflow.load(path).attributes["environment"])
+    assert [(record["from"], record["environment"]["numba"]) for record in records] == [
+        (0, now["numba"]),
+        (2, "9.9"),
+        (4, now["numba"]),
+    ]
+
+
+def test_a_disk_that_is_full_from_any_moment_on(tmp_path: Path, small: Problem, tight: None) -> None:
+    """One line of words; the file opens with all frames, and once there is space a resume goes on to the same end."""
+    options: dict[str, Any] = {"dtau": 0.25, "save": wflow.SaveAt(steps=1), "tau_range": (0, 1.5)}
+    whole = tmp_path / "whole.h5"
+    with Calls() as calls:
+        wflow.solve(*small, path=whole, **options)
+    assert calls.count > 200
+    for k, last in enumerate(range(0, calls.count, 29)):
+        path = tmp_path / f"{k}.h5"
+        with Calls(last), pytest.raises((wflow.InputError, wflow.SolveError), match=f"cannot write {path}") as said:
+            wflow.solve(*small, path=path, **options)
+        assert "\n" not in str(said.value) and "No space left" in str(said.value)
+        if said.type is wflow.InputError:
+            assert not [name for name in os.listdir(tmp_path) if name.startswith(f"{k}.h5")]
+            continue
+        broken = wflow.load(path)
+        assert all(broken.measure(i).blocks for i in range(broken.n_frames))
+        wflow.resume(path)
+        assert_same(path, whole)
+
+
+class Calls:
+    """Counts the calls that need space, and refuses all but the first so many."""
+
+    def __init__(self, last: float = np.inf) -> None:
+        self.count, self.last, self.patch = 0, last, pytest.MonkeyPatch()
+
+    def __enter__(self) -> Calls:
+        for name in ("pwrite", "fsync", "ftruncate", "truncate"):
+            self.patch.setattr(os, name, self.counted(getattr(os, name)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.patch.undo()
+
+    def counted(self, call: Any) -> Any:
+        def counted(*arguments: Any) -> Any:
+            self.count += 1
+            if self.count > self.last:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return call(*arguments)
+
+        return counted
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little room that files grow all the time."""
+    for name, value in {"ENTRIES": 2, "MORE_ENTRIES": 2, "CHUNK_BYTES": 1, "MORE_BYTES": 1}.items():
+        monkeypatch.setattr(f"wflow.trajectory.layout.{name}", value)

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from validation import page
 from validation.checkout import code_of, commit
 from validation.page import Part, Section, number
-from validation.study import Answers, Experiment, Runs, Table, jobs, load, title_and_text
+from validation.study import Experiment, Runs, Table, jobs, load, title_and_text
 from wflow import __version__
 from wflow.figures.style import style
 from wflow.jobs import Answer, Failure, Job, answer_all
@@ -66,7 +65,7 @@ def validate(
         seconds: dict[str, float] = {}
         for (name, experiment), some in zip(study.experiments.items(), of_study):
             found = [next(answers) for _ in some]
-            parts += part(name, experiment, some, found, full)
+            parts.append(part(name, experiment, some, found, full))
             seconds |= {job.key: x["seconds"] for job, x in zip(some, found) if not isinstance(x, Failure)}
         sections.append(Section(study.name, *title_and_text(study.doc), parts, sum(seconds.values())))
         _print(sections[-1])
@@ -84,33 +83,23 @@ def validate(
 
 def part(
     name: str, experiment: Experiment, jobs: Sequence[Job], answers: Sequence[Answer | Failure], full: bool
-) -> list[Part]:
-    """What an experiment says, in a list; or why it says nothing: a measurement failed, or what follows from them."""
+) -> Part:
+    """What an experiment says; or why it says nothing: a measurement failed, or what follows from them."""
     title, text = title_and_text(experiment.__doc__ or "") if name else ("", "")
     failures = [(job, answer) for job, answer in zip(jobs, answers) if isinstance(answer, Failure)]
     pairs = [(job, answer) for job, answer in zip(jobs, answers) if not isinstance(answer, Failure)]
     if failures:
         (job, failure), *more = failures
-        return [Part(name, title, text, f"{job.key}, and {len(more)} others\n{failure.text}")]
+        return Part(name, title, text, f"{job.key}, and {len(more)} others\n{failure.text}")
     try:
         with style():
-            if hasattr(experiment, "report"):
-                return _old(experiment, Answers(pairs), full)
             runs = Runs([(job.arguments, answer) for job, answer in pairs], full)
             claims, findings = experiment.claims(runs), experiment.findings(runs)
             table, figure = experiment.table(runs), experiment.figure(runs)
     except Exception:
-        return [Part(name, title, text, traceback.format_exc())]
+        return Part(name, title, text, traceback.format_exc())
     tables = [table] if isinstance(table, Table) else table or []
-    return [Part(name, title, text, "", claims, findings, figure, experiment.CAPTION, tables)]
-
-
-def _old(experiment: Any, answers: Answers, full: bool) -> list[Part]:
-    """A study of the old form: its first figure with everything, and each of the others alone."""
-    outcome = experiment.report(answers, full)
-    (name, (figure, caption)), *others = outcome.figures.items() or [("", (None, ""))]
-    first = Part(name, "", "", "", outcome.claims, outcome.findings, figure, caption, outcome.tables)
-    return [first, *(Part(name, "", "", "", [], [], *drawn) for name, drawn in others)]
+    return Part(name, title, text, "", claims, findings, figure, experiment.CAPTION, tables)
 
 
 def _print(section: Section) -> None:

@@ -21,13 +21,10 @@ from __future__ import annotations
 
 __all__ = [
     "Answer",
-    "Answers",
     "Case",
     "Claim",
     "Experiment",
     "Interval",
-    "Job",
-    "Outcome",
     "Runs",
     "Study",
     "Table",
@@ -46,7 +43,7 @@ import math
 import pkgutil
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, cast, overload
 
 from matplotlib.figure import Figure
@@ -175,9 +172,7 @@ def load(name: str) -> Study:
             raise ValueError(f"EXPERIMENTS of study {name!r} must name its modules {found} in order, got {order}")
         modules = {part: importlib.import_module(f"{home.__name__}.{part}") for part in order}
     for part, module in modules.items():
-        lacking = (
-            [] if hasattr(module, "jobs") else [x for x in ("__doc__", *PARTS) if getattr(module, x, None) is None]
-        )
+        lacking = [x for x in ("__doc__", *PARTS) if getattr(module, x, None) is None]
         if lacking:
             raise ValueError(f"experiment {part!r} of study {name!r} lacks {', '.join(lacking)}")
     return Study(name, home.__doc__ or name, {part: cast(Experiment, module) for part, module in modules.items()})
@@ -189,8 +184,6 @@ def _modules(path: Any) -> list[str]:
 
 def jobs(experiment: Experiment, full: bool) -> list[Job]:
     """A job for every case."""
-    if hasattr(experiment, "jobs"):
-        return list(experiment.jobs(full))  # the old form
     cost = experiment.COST
     cases = experiment.cases(full)
     return [Job(experiment.measure, case, cost(**case) if callable(cost) else cost) for case in cases]
@@ -230,34 +223,3 @@ def at_least(statement: str, measured: float, limit: float, *, interval: Interva
 def holds(statement: str, passed: bool) -> Claim:
     """A statement without a number."""
     return Claim(statement, math.nan, None, "holds", bool(passed))
-
-
-# The old form, until all studies are packages of experiments
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers of the jobs of a study, in the order of the jobs: pairs (arguments, answer) by the job's function."""
-
-    pairs: Sequence[tuple[Job, Answer]]
-
-    def of(self, function: Callable[..., Any], **arguments: Any) -> Iterator[tuple[Case, Answer]]:
-        """(arguments, answer) of the jobs that call this function, with these among their arguments."""
-        for job, answer in self.pairs:
-            if job.function is function and all(job.arguments.get(k) == v for k, v in arguments.items()):
-                yield job.arguments, answer
-
-    def one(self, function: Callable[..., Any], **arguments: Any) -> Answer:
-        """The answer of the only such job."""
-        ((_, answer),) = self.of(function, **arguments)
-        return answer
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What follows from the answers: claims, which pass or fail; findings in words; tables; figures by name."""
-
-    claims: Sequence[Claim]
-    findings: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    figures: Mapping[str, tuple[Figure, str]] = field(default_factory=dict)

@@ -77,8 +77,8 @@ SUITE = (
     Mutant(
         "kernel-of-other-prompts",
         "wflow/kernels/tangent.py",
-        "b, own = (first + r) // per, sums[r]",
-        "b, own = r // per, sums[r]",
+        "b, row_sums = (first + r) // per, sums[r]",
+        "b, row_sums = r // per, sums[r]",
         "rows of a group that does not begin with the first label of a prompt belong to their prompts",
         TANGENTS,
     ),
@@ -360,6 +360,14 @@ SUITE = (
         "1e-10, seed)",
         "a run ends where |v| <= tol",
         BOOKS,
+    ),
+    Mutant(
+        "rises-by-slopes",
+        "wflow/schemes/particle_flow.py",
+        "if not self.energy.cancels:",
+        "if False:",
+        "a rise of an objective is one, whatever the slopes at both ends say",
+        ("tests/test_stepping.py",),
     ),
     # How a run ends
     Mutant(

@@ -41,18 +41,20 @@ __all__ = [
     "unknown_keyword",
 ]
 
+import contextlib
 import difflib
 import inspect
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wflow.errors import InputError
+from wflow.types import COUNT, FRACTION, NATURAL, NONNEGATIVE, NUMBER, POSITIVE, Values
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -63,7 +65,10 @@ if TYPE_CHECKING:
 
 def shown(value: Any) -> str:
     """The beginning of what a value looks like, in one line."""
-    return " ".join(repr(value).split())[:80]
+    try:
+        return " ".join(repr(value).split())[:80]
+    except ValueError:  # Python writes no integer of thousands of digits
+        return f"{type(value).__name__} with too many digits to show"
 
 
 def _plain(value: Any) -> Any:
@@ -85,7 +90,7 @@ def is_integer(value: object) -> bool:
 def check_integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return ``value`` as an int, or raise :class:`InputError` unless it is an integer between these."""
     if not is_integer(value) or value < least or (most is not None and value > most):
-        kind = {0: "a non-negative integer", 1: "a positive integer"}.get(least, f"an integer >= {least}")
+        kind = {0: NATURAL.words, 1: COUNT.words}.get(least, f"an integer >= {least}")
         if most is not None:
             kind = f"an integer from {least} to {most}"
             if 0 < most - least < 4:
@@ -94,7 +99,7 @@ def check_integer(name: str, value: Any, least: int = 1, most: int | None = None
     return int(value)
 
 
-def check_number(name: str, value: Any, words: str = "a finite number", finite: bool = True) -> float:
+def check_number(name: str, value: Any, words: str = NUMBER.words, finite: bool = True) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it is one real number.
 
     Examples
@@ -122,25 +127,24 @@ def check_positive(name: str, value: Any, remedy: str = "") -> float:
     Traceback (most recent call last):
     wflow.errors.InputError: dtau must be a positive finite number, got -1
     """
-    number = _number(value)
-    if number is None or not 0 < number < math.inf:
-        raise InputError(f"{name} must be a positive finite number, got {shown(value)}{remedy}")
-    return number
+    return _check_real(name, value, POSITIVE, remedy=remedy)
 
 
 def check_nonnegative(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it is finite and not negative."""
-    number = _number(value)
-    if number is None or not 0 <= number < math.inf:
-        raise InputError(f"{name} must be a non-negative finite number, got {shown(value)}")
-    return number
+    return _check_real(name, value, NONNEGATIVE)
 
 
 def check_fraction(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it lies between 0 and 1."""
+    return _check_real(name, value, FRACTION, "a fraction between 0 and 1 (such as 0.2)")
+
+
+def _check_real(name: str, value: Any, values: Values, words: str = "", remedy: str = "") -> float:
+    """Return a real number as a float, or raise :class:`InputError` unless it is one of these values."""
     number = _number(value)
-    if number is None or not 0 < number < 1:
-        raise InputError(f"{name} must be a fraction between 0 and 1 (such as 0.2), got {shown(value)}")
+    if number is None or not values.test(number):
+        raise InputError(f"{name} must be {words or values.words}, got {shown(value)}{remedy}")
     return number
 
 
@@ -253,7 +257,7 @@ def check_blocks_named(name: str, value: Any, blocks: Collection[str], all_of_th
 
 def did_you_mean(value: object, known: Iterable[str], form: str = "{!r}") -> str:
     """The end of a message that names the closest of the known words; empty where none is close."""
-    close = difflib.get_close_matches(f"{value!s:.80}", list(known), 1)
+    close = difflib.get_close_matches(value[:80] if isinstance(value, str) else shown(value), list(known), 1)
     return f"; did you mean {form.format(close[0])}?" if close else ""
 
 
@@ -443,18 +447,52 @@ def check_result(expected: str, value: Any, shape: tuple[int, ...], dtype: DType
 
 
 def check_memory(what: str, n_bytes: int, remedy: str) -> None:
-    """Raise :class:`InputError` where something needs more memory than the machine has.
+    """Raise :class:`InputError` where something needs more memory than this process may still take.
 
     Examples
     --------
     >>> check_memory("10^400 particles", 8 * 10**400, "draw fewer")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    wflow.errors.InputError: 10^400 particles need about ... GiB of memory, but this machine has ...: draw fewer
+    wflow.errors.InputError: 10^400 particles need about ... GiB of memory, but this process may take ...: draw fewer
     """
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not known on every system
+    if n_bytes > ALWAYS_THERE and n_bytes > (free := _free_memory()):
+        need, have = (float(min(n, 2**1000)) / 2**30 for n in (n_bytes, free))
+        raise InputError(
+            f"{what} need about {need:.3g} GiB of memory, but this process may take {have:.3g} GiB: {remedy}"
+        )
+
+
+#: So few bytes are not worth a look.
+ALWAYS_THERE = 2**26
+#: Where Linux tells of memory: what is free, the groups of this process, and those of their folders with limits.
+MEMORY_INFO, GROUPS, GROUP_FOLDER = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
+def _free_memory() -> float:
+    """The bytes that the machine has, or has left, and that limits of the process and of its job allow, if known."""
+    known = [math.inf]
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(KeyError, ValueError, OSError):
+        rows = dict(line.split(":") for line in MEMORY_INFO.read_text().splitlines())
+        known.append(sum(1024 * int(rows[name].split()[0]) for name in ("MemAvailable", "SwapFree")))
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        known.append(math.inf if limit == resource.RLIM_INFINITY else limit)
+    with contextlib.suppress(ValueError, OSError):
+        for line in GROUPS.read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            known += _limits(kinds, PurePosixPath(group))
+    return min(known)
+
+
+def _limits(kinds: str, group: PurePosixPath) -> Iterator[int]:
+    """Those of a group of processes and of the groups above it, in both versions of such groups."""
+    if kinds and "memory" not in kinds.split(","):
         return
-    if n_bytes > total:
-        need, have = (float(min(n, 2**1000)) / 2**30 for n in (n_bytes, total))
-        raise InputError(f"{what} need about {need:.3g} GiB of memory, but this machine has {have:.3g} GiB: {remedy}")
+    folder, name = ("memory", "memory.limit_in_bytes") if kinds else ("", "memory.max")
+    for one in (group, *group.parents):
+        with contextlib.suppress(ValueError, OSError):  # no limit is "max"
+            yield int((GROUP_FOLDER / folder / one.relative_to("/") / name).read_text())

@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("runfile", metavar="RUN.toml", help="the run file")
     check.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
+    ahead = command("warmup", _warmup, "compile the kernels ahead, which a first run waits for otherwise")
+    ahead.add_argument("-q", "--quiet", action="store_true", help="no progress")
+
     info = command("info", _info, "tell how a run stands, also while it is running")
     info.add_argument("trajectory", metavar="OUT.h5")
 
@@ -181,6 +184,17 @@ def _check(options: argparse.Namespace) -> None:
     quiet = options.quiet
     say = (lambda line: None) if quiet else (lambda line: print(f"solving {line}", file=sys.stderr, flush=True))
     print(check.check(options.runfile, say, False if quiet else None))
+
+
+def _warmup(options: argparse.Namespace) -> None:
+    began = time.perf_counter()
+    from wflow.warmup import warmup
+
+    quiet = options.quiet
+    say = (lambda line: None) if quiet else (lambda line: print(f"compiling: {line}", file=sys.stderr, flush=True))
+    folder = warmup(say)
+    kept = f"kept in {folder}" if folder else "not kept: NUMBA_CACHE_DIR may name a folder for them"
+    print(f"all kernels are there after {time.perf_counter() - began:.1f} s, {kept}")
 
 
 def _info(options: argparse.Namespace) -> None:

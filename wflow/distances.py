@@ -148,12 +148,17 @@ def _w2(a: Measure, b: Measure, block: str, l: int) -> float:
 
     (x, mass_x), (y, mass_y) = _carried(a, block, l), _carried(b, block, l)
     e = _exponent(x, y)
-    check_memory(f"the distances of {len(x)} particles to {len(y)}", 16 * len(x) * len(y), "compare samples of them")
+    words, remedy, pairs = (
+        f"the distances of {len(x)} particles to {len(y)}",
+        "compare samples of them",
+        len(x) * len(y),
+    )
+    is_paired = len(x) == len(y) and np.ptp(mass_x) == np.ptp(mass_y) == 0
+    check_memory(words, (24 if is_paired else 56) * pairs, remedy)
     cost = cdist(np.ldexp(x, -e), np.ldexp(y, -e), "sqeuclidean")
-    squared = None
-    if len(x) == len(y) and np.ptp(mass_x) == np.ptp(mass_y) == 0:
-        squared = _assigned(cost)
+    squared = _assigned(cost) if is_paired else None
     if squared is None:
+        check_memory(words, 48 * pairs, remedy)  # beside the costs
         squared = _transported(cost, mass_x, mass_y)
     return math.ldexp(math.sqrt(squared), e)
 
@@ -169,9 +174,9 @@ def _assigned(cost: Array) -> float | None:
 
     _, partner = linear_sum_assignment(cost)
     cost = cost[:, partner]
-    value = float(np.mean(own := np.diagonal(cost).copy()))
-    cost -= own
-    prices = np.zeros(len(own))
+    value = float(np.mean(matched := np.diagonal(cost).copy()))
+    cost -= matched
+    prices = np.zeros(len(matched))
     for _ in range(SWEEPS):
         lower = (cost + prices).min(axis=1)
         if (prices - lower).max() <= GAP * value:

@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import signal
 import tempfile
 import time
@@ -231,7 +232,7 @@ def _run(solution: wflow.Solution) -> Any:
 
 def kills(count: int, seed: int, say: Callable[[str], None] = print, names: Sequence[str] = tuple(RUNS)) -> Outcome:
     """Kill so many runs of these names."""
-    draw, done, faults, skipped = random.Random(seed), Counter[str](), Counter[str](), 0
+    draw, done, faults, skipped = random.Random(seed), Counter[str](), 0, 0
     with scaled(), tempfile.TemporaryDirectory(prefix="kills-") as folder:
         wholes = {name: _whole(RUNS[name], Path(folder) / f"{i}.h5") for i, name in enumerate(names)}
         while done.total() < count:
@@ -259,6 +260,8 @@ def kills(count: int, seed: int, say: Callable[[str], None] = print, names: Sequ
                     )
                     break
                 done[f"{stage}, {aim.part if aim else 'any time'}"] += 1
+                if done.total() % 100 == 0:
+                    say(f"  {done.total()} kills, {faults} faults")
                 try:
                     words = story.check(notes)
                 except Exception as error:
@@ -266,13 +269,14 @@ def kills(count: int, seed: int, say: Callable[[str], None] = print, names: Sequ
                 if words or done.total() >= count:
                     break
             words = words or story.end()
+            shutil.rmtree(place)
             if words:
-                faults[words] += 1
+                faults += 1
                 say(f"  {name}{', over an old run' if story.old else ''}: {'; '.join(trail)}:\n    {words}")
     for stage, n in sorted(done.items()):
         say(f"  {n:6} kills of {stage}")
     words = f"{skipped} more processes ended before their kill"
-    return Outcome("kills", done.total(), faults.total(), words)
+    return Outcome("kills", done.total(), faults, words)
 
 
 def _whole(tiny: Tiny, path: Path) -> tuple[wflow.Solution, dict[str, np.ndarray], list[Calls], list[float]]:

@@ -189,7 +189,7 @@ def _on_cells(rho: Grid, kernel: Callable[[Array], Array]) -> Array:
             from wflow.kernels.convolution import convolve_pairs
 
             lines = [1] * (3 - len(cells))
-            for k, w in enumerate(W):
+            for k, w in enumerate(np.ascontiguousarray(W)):  # compiled once
                 sums[l, k] = convolve_pairs(one.reshape(*lines, *cells), w.reshape(*lines, *sizes)).reshape(cells)
     return np.moveaxis(sums.reshape(len(a), len(W), -1), 1, 2)
 

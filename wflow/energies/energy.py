@@ -79,8 +79,12 @@ class Energy:
     ``mobilities`` has, by block, the mobility M of every coordinate (p,); blocks that it does not name have M = 1.
     The velocity is then ``-M grad dQ/drho``, the flow is that of the metric of ``M^{-1}``, and coordinates with M = 0
     are frozen: they do not move, and no norm of the flow counts them.
+
+    ``cancels`` says whether terms of Q may cancel unseen, as in a function of a user: its rounding is then not known
+    from ``Evaluation.terms``.
     """
 
+    cancels: bool = True
     internal: InternalEnergy | None = None
     mobilities: Mapping[str, Array] = MappingProxyType({})
 
@@ -143,6 +147,8 @@ class InternalEnergy(Energy):
     Particles have no density: there its value is not offered (it counts as 0), and its flow is left to schemes that
     treat it in a way of their own, such as noise.
     """
+
+    cancels = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "internal", self)
@@ -230,6 +236,7 @@ class SumEnergy(Energy):
         self.terms: tuple[Energy, ...] = tuple(
             part for term in terms for part in (term.terms if isinstance(term, SumEnergy) else (term,))
         )
+        self.cancels = any(term.cancels for term in self.terms)
         internals = [term.internal for term in self.terms if term.internal is not None]
         self.internal = reduce(lambda a, b: a.joined(b), internals) if internals else None
         self.mobilities = combined_mobilities(self.terms)

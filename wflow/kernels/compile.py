@@ -1,8 +1,7 @@
 """How kernels are compiled, and how long what is on disk counts.
 
-numba keeps compiled functions on disk until the file of the function changes. A kernel is made of other files too: of
-the kernels that it calls, and of what writes its LLVM code. So kernels are kept until any file of this folder, or of a
-folder in it, changes.
+A kernel is made of more files than its own: of the kernels that it calls, and of what writes its LLVM code. So kernels
+are kept on disk (:mod:`wflow.kernels.disk`) until any file of this folder, or of a folder in it, changes.
 """
 
 from __future__ import annotations
@@ -17,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core.caching import NullCache
+
+from wflow.kernels.disk import Disk
 
 if numba.config.DISABLE_JIT:  # numba compiles its own functions when kernels need them, so that it cannot stay
     warnings.warn(
@@ -42,16 +44,13 @@ def _stamp() -> str:
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that several threads may run: it releases the interpreter's lock.
 
-    numba reads nothing of what another version of it has left on disk, not even the names of types, whose modules may
-    have moved; so the stamp becomes a part of that version. It is no public attribute: where numba has none, every
-    process compiles its kernels, which is slow, but never wrong.
+    numba's dispatchers have no public place for a cache: where they have none of this name, every process compiles its
+    kernels, which is slow, but never wrong. So it is for functions of no file, and for those that close over others.
     """
-    options = {"fastmath": FAST, "error_model": "numpy", "boundscheck": False, "nogil": True}
-    compiled = numba.njit(cache=True, **options)(function)
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
-    if not hasattr(file, "_version"):
-        return numba.njit(**options)(function)
-    file._version = f"{file._version} {_stamp()}"
+    compiled = numba.njit(fastmath=FAST, error_model="numpy", boundscheck=False, nogil=True)(function)
+    is_kept = Path(function.__code__.co_filename).is_file() and function.__closure__ is None
+    if is_kept and isinstance(getattr(compiled, "_cache", None), NullCache):
+        compiled._cache = Disk(function, _stamp())
     return compiled
 
 

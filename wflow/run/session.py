@@ -7,9 +7,11 @@ __all__ = ["Bar", "Interrupted", "compile_clock", "signals"]
 import contextlib
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from wflow.schemes import Flow
@@ -79,8 +81,8 @@ def signals(flow: Flow, active: bool) -> Iterator[None]:
         if seen:
             raise Interrupted(f"interrupted by {seen[0]}")
 
-    others = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-    taken = [signal.SIGINT, signal.SIGTERM, *(n for n in others if signal.getsignal(n) is signal.SIG_DFL)]
+    further = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+    taken = [signal.SIGINT, signal.SIGTERM, *(n for n in further if signal.getsignal(n) is signal.SIG_DFL)]
     before = {number: signal.signal(number, note) for number in taken}
     flow.interrupt = check
     try:
@@ -90,9 +92,20 @@ def signals(flow: Flow, active: bool) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@cache
+def _tell_of_compiling() -> None:
+    """Once in a process, and not into the bar."""
+    from tqdm import tqdm
+
+    tqdm.write("compiling kernels, once, for up to a minute (wflow warmup does it ahead)", file=sys.stderr)
+
+
 @contextlib.contextmanager
-def compile_clock(stats: dict[str, Any]) -> Iterator[None]:
-    """Add the seconds that numba spends compiling; kernels compiled on behalf of another count once."""
+def compile_clock(stats: dict[str, Any], progress: bool | None = False) -> Iterator[None]:
+    """Add the seconds that numba spends compiling; kernels compiled on behalf of another count once.
+
+    With progress, or None on a terminal, the first one that is compiled in a process is told.
+    """
     from numba.core import event
 
     class Clock(event.Listener):
@@ -101,6 +114,9 @@ def compile_clock(stats: dict[str, Any]) -> Iterator[None]:
         def on_start(self, event: Any) -> None:
             if self.depth == 0:
                 self.began = time.perf_counter()
+                ours = event.data["dispatcher"].py_func.__module__.startswith("wflow.")
+                if ours and (sys.stderr.isatty() if progress is None else progress):
+                    _tell_of_compiling()
             self.depth += 1
 
         def on_end(self, event: Any) -> None:

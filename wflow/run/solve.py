@@ -7,7 +7,7 @@ __all__ = ["resume", "solve"]
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -28,9 +28,10 @@ from wflow.measures import Measure
 from wflow.plain import describe
 from wflow.run.loop import Run
 from wflow.run.session import compile_clock, signals
-from wflow.schemes import Flow, Scheme, scheme_of
+from wflow.schemes import SCHEMES, Flow, Scheme, scheme_of
 from wflow.settings import Observers, Settings
 from wflow.solution import SERIES, SaveAt, Solution, resolution
+from wflow.types import NonNegativeFloat, PositiveFloat
 
 PathLike_ = str | PathLike[str]
 
@@ -40,10 +41,10 @@ def solve(
     rho0: Measure,
     tau_range: Sequence[float] = (0.0, 1.0),
     *,
-    scheme: str | Scheme = "dopri5",
-    dtau: float | None = None,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    scheme: Annotated[str | Scheme, tuple(SCHEMES)] = "dopri5",
+    dtau: PositiveFloat | None = None,
+    rtol: NonNegativeFloat = 1e-6,
+    atol: NonNegativeFloat = 1e-9,
     save: SaveAt | None = None,
     observe: Observers | None = None,
     path: PathLike_ | None = None,
@@ -51,9 +52,9 @@ def solve(
     rng: np.random.Generator | int | None = None,
     progress: bool | None = None,
     controller: Controller | None = None,
-    tol: float = 1e-10,
+    tol: NonNegativeFloat = 1e-10,
     attributes: Mapping[str, str] | None = None,
-    max_seconds: float | None = None,
+    max_seconds: PositiveFloat | None = None,
     **unknown: object,
 ) -> Solution:
     """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.
@@ -84,7 +85,7 @@ def solve(
     rng
         A seed, or a generator that draws one: the randomness of schemes with noise, which the file records.
     progress
-        A progress bar; None shows one on a terminal.
+        A progress bar, and a line where kernels are compiled; None shows them on a terminal.
     controller
         Another step-size control than ``Fixed(dtau)`` or ``Adaptive(rtol, atol)``.
     tol
@@ -143,23 +144,24 @@ def solve(
     extra, seconds = _check_attributes(attributes), _check_seconds(max_seconds)
     flow = _open(settings, rho0)
     from wflow.trajectory.lock import one_writer
-    from wflow.trajectory.recorder import MemoryRecorder
+    from wflow.trajectory.recorder import MemoryRecorder, Recorder
     from wflow.trajectory.writer import ATTRIBUTES, check_target, new_trajectory
 
     if taken := [name for name in extra if name in ATTRIBUTES]:
         raise InputError(f"attributes must have other names than {', '.join(ATTRIBUTES)}, got {taken[0]!r}")
     target = None if path is None else check_path("path", path).resolve()
     run = Run(flow, settings, seconds)
-    with one_writer(target), signals(flow, active=target is not None), compile_clock(run.stats):
+    with one_writer(target), signals(flow, active=target is not None), compile_clock(run.stats, progress):
         if target is not None:
             check_target(target, overwrite)
         run.begin(flow.flat(flow.template.blocks))
+        recorder: Recorder = MemoryRecorder(settings)
         if target is None:
-            run.record_first(MemoryRecorder(settings))
+            run.record_first(recorder)
         else:
-            with new_trajectory(target, overwrite, settings, flow.template, extra) as draft:
-                run.record_first(draft)
-        return run.loop(progress)
+            with new_trajectory(target, overwrite, settings, flow.template, extra) as recorder:
+                run.record_first(recorder)
+        return run.loop(recorder, progress)
 
 
 def resume(
@@ -222,20 +224,19 @@ def resume(
                 f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
             )
         run = Run(flow, settings, seconds)
-        with signals(flow, active=True), compile_clock(run.stats):
+        with signals(flow, active=True), compile_clock(run.stats, progress):
             run.restore(state)
             if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
                 run.choose_step()
-            run.recorder = TrajectoryFile.reopen(target, state, settings)
-            return run.loop(progress)
+            return run.loop(TrajectoryFile.reopen(target, state, settings), progress)
 
 
 def _differs(new: Any, description: Any) -> bool:
     """Whether something is given, and is not what a trajectory describes."""
     if new is None:
         return False
-    old, given = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
-    return given != old
+    old, changed = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
+    return changed != old
 
 
 def _open(settings: Settings, rho0: Measure) -> Flow:

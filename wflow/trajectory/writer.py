@@ -31,7 +31,7 @@ from wflow.trajectory import layout, storage
 from wflow.trajectory.access import text_of
 from wflow.trajectory.checkpoint import State, is_checkpoint, resume_path, save_checkpoint, scratch_path
 from wflow.trajectory.layout import FORMAT, FORMAT_VERSION, Column, Layout
-from wflow.trajectory.provenance import provenance
+from wflow.trajectory.provenance import history, provenance
 from wflow.trajectory.reader import (
     DAMAGE,
     counts_of,
@@ -168,12 +168,13 @@ class TrajectoryFile:
     def _declare_running(self) -> None:
         """Say in the file that the run is going on, and how."""
         with storage.opened(self.path) as file:
-            running = text_of(file, "status") == RUNNING["status"]
+            before = json.loads(text_of(file, "environment")) if "environment" in file.attrs else []
+            texts = RUNNING | {"environment": json.dumps(history(before, self._n_steps, str(self.path)))}
             same = same_settings(file, self.settings)
-        if running and same:
-            return
+            if same and all(text_of(file, name) == text for name, text in texts.items()):
+                return
         with self._edited() as file:
-            layout.set_texts(file, RUNNING)
+            layout.set_texts(file, texts)
             if not same:
                 del file["problem"]
                 layout.write_settings(file, self.settings)

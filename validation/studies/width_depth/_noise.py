@@ -106,9 +106,7 @@ def draw(axes: Axes, noise: Mapping[str, Map]) -> None:
     """The noise of all kinds over M L."""
     for (kind, some), colour, marker in zip(noise.items(), PALETTE, "os^"):
         axes.plot([M * L for M, L in some], [rms(x) for x in some.values()], marker, color=colour, label=KINDS[kind])
-    most = max(M * L for some in noise.values() for M, L in some)
-    log_log(
-        axes, [10, 100, 1000, 10000][: 3 if most < 1e4 else 4], [rms(x) for y in noise.values() for x in y.values()]
-    )
+    every = [rms(x) for some in noise.values() for x in some.values()]
+    log_log(axes, sorted({M * L for some in noise.values() for M, L in some}), every)
     axes.set(xlabel="$M L$", ylabel="noise of the width")
     axes.legend()
