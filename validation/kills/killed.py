@@ -185,12 +185,11 @@ class Story:
             return words
         steps, frames = len(left.tau), left.n_frames
         if frames < max(said.get("frames", 0), self.frames) or steps < self.steps:
-            return (
-                f"{frames} frames and {steps} entries are left of {self.frames} and {self.steps}, and {said['frames']}"
-            )
+            had = max(said.get("frames", 0), self.frames), self.steps
+            return f"{frames} frames and {steps} entries are left of {had[0]} and {had[1]}"
         self.steps, self.frames = steps, frames
         if state["steps"] < said.get("steps", 0) or state["n_series"] > steps or state["n_frames"] > frames:
-            return f"the checkpoint is at step {state['steps']} after one at {said['steps']}, with {steps} entries"
+            return f"the checkpoint is at step {state['steps']} after one at {said.get('steps')}, with {steps} entries"
         if "settled" in said and (lost := said["settled"] - said["saved"]) > SECONDS["CLOCK_SECONDS"]:
             return f"{lost:.3f} s of work are lost"
         ended = left.status is wflow.Status.FINISHED and len(left.tau) == len(self.whole.tau)
@@ -295,8 +294,9 @@ def _whole(tiny: Tiny, path: Path) -> tuple[wflow.Solution, dict[str, np.ndarray
 
 
 def _aim(draw: random.Random, calls: Calls) -> Aim:
-    """Any part of a life, then any kind of call in it, then any of these."""
+    """Any part of a life, then any kind of call in it, most often a write to its place, then any of these."""
     part = draw.choice(PARTS)
-    kind = draw.choice([kind for where, kind in calls if where == part])
+    kinds = [kind for where, kind in calls if where == part]
+    kind = "pwrite" if "pwrite" in kinds and draw.random() < 0.4 else draw.choice(kinds)
     aim = Aim(part, kind, draw.randint(1, calls[part, kind]), draw.choice(("before", "after")))
     return replace(aim, way="amid") if kind in ("write", "pwrite") and draw.random() < 0.5 else aim
