@@ -516,77 +516,6 @@ def test_modes_are_kept(tmp_path: Path, small: Problem) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(resume_path(path).stat().st_mode) == 0o600
 
 
-def test_another_environment_is_said_and_recorded(tmp_path: Path, small: Problem) -> None:
-    path = tmp_path / "run.h5"
-    wflow.solve(*small, (0, 1), path=path, max_seconds=1e-9)
-    now, words = environment(), r"run\.h5 goes on with numba .*, now 9\.9: it need not equal"
-    with pytest.warns(RuntimeWarning, match=words) as said, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wflow.trajectory.provenance.environment", lambda: now | {"numba": "9.9"})
-        wflow.resume(path, max_seconds=1e-9)
-        wflow.resume(path, max_seconds=1e-9)
-    assert len(said) == 1
-    with pytest.warns(RuntimeWarning, match=r"goes on with numba 9\.9, now "):
-        wflow.resume(path)
-    records = json.loads(wflow.load(path).attributes["environment"])
-    assert [(record["from"], record["environment"]["numba"]) for record in records] == [
-        (0, now["numba"]),
-        (2, "9.9"),
-        (4, now["numba"]),
-    ]
-
-
-def test_a_disk_that_is_full_from_any_moment_on(tmp_path: Path, small: Problem, tight: None) -> None:
-    """One line of words; the file opens with all frames, and once there is space a resume goes on to the same end."""
-    options: dict[str, Any] = {"dtau": 0.25, "save": wflow.SaveAt(steps=1), "tau_range": (0, 1.5)}
-    whole = tmp_path / "whole.h5"
-    with Calls() as calls:
-        wflow.solve(*small, path=whole, **options)
-    assert calls.count > 200
-    for k, last in enumerate(range(0, calls.count, 29)):
-        path = tmp_path / f"{k}.h5"
-        with Calls(last), pytest.raises((wflow.InputError, wflow.SolveError), match=f"cannot write {path}") as said:
-            wflow.solve(*small, path=path, **options)
-        assert "\n" not in str(said.value) and "No space left" in str(said.value)
-        if said.type is wflow.InputError:
-            assert not [name for name in os.listdir(tmp_path) if name.startswith(f"{k}.h5")]
-            continue
-        broken = wflow.load(path)
-        assert all(broken.measure(i).blocks for i in range(broken.n_frames))
-        wflow.resume(path)
-        assert_same(path, whole)
-
-
-class Calls:
-    """Counts the calls that need space, and refuses all but the first so many."""
-
-    def __init__(self, last: float = np.inf) -> None:
-        self.count, self.last, self.patch = 0, last, pytest.MonkeyPatch()
-
-    def __enter__(self) -> Calls:
-        for name in ("pwrite", "fsync", "ftruncate", "truncate"):
-            self.patch.setattr(os, name, self.counted(getattr(os, name)))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.patch.undo()
-
-    def counted(self, call: Any) -> Any:
-        def counted(*arguments: Any) -> Any:
-            self.count += 1
-            if self.count > self.last:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return call(*arguments)
-
-        return counted
-
-
-@pytest.fixture
-def tight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So little room that files grow all the time."""
-    for name, value in {"ENTRIES": 2, "MORE_ENTRIES": 2, "CHUNK_BYTES": 1, "MORE_BYTES": 1}.items():
-        monkeypatch.setattr(f"wflow.trajectory.layout.{name}", value)
-
-
 @pytest.mark.parametrize("name", ["a", "another"])
 def test_counts_are_written_at_once(tmp_path: Path, small: Problem, name: str) -> None:
     """They do not cross the pages of the memory, between which a kill can stop a write."""
@@ -662,3 +591,74 @@ def test_a_pipe_in_the_place_of_a_lock_does_not_stop_a_reader(tmp_path: Path, sm
     wflow.solve(*small, (0, 0.1), path=path)
     os.mkfifo(tmp_path / "run.h5.lock")
     assert wflow.load(path).status is wflow.Status.FINISHED
+
+
+def test_another_environment_is_said_and_recorded(tmp_path: Path, small: Problem) -> None:
+    path = tmp_path / "run.h5"
+    wflow.solve(*small, (0, 1), path=path, max_seconds=1e-9)
+    now, words = environment(), r"run\.h5 goes on with numba .*, now 9\.9: it need not equal"
+    with pytest.warns(RuntimeWarning, match=words) as said, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wflow.trajectory.provenance.environment", lambda: now | {"numba": "9.9"})
+        wflow.resume(path, max_seconds=1e-9)
+        wflow.resume(path, max_seconds=1e-9)
+    assert len(said) == 1
+    with pytest.warns(RuntimeWarning, match=r"goes on with numba 9\.9, now "):
+        wflow.resume(path)
+    records = json.loads(wflow.load(path).attributes["environment"])
+    assert [(record["from"], record["environment"]["numba"]) for record in records] == [
+        (0, now["numba"]),
+        (2, "9.9"),
+        (4, now["numba"]),
+    ]
+
+
+def test_a_disk_that_is_full_from_any_moment_on(tmp_path: Path, small: Problem, tight: None) -> None:
+    """One line of words; the file opens with all frames, and once there is space a resume goes on to the same end."""
+    options: dict[str, Any] = {"dtau": 0.25, "save": wflow.SaveAt(steps=1), "tau_range": (0, 1.5)}
+    whole = tmp_path / "whole.h5"
+    with Calls() as calls:
+        wflow.solve(*small, path=whole, **options)
+    assert calls.count > 200
+    for k, last in enumerate(range(0, calls.count, 29)):
+        path = tmp_path / f"{k}.h5"
+        with Calls(last), pytest.raises((wflow.InputError, wflow.SolveError), match=f"cannot write {path}") as said:
+            wflow.solve(*small, path=path, **options)
+        assert "\n" not in str(said.value) and "No space left" in str(said.value)
+        if said.type is wflow.InputError:
+            assert not [name for name in os.listdir(tmp_path) if name.startswith(f"{k}.h5")]
+            continue
+        broken = wflow.load(path)
+        assert all(broken.measure(i).blocks for i in range(broken.n_frames))
+        wflow.resume(path)
+        assert_same(path, whole)
+
+
+class Calls:
+    """Counts the calls that need space, and refuses all but the first so many."""
+
+    def __init__(self, last: float = np.inf) -> None:
+        self.count, self.last, self.patch = 0, last, pytest.MonkeyPatch()
+
+    def __enter__(self) -> Calls:
+        for name in ("pwrite", "fsync", "ftruncate", "truncate"):
+            self.patch.setattr(os, name, self.counted(getattr(os, name)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.patch.undo()
+
+    def counted(self, call: Any) -> Any:
+        def counted(*arguments: Any) -> Any:
+            self.count += 1
+            if self.count > self.last:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return call(*arguments)
+
+        return counted
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little room that files grow all the time."""
+    for name, value in {"ENTRIES": 2, "MORE_ENTRIES": 2, "CHUNK_BYTES": 1, "MORE_BYTES": 1}.items():
+        monkeypatch.setattr(f"wflow.trajectory.layout.{name}", value)

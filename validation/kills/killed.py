@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import signal
 import tempfile
 import time
@@ -184,12 +185,11 @@ class Story:
             return words
         steps, frames = len(left.tau), left.n_frames
         if frames < max(said.get("frames", 0), self.frames) or steps < self.steps:
-            return (
-                f"{frames} frames and {steps} entries are left of {self.frames} and {self.steps}, and {said['frames']}"
-            )
+            had = max(said.get("frames", 0), self.frames), self.steps
+            return f"{frames} frames and {steps} entries are left of {had[0]} and {had[1]}"
         self.steps, self.frames = steps, frames
         if state["steps"] < said.get("steps", 0) or state["n_series"] > steps or state["n_frames"] > frames:
-            return f"the checkpoint is at step {state['steps']} after one at {said['steps']}, with {steps} entries"
+            return f"the checkpoint is at step {state['steps']} after one at {said.get('steps')}, with {steps} entries"
         if "settled" in said and (lost := said["settled"] - said["saved"]) > SECONDS["CLOCK_SECONDS"]:
             return f"{lost:.3f} s of work are lost"
         ended = left.status is wflow.Status.FINISHED and len(left.tau) == len(self.whole.tau)
@@ -231,7 +231,7 @@ def _run(solution: wflow.Solution) -> Any:
 
 def kills(count: int, seed: int, say: Callable[[str], None] = print, names: Sequence[str] = tuple(RUNS)) -> Outcome:
     """Kill so many runs of these names."""
-    draw, done, faults, skipped = random.Random(seed), Counter[str](), Counter[str](), 0
+    draw, done, faults, skipped = random.Random(seed), Counter[str](), 0, 0
     with scaled(), tempfile.TemporaryDirectory(prefix="kills-") as folder:
         wholes = {name: _whole(RUNS[name], Path(folder) / f"{i}.h5") for i, name in enumerate(names)}
         while done.total() < count:
@@ -259,6 +259,8 @@ def kills(count: int, seed: int, say: Callable[[str], None] = print, names: Sequ
                     )
                     break
                 done[f"{stage}, {aim.part if aim else 'any time'}"] += 1
+                if done.total() % 100 == 0:
+                    say(f"  {done.total()} kills, {faults} faults")
                 try:
                     words = story.check(notes)
                 except Exception as error:
@@ -266,13 +268,14 @@ def kills(count: int, seed: int, say: Callable[[str], None] = print, names: Sequ
                 if words or done.total() >= count:
                     break
             words = words or story.end()
+            shutil.rmtree(place)
             if words:
-                faults[words] += 1
+                faults += 1
                 say(f"  {name}{', over an old run' if story.old else ''}: {'; '.join(trail)}:\n    {words}")
     for stage, n in sorted(done.items()):
         say(f"  {n:6} kills of {stage}")
     words = f"{skipped} more processes ended before their kill"
-    return Outcome("kills", done.total(), faults.total(), words)
+    return Outcome("kills", done.total(), faults, words)
 
 
 def _whole(tiny: Tiny, path: Path) -> tuple[wflow.Solution, dict[str, np.ndarray], list[Calls], list[float]]:
@@ -291,8 +294,9 @@ def _whole(tiny: Tiny, path: Path) -> tuple[wflow.Solution, dict[str, np.ndarray
 
 
 def _aim(draw: random.Random, calls: Calls) -> Aim:
-    """Any part of a life, then any kind of call in it, then any of these."""
+    """Any part of a life, then any kind of call in it, most often a write to its place, then any of these."""
     part = draw.choice(PARTS)
-    kind = draw.choice([kind for where, kind in calls if where == part])
+    kinds = [kind for where, kind in calls if where == part]
+    kind = "pwrite" if "pwrite" in kinds and draw.random() < 0.4 else draw.choice(kinds)
     aim = Aim(part, kind, draw.randint(1, calls[part, kind]), draw.choice(("before", "after")))
     return replace(aim, way="amid") if kind in ("write", "pwrite") and draw.random() < 0.5 else aim

@@ -25,8 +25,8 @@ from wflow.trajectory import TrajectoryFile, layout
 #: Seconds after which a process counts as one that hangs.
 PATIENCE = 60.0
 #: Seconds of waiting, and rooms, in place of those of the package.
-SECONDS = {"CHECKPOINT_SECONDS": 0.004, "CLOCK_SECONDS": 0.01, "WRITE_SECONDS": 0.003, "CLOCK_SHARE": 0}
-ROOMS = {"ENTRIES": 4, "MORE_ENTRIES": 6, "CHUNK_BYTES": 2**9, "MORE_BYTES": 2**10}
+SECONDS = {"CHECKPOINT_SECONDS": 0.03, "CLOCK_SECONDS": 0.05, "WRITE_SECONDS": 0.003, "CLOCK_SHARE": 0}
+ROOMS = {"ENTRIES": 4, "MORE_ENTRIES": 8, "CHUNK_BYTES": 2**9, "MORE_BYTES": 2**11}
 
 
 @dataclass(frozen=True)
