@@ -73,10 +73,11 @@ def one_writer(path: Path | None) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool | None:
     """Whether a run is writing a trajectory; None where the system cannot tell."""
-    if fcntl is None:
+    place = lock_path(path)
+    if fcntl is None or (place.exists() and not place.is_file()):  # to open a pipe can wait for ever
         return None
     try:
-        with open(lock_path(path), "rb") as handle:
+        with open(place, "rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
