@@ -197,9 +197,10 @@ def check_path(name: str, value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)) or "\0" in (text := os.fspath(value)) or not isinstance(text, str):
         raise InputError(f"{name} must be a path such as 'run.h5', got {shown(value)}")
     try:
-        Path(text).exists()
-    except OSError as error:
-        raise InputError(f"{name} cannot be used: {error.strerror}: {shown(text)}") from None
+        Path(text).resolve()
+    except (OSError, RuntimeError) as error:  # the latter for a link to itself
+        words = getattr(error, "strerror", None) or "it is a link that leads to itself"
+        raise InputError(f"{name} cannot be used: {words}: {shown(text)}") from None
     return Path(text)
 
 

@@ -131,13 +131,16 @@ def build(data: Any, known: Mapping[str, Any] | None = None, remedy: str = "pass
         return arguments
     kind = arguments.pop("kind")
     if kind == "dict" and isinstance(arguments.get("items"), tuple):
-        return dict(arguments["items"])
-    if kind == "reference" and arguments.get("to") in (known or {}):
+        try:
+            return dict(arguments["items"])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a dictionary cannot have these items: {error!s:.200}") from None
+    if kind == "reference" and isinstance(arguments.get("to"), str) and arguments["to"] in (known or {}):
         return (known or {})[arguments["to"]]
     if not isinstance(kind, str) or kind not in KINDS:
         own, to = arguments.get("name", "an object"), arguments.get("to", "such object")
         words = {"user": f"{own} is of your own", "reference": f"there is no {to}"}
-        raise MissingObject(f"{words.get(str(kind), f'{kind!r} is unknown')}: {remedy}")
+        raise MissingObject(f"{words.get(str(kind), f'{kind!r:.80} is unknown')}: {remedy}")
     if not isinstance(KINDS[kind], type):
         return KINDS[kind]
     positional: tuple[Any, ...] = ()
@@ -152,4 +155,7 @@ def build(data: Any, known: Mapping[str, Any] | None = None, remedy: str = "pass
             positional = arguments.pop(name)
         elif parameter.kind is parameter.VAR_KEYWORD:
             arguments |= arguments.pop(name)
-    return KINDS[kind](*positional, **arguments)
+    try:
+        return KINDS[kind](*positional, **arguments)
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:  # none of its own checks
+        raise InputError(f"{kind!r} cannot have these arguments: {error!s:.200}") from None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["Settings", "parts"]
+__all__ = ["Settings", "check_plain", "parts"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from os import PathLike
+from types import NoneType
 from typing import Any
 
+from wflow.checks import check_nonnegative, check_number, check_seed, shown
 from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.plain import build, describe
+from wflow.schemes import scheme_of
 from wflow.solution import SaveAt
 
 Observers = Mapping[str, Callable[[Any], float]]
@@ -71,8 +74,6 @@ class Settings:
         InputError
             For an object of the user that is not replaced, and an observer that the run does not have.
         """
-        if strange := data.keys() ^ {field.name for field in fields(cls)}:
-            raise InputError(f"{path} is damaged: its settings have too few or too many names, {sorted(strange)[0]!a}")
         if unknown := set(observe or {}) - set(data["observe"]):
             raise InputError(f"{path} does not observe {sorted(unknown)}; it observes {sorted(data['observe'])}")
         settings: dict[str, Any] = {name: value for name, value in replaced.items() if value is not None}
@@ -82,7 +83,32 @@ class Settings:
         for name in [name for name in data["observe"] if name not in observers]:
             remedy = f"pass observe={{{name!r}: f}} to resume {path}"
             observers[name] = build(data["observe"][name], parts(settings["energy"]), remedy)
+            if not callable(observers[name]):
+                raise InputError(f"{path} is damaged: it describes as {name!r} {shown(observers[name])}")
+        settings["scheme"] = scheme_of(settings["scheme"])
+        if not isinstance(settings["save"], (SaveAt, NoneType)):
+            raise InputError(f"{path} is damaged: it describes as its times of frames {shown(settings['save'])}")
         return cls(observe={name: observers[name] for name in data["observe"]}, **settings)
+
+
+def check_plain(data: Any) -> dict[str, Any]:
+    """Return settings as plain data, or raise ValueError where they cannot be those of a run.
+
+    What is described is not built here.
+    """
+    if not isinstance(data, Mapping) or (strange := data.keys() ^ {field.name for field in fields(Settings)}):
+        raise ValueError(f"its settings have too few or too many names, {sorted(strange)[0]!a:.80}")
+    times = [check_number("tau_range", time) for time in data["tau_range"]]
+    if len(times) != 2 or not times[0] < times[1]:
+        raise ValueError(f"its tau_range is {shown(times)}")
+    described = {name: data[name] for name in ("energy", "scheme", "controller")} | dict(data["observe"])
+    for name, entry in described.items():
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("kind"), str):
+            raise ValueError(f"its {name} is described as {shown(entry)}")
+    check_nonnegative("tol", data["tol"])
+    if data["seed"] is not None:
+        check_seed(data["seed"])
+    return dict(data)
 
 
 def parts(energy: Any) -> dict[str, Any]:

@@ -203,12 +203,13 @@ def resume(
     """
     from wflow.trajectory.checkpoint import load_checkpoint
     from wflow.trajectory.lock import one_writer
-    from wflow.trajectory.reader import measure_of, read, settings_of
+    from wflow.trajectory.reader import load, measure_of, read, settings_of
     from wflow.trajectory.writer import TrajectoryFile
 
     path, progress, seconds = check_path("path", path), _check_progress(progress), _check_seconds(max_seconds)
     target = path.resolve()
     with one_writer(target):
+        load(path)  # looks at everything but the frames
         data, template = read(path, lambda file: (settings_of(file), measure_of(file, 0)))
         state = load_checkpoint(path)
         start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
@@ -219,9 +220,10 @@ def resume(
         replaced = {"energy": energy, "scheme": None if scheme is None else scheme_of(scheme), "controller": controller}
         settings = Settings.restore(data, path, observe, tau_range=(start, end), **replaced)
         flow = _open(settings, template)
-        if state["x"].size != flow.mass.size:
+        if (x := state["x"]).size != flow.mass.size or x.dtype != template.dtype:
             raise InputError(
-                f"{path} cannot be resumed: its checkpoint has {state['x'].size} numbers, not {flow.mass.size}"
+                f"{path} cannot be resumed: its checkpoint has {x.size} numbers in {x.dtype}, not {flow.mass.size} in "
+                f"{template.dtype}"
             )
         run = Run(flow, settings, seconds)
         with signals(flow, active=True), compile_clock(run.stats, progress):

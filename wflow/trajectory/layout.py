@@ -22,6 +22,7 @@ from wflow.errors import InputError
 from wflow.measures import Grid, Measure
 from wflow.settings import Settings
 from wflow.solution import SERIES
+from wflow.trajectory.access import dataset_of, group_of
 from wflow.trajectory.storage import bytes_of
 
 FORMAT = "wflow-trajectory"
@@ -54,8 +55,10 @@ class Column:
     @classmethod
     def of(cls, data: Any) -> Column:
         """The places of a chunked dataset."""
-        shape, chunk = data.shape, data.chunks
+        shape, chunk = data.shape, data.chunks or data.shape
         pieces = -(-shape[1] // chunk[1]) if len(shape) > 1 else 1
+        if data.chunks is None or data.id.get_num_chunks() != -(-shape[0] // chunk[0]) * pieces:
+            raise ValueError(f"{data.name} has no room where it should")
         offsets = np.full((-(-shape[0] // chunk[0]), pieces), -1, np.int64)
 
         def note(info: Any) -> None:
@@ -95,10 +98,13 @@ class Layout:
     def of(cls, file: Any) -> Layout:
         """The places in an open trajectory."""
         columns = {name: Column.of(data) for name, data in columns_of(file)}
-        columns["crc32"] = Column.of(file["series/crc32"])
+        columns["crc32"] = Column.of(dataset_of(file, "series/crc32"))
         names = [*json.loads(file["frames"].attrs["blocks"]), "tau", "crc32"]
-        frames = {name: Column.of(file["frames"][name]) for name in names}
+        frames = {name: Column.of(dataset_of(file, f"frames/{name}")) for name in names}
         steps, kept = file["series"], file["frames"]
+        lengths = {steps["crc32"].shape[0]} | {data.shape[0] for _, data in columns_of(file)}
+        if len(lengths) > 1 or len({kept[name].shape[0] for name in names}) > 1:
+            raise ValueError("it has room for different numbers of entries")
         counts = steps["count"].id.get_offset(), kept["count"].id.get_offset()
         return cls(columns, frames, counts, (steps["tau"].shape[0], kept["tau"].shape[0]))
 
@@ -106,8 +112,9 @@ class Layout:
 def columns_of(file: Any) -> Iterator[tuple[str, Any]]:
     """Every series and observed quantity, in the order of their checksums."""
     for name in SERIES:
-        yield name, file["series"][name]
-    yield from sorted(file["series/observed"].items())
+        yield name, dataset_of(file, f"series/{name}")
+    for name in sorted(group_of(file, "series/observed")):
+        yield name, dataset_of(file, f"series/observed/{name}")
 
 
 def more_room(file: Any, counts: Pair, need: Pair) -> None:

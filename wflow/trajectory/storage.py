@@ -45,16 +45,24 @@ SUPERBLOCK = ("v108", "v108")
 #: How HDF5 changes a file. Numbers do not cross the pages of the memory, so that a write of a count is never half done.
 CHANGES: dict[str, Any] = {"libver": ("v110", "v110"), "alignment_threshold": 1, "alignment_interval": 8}
 MAGIC = b"wflow-journal\n"
+#: How a global heap begins, in which HDF5 keeps texts: the one structure without a checksum.
+HEAP = b"GCOL\x01\0\0\0"
 
 
 class Content(io.RawIOBase):
     """The bytes of an open file, None for an empty one, with changes on top of them that stay in memory."""
 
-    def __init__(self, descriptor: int | None, changes: Sequence[Change] = (), writable: bool = False) -> None:
+    def __init__(
+        self,
+        descriptor: int | None,
+        changes: Sequence[Change] = (),
+        size: int | None = None,
+        writable: bool = False,
+    ) -> None:
         self.descriptor, self._changes, self._writable = descriptor, list(changes), writable
-        ends = [offset + len(data) for offset, data in changes]
-        self.size = max([0 if descriptor is None else os.fstat(descriptor).st_size, *ends])
+        self.size = size if size is not None else 0 if descriptor is None else os.fstat(descriptor).st_size
         self._place = 0
+        self._heaps: set[int] = set()
 
     def readable(self) -> bool:
         """HDF5 asks."""
@@ -94,9 +102,34 @@ class Content(io.RawIOBase):
             low, high = max(begin, offset), min(end, offset + len(data))
             if low < high:
                 target[low - begin : high - begin] = data[low - offset : high - offset]
-        _check_heap(target)
+        if HEAP in (data := bytes(target)):
+            self._check_heap(data, begin)
         self._place = end
         return len(target)
+
+    def _check_heap(self, data: bytes, begin: int) -> None:
+        """Raise OSError for a heap with an object of no length, or one that leaves it: HDF5 would read it for ever."""
+        start = data.find(HEAP)
+        if begin + start in self._heaps:
+            return
+        heap = data[start:]
+        size = int.from_bytes(heap[8:16], "little")
+        if not 4096 <= size <= self.size - begin - start:
+            raise OSError("a global heap has a wrong length")
+        if len(heap) < size:  # HDF5 asks for the rest in a moment
+            self._heaps.add(begin + start)
+            rest = bytearray(size)
+            self.seek(begin + start)
+            self.readinto(rest)
+            heap = bytes(rest)
+        place = 16
+        while place + 16 <= size:
+            index = int.from_bytes(heap[place : place + 2], "little")
+            length = int.from_bytes(heap[place + 8 : place + 16], "little")
+            need = 16 + -(-length // 8) * 8 if index else length
+            if need < 16 or place + need > size:
+                raise OSError("a global heap has an object of a wrong length")
+            place += need
 
     def write(self, data: Any) -> int:
         """Change the bytes at the present place."""
@@ -127,28 +160,13 @@ class Content(io.RawIOBase):
         return pieces
 
 
-def _check_heap(data: memoryview) -> None:
-    """Raise OSError for a global heap of HDF5, which holds texts, with an object of no length: HDF5 would read it for
-    ever. It is the one structure without a checksum."""
-    if bytes(data[:4]) != b"GCOL" or len(data) < 16:
-        return
-    size, place = int.from_bytes(data[8:16], "little"), 16
-    while place + 16 <= min(size, len(data)):
-        index = int.from_bytes(data[place : place + 2], "little")
-        length = int.from_bytes(data[place + 8 : place + 16], "little")
-        need = 16 + -(-length // 8) * 8 if index else length
-        if need == 0 or place + need > size:
-            raise OSError("a global heap has an object of a wrong length")
-        place += need
-
-
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """An open HDF5 file for reading, with the change of a journal that nobody has finished."""
-    changes = [] if (journal := read_journal(path)) is None else journal["changes"]
+    journal = read_journal(path) or {"changes": [], "size": None}
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with Content(descriptor, changes) as content, h5py.File(content, "r") as file:
+        with Content(descriptor, journal["changes"], journal["size"]) as content, h5py.File(content, "r") as file:
             yield file
     finally:
         os.close(descriptor)
@@ -252,16 +270,33 @@ def read_journal(path: Path) -> dict[str, Any] | None:
     if not body.startswith(MAGIC) or zlib.crc32(body).to_bytes(4, "little") != check:
         return None
     line, _, data = body[len(MAGIC) :].partition(b"\n")
-    about: dict[str, Any] = json.loads(line)
-    changes, place = [], 0
-    for offset, length in about["changes"]:
-        changes.append((offset, data[place : place + length]))
-        place += length
-    with contextlib.suppress(OSError), open(path, "rb") as stream:
-        stream.seek(about["place"])
-        if stream.read(len(about["run"])) == about["run"].encode():
-            return about | {"changes": changes}
-    return None
+    try:
+        about: dict[str, Any] = json.loads(line)
+        run, place, size = str(about["run"]).encode(), int(about["place"]), int(about["size"])
+        with open(path, "rb") as stream:
+            length = os.fstat(stream.fileno()).st_size
+            stream.seek(min(max(place, 0), length))
+            if place < 0 or stream.read(len(run)) != run:
+                return None
+        changes = _changes_of(about["changes"], data, size)
+        if size > 2 * length + 2**30:  # no room is made for as much
+            raise ValueError("it makes the file too long")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+        raise InputError(f"{journal} is damaged: {' '.join(str(error).split())[:200]}; move it") from None
+    return {"changes": changes, "size": size}
+
+
+def _changes_of(places: Any, data: bytes, size: int) -> list[Change]:
+    """The changes of a journal, which must have their data and lie within the file."""
+    changes, begin = [], 0
+    for offset, length in places:
+        if min(offset, length) < 0 or offset + length > size or begin + length > len(data):
+            raise ValueError("it has a change outside the file")
+        changes.append((offset, data[begin : begin + length]))
+        begin += length
+    return changes
 
 
 def recover(path: Path, descriptor: int) -> None:

@@ -28,7 +28,7 @@ from wflow.measures import Measure
 from wflow.settings import Settings
 from wflow.solution import SERIES, Solution, Status
 from wflow.trajectory import layout, storage
-from wflow.trajectory.access import text_of
+from wflow.trajectory.access import attribute_of, attributes_of, dataset_of, text_of, version_of
 from wflow.trajectory.checkpoint import State, is_checkpoint, resume_path, save_checkpoint, scratch_path
 from wflow.trajectory.layout import FORMAT, FORMAT_VERSION, Column, Layout
 from wflow.trajectory.provenance import history, provenance
@@ -86,8 +86,8 @@ def _draft(scratch: Path, run: str, settings: Settings, rho0: Measure, texts: Ma
     """A file with room and without entries."""
     content = storage.new_file()
     with h5py.File(content, "r+", **storage.CHANGES) as file:
-        file.attrs["format"], file.attrs["format_version"], file.attrs["run"] = FORMAT, FORMAT_VERSION, run
-        layout.set_texts(file, RUNNING | dict(texts))
+        file.attrs["format_version"] = FORMAT_VERSION
+        layout.set_texts(file, {"format": FORMAT, "run": run} | RUNNING | dict(texts))
         layout.write_settings(file, settings)
         layout.write_layout(file, rho0, settings.observe)
         if settings.scheme.noisy:
@@ -122,7 +122,7 @@ class TrajectoryFile:
         try:
             storage.recover(path, self._descriptor)
             with storage.opened(path) as file:
-                self._run = str(file.attrs["run"])
+                self._run = str(attribute_of(file, "run"))
                 self._counts = counts_of(file)  # what the file has
                 self._layout = Layout.of(file)
         except BaseException:
@@ -148,7 +148,9 @@ class TrajectoryFile:
                     f"{n_frames} frames against {' and '.join(map(str, counts))}, as after a power cut or "
                     "beside an older copy; bring both from one time together"
                 )
-            return int(file.attrs["format_version"])
+            if dataset_of(file, "series/tau")[n_steps - 1] != state["tau"]:
+                raise InputError(f"{path} cannot be resumed: its checkpoint is that of another training time")
+            return version_of(file)
 
         version = read(path, check)
         try:
@@ -338,19 +340,22 @@ def _convert(path: Path, state: State, settings: Settings) -> None:
     try:
 
         def copy(file: Any) -> None:
-            texts = {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+            texts = {name: value for name, value in attributes_of(file).items() if isinstance(value, str)}
             for name in ("format", "run", "config"):
                 del texts[name]
             draft = _draft(scratch, state["run"], settings, measure_of(file, 0), texts)
             steps, frames = counts_of(file)
             names = [name for name in draft._layout.columns if name != "crc32"]
-            where = {name: file["series" if name in SERIES else "series/observed"][name][:steps] for name in names}
+            where = {
+                name: dataset_of(file, f"{'series' if name in SERIES else 'series/observed'}/{name}")[:steps]
+                for name in names
+            }
             for begin in range(0, steps, 10_000):
                 some = range(begin, min(begin + 10_000, steps))
                 draft._rows = [{name: column[i] for name, column in where.items()} for i in some]
                 draft._write_rows()
             for i in range(frames):
-                draft._write_frame(file["frames/tau"][i], measure_of(file, i))
+                draft._write_frame(dataset_of(file, "frames/tau")[i], measure_of(file, i))
             os.fsync(draft._descriptor)
             draft.close()
 
