@@ -26,6 +26,7 @@ from wflow.environment import environment
 from wflow.observers import Risk
 from wflow.trajectory import layout, reader, storage
 from wflow.trajectory.checkpoint import resume_path
+from wflow.trajectory.storage import HEAP, Content
 
 Problem = tuple[wflow.TransformerObjective, wflow.Particles]
 
@@ -662,3 +663,23 @@ def tight(monkeypatch: pytest.MonkeyPatch) -> None:
     """So little room that files grow all the time."""
     for name, value in {"ENTRIES": 2, "MORE_ENTRIES": 2, "CHUNK_BYTES": 1, "MORE_BYTES": 1}.items():
         monkeypatch.setattr(f"wflow.trajectory.layout.{name}", value)
+
+
+@pytest.mark.parametrize("length", [1, 8, 15, 16, 17, 4096, 5000])
+def test_heaps_are_checked_wherever_a_read_ends(tmp_path: Path, length: int) -> None:
+    """HDF5 reads headers with something of what follows, such as the first bytes of a heap."""
+    path, heap = tmp_path / "heap", bytearray(4096)
+    heap[:16] = HEAP + (4096).to_bytes(8, "little")
+    heap[16:32] = (0).to_bytes(8, "little") + (4080).to_bytes(8, "little")
+    path.write_bytes(bytes(100) + heap + bytes(1000))
+    with path.open("rb") as stream:
+        content = Content(stream.fileno())
+        content.seek(100 - 7)
+        assert content.read(7 + length)[7:] == (bytes(heap) + bytes(1000))[:length]
+        heap[24:32] = bytes(8)
+        path.write_bytes(bytes(100) + heap + bytes(1000))
+        content = Content(stream.fileno())
+        content.seek(100 - 7)
+        if length >= len(HEAP):
+            with pytest.raises(OSError, match="a global heap has an object of a wrong length"):
+                content.read(7 + length)

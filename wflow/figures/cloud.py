@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from scipy.sparse.linalg import LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from wflow.checks import is_integer, shown
 from wflow.errors import InputError
@@ -138,6 +138,9 @@ def _principal(points: list[Array], masses: list[Array]) -> tuple[Array, Array, 
         return sum(((m * (x @ v.ravel())) @ x for x, m in zip(centred, masses)), np.zeros(p)) / total
 
     start = np.random.default_rng(0).standard_normal(p)
-    values, vectors = eigsh(LinearOperator((p, p), covariance, dtype=float), 2, v0=start)
+    try:
+        values, vectors = eigsh(LinearOperator((p, p), covariance, dtype=float), 2, v0=start)
+    except ArpackError:
+        raise InputError(f"the particles have no principal directions: their variance is {variance:.3g}") from None
     vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), [0, 1]])
     return mean, vectors[:, ::-1], np.maximum(values[::-1] / variance, 0)

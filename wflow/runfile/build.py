@@ -125,7 +125,10 @@ def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int)
     start, end = options["tau_start"], options["tau_end"]
     if save is not None:
         save.check_range(start, end)
-    scheme = scheme_of(options["scheme"], **options["options"] or {})
+    more = options["options"] or {}
+    if "scheme" in more:
+        raise InputError("options cannot have a scheme: the key scheme is for it,")
+    scheme = scheme_of(options["scheme"], **more)
     if options["dtau"] is None and scheme.error_order is None:
         raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
     other = {"options", "tau_start", "tau_end", *(name for name in ("dtau", "rtol", "atol") if options[name] is None)}

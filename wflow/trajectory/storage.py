@@ -88,8 +88,14 @@ class Content(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read at the present place; what is beyond the end is zero."""
         target, begin = memoryview(buffer).cast("B"), self._place
-        end = begin + len(target)
-        found = 0
+        self._read(begin, target)
+        if (start := bytes(target).find(HEAP)) >= 0:
+            self._check_heap(begin + start)
+        self._place = begin + len(target)
+        return len(target)
+
+    def _read(self, begin: int, target: memoryview) -> None:
+        end, found = begin + len(target), 0
         while self.descriptor is not None and found < len(target):
             data = os.pread(self.descriptor, min(len(target) - found, 2**30), begin + found)
             if not data:
@@ -102,26 +108,22 @@ class Content(io.RawIOBase):
             low, high = max(begin, offset), min(end, offset + len(data))
             if low < high:
                 target[low - begin : high - begin] = data[low - offset : high - offset]
-        if HEAP in (data := bytes(target)):
-            self._check_heap(data, begin)
-        self._place = end
-        return len(target)
 
-    def _check_heap(self, data: bytes, begin: int) -> None:
-        """Raise OSError for a heap with an object of no length, or one that leaves it: HDF5 would read it for ever."""
-        start = data.find(HEAP)
-        if begin + start in self._heaps:
+    def _check_heap(self, begin: int) -> None:
+        """Raise OSError for a heap with an object of no length, or one that leaves it: HDF5 would read it for ever.
+
+        What HDF5 reads may end anywhere in a heap, even in its first line.
+        """
+        if begin in self._heaps:
             return
-        heap = data[start:]
-        size = int.from_bytes(heap[8:16], "little")
-        if not 4096 <= size <= self.size - begin - start:
+        self._heaps.add(begin)
+        head = bytearray(16)
+        self._read(begin, memoryview(head))
+        size = int.from_bytes(head[8:16], "little")
+        if not 4096 <= size <= self.size - begin:
             raise OSError("a global heap has a wrong length")
-        if len(heap) < size:  # HDF5 asks for the rest in a moment
-            self._heaps.add(begin + start)
-            rest = bytearray(size)
-            self.seek(begin + start)
-            self.readinto(rest)
-            heap = bytes(rest)
+        heap = bytearray(size)
+        self._read(begin, memoryview(heap))
         place = 16
         while place + 16 <= size:
             index = int.from_bytes(heap[place : place + 2], "little")
