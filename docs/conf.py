@@ -8,6 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # sphinx_tools
 
+import wflow.runfile  # noqa: F401  # its keys are read from signatures, in which autodoc replaces defaults
 from wflow import __version__
 
 project = "wflow"

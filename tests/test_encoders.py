@@ -10,7 +10,7 @@ import pickle
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numba
 import numpy as np
@@ -24,6 +24,7 @@ from wflow.encoders.attention import Mask
 from wflow.encoders.protocol import optional, reads
 from wflow.network import CompiledExecutor, PlainExecutor
 from wflow.network.blocks import Block
+from wflow.types import BOOLEAN, COUNT, POSITIVE, Values
 
 B, D, N = 4, 3, 5
 
@@ -35,11 +36,11 @@ MASKS = (None, "causal", ("local", 1), HOLES)
 
 def values_of(kind: Any) -> tuple[Any, ...]:
     """Values to try of an option, by its type."""
-    if typing.get_origin(kind) is Annotated:
-        return tuple(typing.get_args(kind)[1])
     if kind == Mask:
         return MASKS
-    return {bool: (False, True), int: (1, 2), float: (0.5,), int | None: (2,)}.get(kind, ())
+    values = wflow.types.values_of(kind)
+    tried = {BOOLEAN: (False, True), COUNT: (2,), POSITIVE: (0.5,)}
+    return tried.get(values, ()) if values is None or isinstance(values, Values) else values
 
 
 def forms(encoder: type) -> Iterator[Any]:

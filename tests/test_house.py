@@ -17,7 +17,7 @@ PACKAGE = Path(wflow.__file__).parent
 #: Storeys from the ground up; a module imports only from its own storey or below.
 STOREYS = [
     ["_version", "errors"],
-    ["checks", "jobs", "plain"],
+    ["checks", "jobs", "plain", "types"],
     ["kernels"],
     ["environment", "measures", "datasets", "losses"],
     ["encoders"],

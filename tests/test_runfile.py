@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,8 +16,18 @@ import pytest
 
 import wflow
 from wflow import initial, runfile
+from wflow.encoders import ENCODERS
 from wflow.observers import ErrorRate, Risk
-from wflow.runfile.keys import DATA, ENCODER_KEYS, LAWS, REQUIRED, SECTIONS, TYPES, Key, keys_of
+from wflow.runfile.sections import DATA, ENCODER_KEYS, LAWS, REQUIRED, SECTIONS, Key, keys_of
+from wflow.types import Values
+
+#: The named types, and those of single arguments: words and tests.
+TYPES = {kind.words: kind.test for kind in vars(wflow.types).values() if isinstance(kind, Values)} | {
+    key.type: key.values.test
+    for keys in (*SECTIONS.values(), *DATA.values(), *LAWS.values(), *ENCODER_KEYS.values())
+    for key in keys.values()
+    if key.values
+}
 
 ROOT = Path(__file__).parents[1]
 
@@ -319,6 +332,11 @@ WRONG = [
     # types and ranges
     (("seed = 3", "seed = -3"), "seed must be a non-negative integer, got -3"),
     (("seed = 3", "seed = true"), "seed must be a non-negative integer, got True"),
+    (("seed = 3", "seed = 0x" + 9000 * "f"), "seed must be a non-negative integer, got int with too many digits to "),
+    (("tau_end = 1", "tau_end = 1\noptions = { scheme = 1 }"), "scheme 'dopri5' has no option 'scheme'; its options "),
+    (("[observe]", '["\\u001b[31m\\nred"]'), r"unknown section [\x1b[31m\nred]; the sections are data, "),
+    (("[attention]", "[attention]\nkind = 'feedforward'\nrank = 2"), "in [attention]; the keys are kind, activation,"),
+    (("std = 0.5", "std = 'lecu'"), "got 'lecu' in [initial]; did you mean 'lecun'?"),
     (("tau_end = 1", "tau_end = 1\ntol = -1.0"), "tol must be a non-negative finite number, got -1.0 in [solve]"),
     (("tau_end = 1", "tau_end = 'soon'"), "tau_end must be a finite number, got 'soon' in [solve]"),
     (("tau_end = 1", "tau_end = inf"), "tau_end must be a finite number, got inf in [solve]"),
@@ -429,6 +447,8 @@ def test_sections_that_are_none(tmp_path: Path) -> None:
         (b"\xff\xfe", "is not a text file: no UTF-8 at byte 0"),
         (b"x = " + 3000 * b"[", "is not valid TOML: "),
         (b"#" * 70_000, "the file has more than 60000 bytes; keep arrays in an .npz file"),
+        (b"seed = " + 5000 * b"1", "has an integer of more than 4300 digits"),
+        (b"a" + 10_000 * b".a" + b" = 1", "has a key of more than 30 parts; keys have at most four"),
     ],
 )
 def test_files_that_are_no_run_files(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -482,6 +502,122 @@ def test_the_documentation_names_exactly_the_keys() -> None:
         known[f"[{section}]" if section else "Top level"] = {name: row(key) for name, key in keys.items()}
     known["[initial]"]["law"] = row(Key(tuple(LAWS)))
     assert documented() == known
+
+
+def test_the_tables_of_the_documentation_are_written_from_the_signatures() -> None:
+    spec = importlib.util.spec_from_file_location("runfiles", ROOT / "docs" / "runfiles.py")
+    assert spec is not None and spec.loader is not None
+    writer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(writer)
+    text = writer.PAGE.read_text(encoding="utf-8")
+    assert writer.page(text) == text, "run python docs/runfiles.py"
+    stale = text.replace("| `8` | layers L |", "| `9` | layers L |").replace("| `tol` |", "| `tole` |")
+    assert stale.count("`9`") == stale.count("`tole`") == 1
+    fresh = writer.page(stale)
+    assert "`9`" not in fresh and "`tole`" not in fresh
+    assert "| `tol` | a non-negative finite number | `1e-10` | The run ends where " in fresh
+
+
+FUTURE = '''
+import sys
+from dataclasses import dataclass
+import wflow
+from wflow import losses
+from wflow.plain import register
+from wflow.types import PositiveFloat, PositiveInt
+
+losses.LOSSES["quartic"] = type("Quartic", (losses.Squares,), {})
+
+from wflow.encoders import ENCODERS, FeedForward
+
+@dataclass(frozen=True)
+class Gated(FeedForward):
+    """Gated particles.
+
+    Parameters
+    ----------
+    activation, hidden, bias
+        As those of :class:`wflow.FeedForward`.
+    gates
+        The number of gates, as in :mod:`wflow.encoders`.
+    """
+
+    gates: PositiveInt = 3
+
+ENCODERS["gated"] = wflow.Gated = Gated
+
+from wflow import initial, observers, schemes
+
+@dataclass(frozen=True)
+class cube(initial.Law):
+    """The uniform law on a cube.
+
+    Parameters
+    ----------
+    side
+        The length of a side.
+    """
+
+    side: PositiveFloat
+
+    def quantile(self, u, t, group):
+        return self.side * (u - 0.5)
+
+initial.LAWS["cube"] = initial.cube = cube
+observers.OBSERVERS["twice-risk"] = type("TwiceRisk", (observers.Risk,), {})
+register(gated=Gated, cube=cube)
+
+@dataclass(frozen=True)
+class Slow(schemes.Langevin):
+    name = "slow"
+
+schemes.SCHEMES["slow"] = Slow()
+
+try:
+    run = wflow.runfile.read(sys.argv[1])
+except wflow.InputError as error:
+    print(error)
+else:
+    print(run.objective.loss, run.objective.encoders["w"].gates, abs(run.rho0.w).max() < 0.25)
+    print(list(run.observe), run.solve_arguments["scheme"])
+    sys.path.insert(0, sys.argv[2])
+    import runfiles
+    print(runfiles.page(runfiles.PAGE.read_text(encoding="utf-8")))
+'''
+
+
+def test_what_is_in_a_list_is_in_run_files(tmp_path: Path) -> None:
+    """An encoder, a loss, a law, an observer and a scheme: registered, and nothing else."""
+
+    def said(text: str) -> str:
+        command = [sys.executable, "-c", FUTURE, str(write(tmp_path, text)), str(ROOT / "docs")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    text = edited(
+        ('[feedforward]\nactivation = "tanh"', '[feedforward]\nkind = "gated"\ngates = 5'),
+        ("layers = 2", 'layers = 2\nloss = "quartic"'),
+        ('"gaussian"\nstd = 0.5', '"cube"\nside = 0.5'),
+        ("rtol = 1e-3\natol = 1e-6", 'scheme = "slow"\noptions = { cap = 0.5 }\ndtau = 0.1'),
+        ('["risk"]', '["twice-risk"]'),
+    )
+    out = said(text)
+    assert out.startswith("quartic 5 True\n['held-out twice risk'] Slow(cap=0.5)\n")
+    assert '\n### kind = "gated"\n\n{py:class}`wflow.Gated`.\n' in out
+    assert "\n| `bias` | true or false | `false` | As those of {py:class}`wflow.FeedForward` |\n" in out
+    assert "\n| `gates` | a positive integer | `3` | The number of gates, as in {py:mod}`wflow.encoders` |\n" in out
+    assert "\n| `side` | a positive finite number | required | The length of a side |\n" in out
+    wrong = said(text.replace("gates = 5", "gats = 5").replace("side = 0.5", "side = -1").replace("quartic", "quartc"))
+    for words in ("did you mean 'gates'?", "side must be a positive finite number, got -1", "did you mean 'quartic'?"):
+        assert words in wrong
+
+
+def test_every_argument_of_what_a_file_names_is_a_key() -> None:
+    lists: list[tuple[Any, dict[str, dict[str, Key]]]] = [(ENCODERS, ENCODER_KEYS), (initial.LAWS, LAWS)]
+    for classes, keys in lists:
+        for name, cls in classes.items():
+            assert list(keys[name]) == list(inspect.signature(cls).parameters)
 
 
 def test_every_type_is_used_and_rejects_a_date() -> None:

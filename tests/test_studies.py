@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from validation import __main__ as command
-from validation import atoms, checkout, page, studies, study
+from validation import atoms, checkout, page, report, studies, study
 from validation.statistics import bootstrap, power_law
 from validation.study import Claim, Runs, Table, at_most, within
 
@@ -129,6 +129,21 @@ def test_a_study_of_two_experiments(folder: Path, tmp_path: Path, capsys: pytest
     del sys.modules["validation.studies.two.bad"]
     assert run(tmp_path, "two") == 1
     assert "IndexError" in capsys.readouterr().out
+
+
+def test_a_shared_answer_takes_its_seconds_once(folder: Path, tmp_path: Path) -> None:
+    """Two experiments with the same cases of one function: each is computed once and counted once."""
+    (folder / "twice").mkdir()
+    (folder / "twice/__init__.py").write_text('"""Twice the same."""\nEXPERIMENTS = ("first", "second")\n')
+    (folder / "twice/first.py").write_text(SQUARES)
+    imported = "from validation.studies.twice.first import measure\n\n\ndef claims"
+    second = SQUARES.replace('def measure(x):\n    return {"y": x * x}\n\n\ndef claims', imported)
+    (folder / "twice/second.py").write_text(second)
+    with ThreadPoolExecutor(1) as executor:
+        (section,) = report.validate(["twice"], tmp_path / "out", executor)
+    kept = list((tmp_path / "out/answers").glob("*.npz"))
+    assert section.passed and len(section.parts) == 2 and len(kept) == 2
+    assert section.seconds == pytest.approx(sum(float(np.load(path)["seconds"]) for path in kept), rel=1e-12)
 
 
 @pytest.mark.parametrize(

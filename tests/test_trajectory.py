@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -23,6 +24,7 @@ import xarray
 import wflow
 from wflow.environment import environment
 from wflow.observers import Risk
+from wflow.trajectory import layout, reader, storage
 from wflow.trajectory.checkpoint import resume_path
 
 Problem = tuple[wflow.TransformerObjective, wflow.Particles]
@@ -401,6 +403,29 @@ def test_a_file_of_version_1_opens_and_resumes(tmp_path: Path) -> None:
     assert len(resumed.observed["held-out risk"]) == 13
 
 
+def test_files_of_version_2_open_and_resume(tmp_path: Path) -> None:
+    """Heads and neurons of unlike weights to tau = 1, and a compressed density to 0.5, by version 2."""
+    for name in ("version2.h5", "version2.h5.resume", "version2-grid.h5", "version2-grid.h5.resume"):
+        shutil.copy(Path(__file__).parent / "data" / name, tmp_path)
+    path, grid = tmp_path / "version2.h5", tmp_path / "version2-grid.h5"
+    old = wflow.load(path)
+    assert old.attributes["format_version"] == 2 and old.frame_tau.tolist() == [0, 0.5, 1]
+    assert old.energy[[0, -1]].tolist() == [0.4258789695185045, 0.35640035284956695]
+    rho = old.measure(0)
+    assert rho.w[0, 0, 0] == -0.7784606028005082 and old.measure(-1).theta[1, 2, 3] == 0.999258989376629
+    assert rho.weights("w").tolist() == [[0.1, 0.2, 0.3, 0.4]] * 2
+    resumed = wflow.resume(path, 2)
+    assert resumed.attributes["format_version"] == 3 and resumed.frame_tau.tolist() == [0, 0.5, 1, 1.5, 2]
+    assert resumed.stats["steps"] == 10 and (resumed.energy[: len(old.energy)] == old.energy).all()
+    assert resumed.energy[-1] == pytest.approx(0.31268455660766237, rel=1e-9)
+    assert resumed.measure(-1).w[1, 2, 3] == pytest.approx(-0.8977361987553172, rel=1e-9)
+    assert resumed.observed["held-out risk"].shape == resumed.tau.shape
+
+    density = wflow.load(grid).measure(-1)
+    assert density.w[0, 7, 8] == 0.006001852431258512
+    assert wflow.resume(grid, 0.6).measure(2).w.tobytes() == density.w.tobytes()
+
+
 def test_a_second_writer_is_refused(tmp_path: Path, small: Problem) -> None:
     """While a run writes, another run and a resume of the same path, under any of its names, end in one line."""
     path, link = tmp_path / "run.h5", tmp_path / "link.h5"
@@ -491,6 +516,83 @@ def test_modes_are_kept(tmp_path: Path, small: Problem) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(resume_path(path).stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("name", ["a", "another"])
+def test_counts_are_written_at_once(tmp_path: Path, small: Problem, name: str) -> None:
+    """They do not cross the pages of the memory, between which a kill can stop a write."""
+    path = tmp_path / "run.h5"
+    wflow.solve(*small, (0, 0.1), path=path, attributes={name: "text"})
+    with storage.opened(path) as file:
+        places = layout.Layout.of(file)
+    assert [place % 8 for place in places.counts] == [0, 0]
+    assert all((np.array(column.offsets) % 8 == 0).all() for column in places.columns.values())
+
+
+def test_new_room_has_no_times(tmp_path: Path, small: Problem) -> None:
+    """From the moment at which it is there."""
+    path = tmp_path / "run.h5"
+    solution = wflow.solve(*small, (0, 0.1), path=path)
+    descriptor = os.open(path, os.O_RDWR)
+    with storage.edited(path, descriptor, solution.attributes["run"]) as file:
+        layout.resize(file, steps=2000, frames=2000)
+    os.close(descriptor)
+    with h5py.File(path) as file:
+        for group, n in (("series", len(solution.tau)), ("frames", solution.n_frames)):
+            tau = file[group]["tau"]
+            assert len(tau) == 2000 and np.isnan(tau[n:]).all() and np.isfinite(tau[:n]).all()
+
+
+def test_a_writer_without_its_lock_is_refused(tmp_path: Path, small: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each of its tries meets a lock that has just been removed."""
+    monkeypatch.setattr(os.path, "samestat", lambda *stats: False)
+    with pytest.raises(wflow.InputError, match="another run is writing"):
+        wflow.solve(*small, (0, 0.1), path=tmp_path / "run.h5")
+
+
+def test_a_run_that_ends_while_it_is_read_is_not_killed(
+    tmp_path: Path, small: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, running, looks = tmp_path / "run.h5", tmp_path / "running.h5", []
+
+    def copy(rho: Any) -> float:
+        if path.exists() and not running.exists():
+            shutil.copy(path, running)
+        return 0.0
+
+    wflow.solve(*small, (0, 0.2), path=path, dtau=0.1, observe={"copy": copy})
+    assert wflow.load(running).status is wflow.Status.KILLED
+
+    def look(place: Path) -> bool:
+        looks.append(place)
+        if len(looks) == 2:  # after the first look at the file
+            shutil.copy(path, running)
+        return False
+
+    monkeypatch.setattr(reader, "is_locked", look)
+    assert wflow.load(running).status is wflow.Status.FINISHED
+
+
+def test_a_file_is_read_again_whose_writer_ended_meanwhile(
+    tmp_path: Path, small: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, failures = tmp_path / "run.h5", [OSError("half a change")]
+    wflow.solve(*small, (0, 0.1), path=path)
+    monkeypatch.setattr(reader, "is_locked", lambda place: bool(failures))
+
+    def fail(file: Any) -> int:
+        if failures:
+            raise failures.pop()
+        return 1
+
+    assert reader.read(path, fail) == 1
+
+
+def test_a_pipe_in_the_place_of_a_lock_does_not_stop_a_reader(tmp_path: Path, small: Problem) -> None:
+    path = tmp_path / "run.h5"
+    wflow.solve(*small, (0, 0.1), path=path)
+    os.mkfifo(tmp_path / "run.h5.lock")
+    assert wflow.load(path).status is wflow.Status.FINISHED
+
+
 def test_another_environment_is_said_and_recorded(tmp_path: Path, small: Problem) -> None:
     path = tmp_path / "run.h5"
     wflow.solve(*small, (0, 1), path=path, max_seconds=1e-9)
@@ -508,3 +610,55 @@ def test_another_environment_is_said_and_recorded(tmp_path: Path, small: Problem
         (2, "9.9"),
         (4, now["numba"]),
     ]
+
+
+def test_a_disk_that_is_full_from_any_moment_on(tmp_path: Path, small: Problem, tight: None) -> None:
+    """One line of words; the file opens with all frames, and once there is space a resume goes on to the same end."""
+    options: dict[str, Any] = {"dtau": 0.25, "save": wflow.SaveAt(steps=1), "tau_range": (0, 1.5)}
+    whole = tmp_path / "whole.h5"
+    with Calls() as calls:
+        wflow.solve(*small, path=whole, **options)
+    assert calls.count > 200
+    for k, last in enumerate(range(0, calls.count, 29)):
+        path = tmp_path / f"{k}.h5"
+        with Calls(last), pytest.raises((wflow.InputError, wflow.SolveError), match=f"cannot write {path}") as said:
+            wflow.solve(*small, path=path, **options)
+        assert "\n" not in str(said.value) and "No space left" in str(said.value)
+        if said.type is wflow.InputError:
+            assert not [name for name in os.listdir(tmp_path) if name.startswith(f"{k}.h5")]
+            continue
+        broken = wflow.load(path)
+        assert all(broken.measure(i).blocks for i in range(broken.n_frames))
+        wflow.resume(path)
+        assert_same(path, whole)
+
+
+class Calls:
+    """Counts the calls that need space, and refuses all but the first so many."""
+
+    def __init__(self, last: float = np.inf) -> None:
+        self.count, self.last, self.patch = 0, last, pytest.MonkeyPatch()
+
+    def __enter__(self) -> Calls:
+        for name in ("pwrite", "fsync", "ftruncate", "truncate"):
+            self.patch.setattr(os, name, self.counted(getattr(os, name)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.patch.undo()
+
+    def counted(self, call: Any) -> Any:
+        def counted(*arguments: Any) -> Any:
+            self.count += 1
+            if self.count > self.last:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return call(*arguments)
+
+        return counted
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little room that files grow all the time."""
+    for name, value in {"ENTRIES": 2, "MORE_ENTRIES": 2, "CHUNK_BYTES": 1, "MORE_BYTES": 1}.items():
+        monkeypatch.setattr(f"wflow.trajectory.layout.{name}", value)

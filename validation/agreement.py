@@ -14,6 +14,7 @@ import wflow
 from validation.flows import random_measure
 from validation.heads import DISTANCES
 from validation.kernel import inputs_of
+from validation.statistics import relative_gap
 from validation.trajectory import finite_transformer
 from wflow.controllers import Fixed
 from wflow.measures import Measure
@@ -75,8 +76,8 @@ def differences(kernel: str, mask: str, loss: str, seed: int, dtype: str, runs: 
     Q, rho = problem(kernel, mask, loss, seed, dtype)
     reference, (start, weights) = finite_transformer(Q), inputs_of(rho)
     (value, risk, v), ours = by_numpy(Q, rho), Q.evaluate(rho)
-    out = {"velocity": max(_gap(ours.velocity[block], v[block]) for block in v)}
-    out["value"] = max(_gap(ours.value, value), _gap(ours.parts["risk"], risk))
+    out = {"velocity": max(relative_gap(ours.velocity[block], v[block]) for block in v)}
+    out["value"] = max(relative_gap(ours.value, value), relative_gap(ours.parts["risk"], risk))
     if not runs:
         return out
     rtol = 1e-3 if kernel in KINKED else 1e-4
@@ -91,10 +92,5 @@ def differences(kernel: str, mask: str, loss: str, seed: int, dtype: str, runs: 
         names = ["energy", "risk", "dissipation"][: 2 if name == "adaptive" and kernel in KINKED else 3]
         series = [(answer.series[k], getattr(history, k)) for k in names]
         end = answer.measure(-1)
-        out[name] = max(_gap(x, y) for x, y in [*series, (end.theta, history.theta), (end.w, history.w)])
+        out[name] = max(relative_gap(x, y) for x, y in [*series, (end.theta, history.theta), (end.w, history.w)])
     return out
-
-
-def _gap(ours: Any, theirs: Any) -> float:
-    gap = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-    return gap if np.isfinite(gap) else np.inf

@@ -17,7 +17,7 @@ True
 
 from __future__ import annotations
 
-__all__ = ["flatten", "hessian", "inputs_of", "prediction_gradients", "residual_at_rest", "state_of"]
+__all__ = ["flatten", "hessian", "inputs_of", "prediction_gradients", "residual_at_rest", "state_of", "unflatten"]
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -69,8 +69,8 @@ MUTANTS = (
     Mutant(
         "w-transposed",
         HEADS,
-        "others.swapaxes(1, 2).ravel()",
-        "others.ravel()",
+        "maps.swapaxes(1, 2).ravel()",
+        "maps.ravel()",
     ),
     Mutant(
         "head-weights-ignored",
@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant(
         "gaussian-keys-without-their-squares",
         ATTENTION,
-        "if at_once:\n                            product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)",
+        "if at_once:\n                            product_less(k_bar_keys, flipped(u), flipped(P), k_keys, by_key)",
         "if at_once:\n                            product(k_bar_keys, flipped(u), flipped(P))",
     ),
     Mutant("scores-adjoint-without-scale", HEADS, "self.scale * second.reshape", "1.0 * second.reshape"),
@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant(
         "cross-entropy-against-the-strongest",
         LOSSES,
-        "y * others.sum(axis=1, keepdims=True)",
-        "y * others.max(axis=1, keepdims=True)",
+        "y * wrong.sum(axis=1, keepdims=True)",
+        "y * wrong.max(axis=1, keepdims=True)",
     ),
     Mutant("huber-of-delta-one", LOSSES, "np.clip(u - y, -self.delta, self.delta)", "np.clip(u - y, -1.0, 1.0)"),
     # The objective and its depth rules

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PowerLaw", "bootstrap", "least_squares", "power_law", "rms"]
+__all__ = ["PowerLaw", "bootstrap", "geometric_mean", "least_squares", "power_law", "relative_gap", "rms"]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +39,29 @@ def rms(x: ArrayLike) -> float:
     5.0
     """
     return float(np.sqrt(np.mean(np.square(x))))
+
+
+def relative_gap(x: ArrayLike, exact: ArrayLike) -> float:
+    """The largest difference of two arrays over the largest entry of the second; infinity if it is no number.
+
+    Examples
+    --------
+    >>> relative_gap([1.0, 3.5], [1.0, 4.0])
+    0.125
+    """
+    gap = float(np.abs(np.asarray(x) - exact).max() / np.abs(exact).max())
+    return gap if np.isfinite(gap) else np.inf
+
+
+def geometric_mean(x: ArrayLike) -> float:
+    """The exponential of the mean logarithm.
+
+    Examples
+    --------
+    >>> round(geometric_mean([1.0, 4.0]), 12)
+    2.0
+    """
+    return float(np.exp(np.mean(np.log(x))))
 
 
 def least_squares(columns: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:

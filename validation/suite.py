@@ -77,8 +77,8 @@ SUITE = (
     Mutant(
         "kernel-of-other-prompts",
         "wflow/kernels/tangent.py",
-        "b, own = (first + r) // per, sums[r]",
-        "b, own = r // per, sums[r]",
+        "b, row_sums = (first + r) // per, sums[r]",
+        "b, row_sums = r // per, sums[r]",
         "rows of a group that does not begin with the first label of a prompt belong to their prompts",
         TANGENTS,
     ),

@@ -302,8 +302,8 @@ class _Search:
 
     def variation(self, points: Array) -> tuple[Array, Array]:
         """``phi`` (S, N) and its gradient (S, N, p) at points (S, N, p), in one pass where f is linear in something."""
-        others = {name: x[:, :1] for name, x in self.rho.blocks.items()}
-        both = with_massless(self.rho, others | {self.block: points})
+        first_points = {name: x[:, :1] for name, x in self.rho.blocks.items()}
+        both = with_massless(self.rho, first_points | {self.block: points})
         gradient = -self.plain.evaluate(both).velocity[self.block][:, self.x.shape[1] :]
         if not self.linear.any():
             return self.plain.first_variation(self.rho, {self.block: points})[self.block], gradient

@@ -54,6 +54,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wflow.errors import InputError
+from wflow.types import COUNT, FRACTION, NATURAL, NONNEGATIVE, NUMBER, POSITIVE, Values
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -64,7 +65,10 @@ if TYPE_CHECKING:
 
 def shown(value: Any) -> str:
     """The beginning of what a value looks like, in one line."""
-    return " ".join(repr(value).split())[:80]
+    try:
+        return " ".join(repr(value).split())[:80]
+    except ValueError:  # Python writes no integer of thousands of digits
+        return f"{type(value).__name__} with too many digits to show"
 
 
 def _plain(value: Any) -> Any:
@@ -86,7 +90,7 @@ def is_integer(value: object) -> bool:
 def check_integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
     """Return ``value`` as an int, or raise :class:`InputError` unless it is an integer between these."""
     if not is_integer(value) or value < least or (most is not None and value > most):
-        kind = {0: "a non-negative integer", 1: "a positive integer"}.get(least, f"an integer >= {least}")
+        kind = {0: NATURAL.words, 1: COUNT.words}.get(least, f"an integer >= {least}")
         if most is not None:
             kind = f"an integer from {least} to {most}"
             if 0 < most - least < 4:
@@ -95,7 +99,7 @@ def check_integer(name: str, value: Any, least: int = 1, most: int | None = None
     return int(value)
 
 
-def check_number(name: str, value: Any, words: str = "a finite number", finite: bool = True) -> float:
+def check_number(name: str, value: Any, words: str = NUMBER.words, finite: bool = True) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it is one real number.
 
     Examples
@@ -123,25 +127,24 @@ def check_positive(name: str, value: Any, remedy: str = "") -> float:
     Traceback (most recent call last):
     wflow.errors.InputError: dtau must be a positive finite number, got -1
     """
-    number = _number(value)
-    if number is None or not 0 < number < math.inf:
-        raise InputError(f"{name} must be a positive finite number, got {shown(value)}{remedy}")
-    return number
+    return _check_real(name, value, POSITIVE, remedy=remedy)
 
 
 def check_nonnegative(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it is finite and not negative."""
-    number = _number(value)
-    if number is None or not 0 <= number < math.inf:
-        raise InputError(f"{name} must be a non-negative finite number, got {shown(value)}")
-    return number
+    return _check_real(name, value, NONNEGATIVE)
 
 
 def check_fraction(name: str, value: Any) -> float:
     """Return ``value`` as a float, or raise :class:`InputError` unless it lies between 0 and 1."""
+    return _check_real(name, value, FRACTION, "a fraction between 0 and 1 (such as 0.2)")
+
+
+def _check_real(name: str, value: Any, values: Values, words: str = "", remedy: str = "") -> float:
+    """Return a real number as a float, or raise :class:`InputError` unless it is one of these values."""
     number = _number(value)
-    if number is None or not 0 < number < 1:
-        raise InputError(f"{name} must be a fraction between 0 and 1 (such as 0.2), got {shown(value)}")
+    if number is None or not values.test(number):
+        raise InputError(f"{name} must be {words or values.words}, got {shown(value)}{remedy}")
     return number
 
 
@@ -255,7 +258,7 @@ def check_blocks_named(name: str, value: Any, blocks: Collection[str], all_of_th
 
 def did_you_mean(value: object, known: Iterable[str], form: str = "{!r}") -> str:
     """The end of a message that names the closest of the known words; empty where none is close."""
-    close = difflib.get_close_matches(f"{value!s:.80}", list(known), 1)
+    close = difflib.get_close_matches(value[:80] if isinstance(value, str) else shown(value), list(known), 1)
     return f"; did you mean {form.format(close[0])}?" if close else ""
 
 

@@ -174,9 +174,9 @@ def _assigned(cost: Array) -> float | None:
 
     _, partner = linear_sum_assignment(cost)
     cost = cost[:, partner]
-    value = float(np.mean(own := np.diagonal(cost).copy()))
-    cost -= own
-    prices = np.zeros(len(own))
+    value = float(np.mean(matched := np.diagonal(cost).copy()))
+    cost -= matched
+    prices = np.zeros(len(matched))
     for _ in range(SWEEPS):
         lower = (cost + prices).min(axis=1)
         if (prices - lower).max() <= GAP * value:

@@ -22,14 +22,14 @@ a feed-forward particle. A user's encoder has none; laws serve its whole block. 
 
 from __future__ import annotations
 
-__all__ = ["KINDS", "Law", "atoms", "ball", "gaussian", "product"]
+__all__ = ["KINDS", "LAWS", "Law", "atoms", "ball", "gaussian", "product"]
 
 import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -47,18 +47,20 @@ from wflow.checks import (
     is_integer,
     shown,
 )
+from wflow.energies import TransformerObjective
 from wflow.errors import InputError
 from wflow.measures import Grid, Particles
 from wflow.measures.grid import Box, centres, check_box, check_cells
 from wflow.plain import register
-
-if TYPE_CHECKING:
-    from wflow.energies import TransformerObjective
+from wflow.types import NUMBERS, POSITIVE, Values, is_count, is_number, list_of
 
 Array = NDArray[np.float64]
 
 #: How clouds of different slices are related: see :meth:`Law.sample`.
 KINDS = ("iid", "shared", "net")
+
+#: The precisions of particles.
+DTYPES = ("float64", "float32")
 
 #: What to take for a law without spread.
 ATOMS = "; a law in one point is atoms([[...]])"
@@ -66,6 +68,49 @@ ATOMS = "; a law in one point is atoms([[...]])"
 #: The scalings by name: std = gain / sqrt(fan_in).
 GAINS = {"lecun": 1.0, "he": math.sqrt(2.0)}
 
+
+def _is_width(value: Any) -> bool:
+    """Whether plain data are a number of particles, or numbers by block."""
+    by_block = isinstance(value, dict) and set(value) <= {"theta", "w"} and all(map(is_count, value.values()))
+    return by_block or is_count(value)
+
+
+def _is_cells(value: Any) -> bool:
+    """Whether plain data are a number of cells, or numbers by block, or by block and axis."""
+    by_block = isinstance(value, dict) and all(is_count(n) or list_of(is_count)(n) for n in value.values())
+    return by_block or is_count(value)
+
+
+def _is_box(value: Any) -> bool:
+    """Whether plain data are lists of intervals by block."""
+    return isinstance(value, dict) and all(map(list_of(list_of(is_number)), value.values()))
+
+
+Width = Annotated[
+    int | Mapping[str, int | None] | None,
+    Values("a positive integer, or one for each block such as { theta = 32, w = 64 }", _is_width),
+]
+Cells = Annotated[
+    Mapping[str, Sequence[int] | int] | int,
+    Values("cells along an axis, or for each block such as { theta = [32, 64], w = 48 }", _is_cells),
+]
+Intervals = Annotated[Box, Values("intervals for each block, such as { w = [[-4, 4], [-4, 4]] }", _is_box)]
+Std = Annotated[
+    float | str | Callable[[float], float],
+    Values(
+        "a positive finite number, 'lecun' or 'he'",
+        lambda value: value in GAINS if isinstance(value, str) else POSITIVE.test(value),
+        GAINS,
+    ),
+]
+Mean = Annotated[
+    ArrayLike | Callable[[float], ArrayLike],
+    Values("a number or a list of numbers", lambda value: is_number(value) or list_of(is_number)(value)),
+]
+Points = Annotated[
+    ArrayLike | Callable[[float], ArrayLike],
+    Values("a list of points, which are lists of numbers", list_of(list_of(is_number))),
+]
 
 #: The mass of a law on the cells of a box, before it is scaled to one, lies between these.
 LEAST_MASS, MOST_MASS = 0.5, 1.5
@@ -110,11 +155,11 @@ class Law:
     def sample(
         self,
         objective: TransformerObjective,
-        M: int | Mapping[str, int | None] | None,
+        M: Width,
         rng: np.random.Generator | int,
         *,
-        kind: str = "iid",
-        dtype: DTypeLike = np.float64,
+        kind: Annotated[str, KINDS] = "iid",
+        dtype: Annotated[DTypeLike, DTYPES] = "float64",
     ) -> Particles:
         """Particles ``beta_{l,j}`` of the law ``rho_0(. | t_l)`` at the depth nodes ``t_l`` of an objective.
 
@@ -216,9 +261,7 @@ class Law:
         """
         return None
 
-    def on_grid(
-        self, objective: TransformerObjective, box: Box, cells: Mapping[str, Sequence[int] | int] | int
-    ) -> Grid:
+    def on_grid(self, objective: TransformerObjective, box: Intervals, cells: Cells) -> Grid:
         """The densities ``rho_0(. | t_l)`` at the depth nodes ``t_l`` of an objective, on the cells of a box.
 
         Their second moments are those of the law, to a thousandth.
@@ -315,8 +358,8 @@ class gaussian(Law):  # the laws are named as they are called
     (array([0. , 0.5]), array([[0. , 1. ], [0.5, 1. ]]))
     """
 
-    std: float | str | Callable[[float], float] = 1.0
-    mean: ArrayLike | Callable[[float], ArrayLike] = 0.0
+    std: Std = 1.0
+    mean: Mean = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.std, str):
@@ -395,7 +438,7 @@ class ball(Law):
     True
     """
 
-    radius: float | Callable[[float], float]
+    radius: Annotated[float | Callable[[float], float], POSITIVE]
 
     def __post_init__(self) -> None:
         if not callable(self.radius):
@@ -476,8 +519,8 @@ class atoms(Law):
     array([2., 2., 1., 1., 2.])
     """
 
-    points: ArrayLike | Callable[[float], ArrayLike]
-    weights: ArrayLike | None = None
+    points: Points
+    weights: Annotated[ArrayLike | None, NUMBERS] = None
 
     def __post_init__(self) -> None:
         if not callable(self.points):
@@ -579,7 +622,9 @@ class product(Law):
         return parts
 
 
-register(gaussian, ball, atoms, product)
+#: The laws by the names that files and run files use; a product is made of them.
+LAWS: dict[str, type[Law]] = {"gaussian": gaussian, "ball": ball, "atoms": atoms}
+register(**LAWS, product=product)
 
 
 def _value(value: Any, t: float) -> Any:

@@ -133,14 +133,14 @@ class CrossEntropy(Loss):
 
     def value(self, u: Array, y: Array) -> Array:
         with np.errstate(invalid="ignore"):  # whoever looks at the sum says what is wrong with predictions
-            own = np.take_along_axis(u, y.argmax(axis=1)[:, None], axis=1)
-            others = np.where(y == 1, -np.inf, u - own)
-            largest = others.max(axis=1)
-            return np.asarray(np.logaddexp(0.0, largest + np.log(np.sum(np.exp(others - largest[:, None]), axis=1))))
+            of_label = np.take_along_axis(u, y.argmax(axis=1)[:, None], axis=1)
+            margins = np.where(y == 1, -np.inf, u - of_label)
+            largest = margins.max(axis=1)
+            return np.asarray(np.logaddexp(0.0, largest + np.log(np.sum(np.exp(margins - largest[:, None]), axis=1))))
 
     def gradient(self, u: Array, y: Array) -> Array:
-        others = np.where(y == 1, 0.0, _softmax(u))
-        return np.asarray(others - y * others.sum(axis=1, keepdims=True))
+        wrong = np.where(y == 1, 0.0, _softmax(u))
+        return np.asarray(wrong - y * wrong.sum(axis=1, keepdims=True))
 
     def curvature(self, u: Array, y: Array) -> Array:
         p = _softmax(u)

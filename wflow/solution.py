@@ -7,7 +7,7 @@ __all__ = ["SERIES", "SaveAt", "Solution", "Status", "resolution"]
 import copy
 import pickle
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +22,7 @@ from wflow.energies.energy import Energy
 from wflow.errors import InputError
 from wflow.measures import Measure
 from wflow.plain import register
+from wflow.types import Numbers, PositiveFloat, PositiveInt
 
 #: The scalar series of every run, with the words that files and figures use.
 SERIES: Mapping[str, str] = {
@@ -82,9 +83,9 @@ class SaveAt:
     SaveAt(every=0.5, tau=None, steps=None)
     """
 
-    every: float | None = None
-    tau: Sequence[float] | None = None
-    steps: int | None = None
+    every: PositiveFloat | None = None
+    tau: Numbers | None = None
+    steps: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         names = [name for name in ("every", "tau", "steps") if getattr(self, name) is not None]

@@ -7,15 +7,17 @@ __all__ = ["from_npz"]
 import os
 import zipfile
 import zlib
+from typing import Annotated
 
 import numpy as np
 
 from wflow.checks import check_path
 from wflow.datasets.dataset import Dataset
 from wflow.errors import InputError
+from wflow.types import TEXT
 
 
-def from_npz(path: str | os.PathLike[str]) -> Dataset:
+def from_npz(path: Annotated[str | os.PathLike[str], TEXT]) -> Dataset:
     """Load a data set from a ``.npz`` file, as ``numpy.savez`` and ``numpy.savez_compressed`` write it.
 
     The file holds the arguments of :class:`~wflow.datasets.Dataset` by name, all dimensionless:

@@ -14,6 +14,7 @@ from wflow.checks import check_array, check_fraction, check_index, check_rng, ch
 from wflow.errors import InputError
 from wflow.measures.measure import frozen_again
 from wflow.plain import register
+from wflow.types import Fraction
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -204,7 +205,7 @@ class Dataset:
         chosen = check_index("index", index, self.n_prompts)
         return Dataset(self.tokens[chosen], self.labels[chosen], self.readout, self.name if name is None else name)
 
-    def split(self, fraction: float, rng: np.random.Generator | int) -> tuple[Dataset, Dataset]:
+    def split(self, fraction: Fraction, rng: np.random.Generator | int) -> tuple[Dataset, Dataset]:
         """Hold out a random ``fraction`` of the prompts: (kept, held out); rng is a generator or a seed.
 
         Raises

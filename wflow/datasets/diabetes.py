@@ -16,13 +16,14 @@ from wflow.checks import check_integer, check_memory, check_rng, did_you_mean, s
 from wflow.datasets.dataset import Dataset
 from wflow.datasets.in_context import regression_prompts
 from wflow.errors import InputError
+from wflow.types import Names, PositiveInt
 
 
 def diabetes(
-    n_prompts: int,
-    context: int,
+    n_prompts: PositiveInt,
+    context: PositiveInt,
     rng: np.random.Generator | int,
-    features: Sequence[str] | None = None,
+    features: Names | None = None,
     *,
     rows: Literal["all", "train", "heldout"] = "all",
 ) -> Dataset:

@@ -7,7 +7,7 @@ __all__ = ["digits"]
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Annotated, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,20 @@ from numpy.typing import NDArray
 from wflow.checks import check_fraction, check_rng, did_you_mean, is_integer, shown
 from wflow.datasets.dataset import Dataset
 from wflow.errors import InputError
+from wflow.types import Fraction, Values, list_of
 
 _SIDE = 8
 
-Classes = Sequence[int] | Literal["all"]
-Patch = tuple[int, int]
+_integers = list_of(lambda value: type(value) is int)
+
+Classes = Annotated[
+    Sequence[int] | Literal["all"],
+    Values("a list of digits, or 'all'", lambda value: value == "all" or _integers(value), ("all",)),
+]
+Patch = Annotated[
+    tuple[int, int],
+    Values("a pair [height, width] of integers", lambda value: _integers(value) and len(value) == 2),
+]
 Positions = Literal["coordinates", "onehot"]
 Seed = np.random.Generator | int
 
@@ -30,14 +39,14 @@ def digits(
 ) -> Dataset: ...
 @overload
 def digits(
-    classes: Classes = ..., *, patch: Patch = ..., positions: Positions = ..., heldout: float, rng: Seed = ...
+    classes: Classes = ..., *, patch: Patch = ..., positions: Positions = ..., heldout: Fraction, rng: Seed = ...
 ) -> tuple[Dataset, Dataset]: ...
 def digits(
     classes: Classes = (4, 9),
     *,
     patch: Patch = (2, 2),
     positions: Positions = "coordinates",
-    heldout: float | None = None,
+    heldout: Fraction | None = None,
     rng: Seed = 0,
 ) -> Dataset | tuple[Dataset, Dataset]:
     """Classification of 8x8 images of handwritten digits; a token is a patch of the image.

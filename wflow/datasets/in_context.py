@@ -5,15 +5,17 @@ from __future__ import annotations
 __all__ = ["in_context_regression"]
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wflow.checks import check_boolean, check_choice, check_integer, check_memory, check_nonnegative, check_rng
 from wflow.datasets.dataset import Dataset
+from wflow.types import NonNegativeFloat, PositiveInt
 
 Floats = NDArray[np.float64]
+Teacher = Literal["linear", "tanh", "relu"]
 
 # Activation and the variance of an outer weight times the width. With it a ReLU teacher has variance one.
 _NETWORKS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
@@ -23,15 +25,15 @@ _NETWORKS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
 
 
 def in_context_regression(
-    n_prompts: int,
-    dimension: int,
-    context: int,
+    n_prompts: PositiveInt,
+    dimension: PositiveInt,
+    context: PositiveInt,
     rng: np.random.Generator | int,
     *,
-    teacher: Literal["linear", "tanh", "relu"] = "linear",
-    width: int = 16,
+    teacher: Teacher = "linear",
+    width: PositiveInt = 16,
     positions: bool = True,
-    noise: float = 0.0,
+    noise: NonNegativeFloat = 0.0,
 ) -> Dataset:
     """Prompts of in-context regression with a fresh random teacher in each.
 
@@ -107,7 +109,7 @@ def in_context_regression(
     width = check_integer("width", width)
     generator = check_rng(rng)
     noise, positions = check_nonnegative("noise", noise), check_boolean("positions", positions)
-    check_choice("teacher", teacher, ("linear", *_NETWORKS))
+    check_choice("teacher", teacher, get_args(Teacher))
     numbers = 3 * (dimension + 3) * n_tokens + width * (dimension + n_tokens) * (teacher != "linear")
     check_memory(f"{n_prompts} prompts", 8 * n_prompts * numbers, "draw fewer, of smaller dimension and context")
     x = generator.standard_normal((n_prompts, dimension, n_tokens))

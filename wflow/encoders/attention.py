@@ -16,10 +16,22 @@ from wflow.checks import check_array, check_boolean, check_choice, check_integer
 from wflow.encoders.compiled import Compiled, CompiledEncoder
 from wflow.encoders.protocol import Group
 from wflow.errors import InputError
+from wflow.types import PositiveFloat, PositiveInt, Values
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
-Mask = str | tuple[str, int] | Array | None
+
+
+def _is_mask(value: Any) -> bool:
+    """Whether plain data are a mask, or text that may be a path."""
+    local = isinstance(value, list) and len(value) == 2 and value[0] == "local" and type(value[1]) is int
+    return isinstance(value, str) or local
+
+
+Mask = Annotated[
+    str | tuple[str, int] | Array | None,
+    Values("'causal', a pair ['local', w], or the path of an .npy file", _is_mask),
+]
 
 #: The kernels, by name: what becomes of the scores of a query.
 KERNELS = ("softmax", "gaussian", "gaussian-normalised", "sigmoid", "linear", "relu", "sparsemax")
@@ -88,8 +100,8 @@ class Attention(CompiledEncoder):
     kernel: Annotated[str, KERNELS] = "softmax"
     mask: Mask = None
     factored: bool = False
-    rank: int | None = None
-    scale: float = 1.0
+    rank: PositiveInt | None = None
+    scale: PositiveFloat = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kernel", check_choice("kernel", self.kernel, KERNELS))
@@ -198,8 +210,8 @@ class Attention(CompiledEncoder):
         compares = self.kernel in DISTANCES
         columns = (self.rank or dimension) if compares else dimension
         V = np.arange(dimension**2)
-        others = np.arange(V.size, V.size + (1 + compares) * columns * dimension).reshape(-1, columns, dimension)
-        order = np.concatenate([V, others.swapaxes(1, 2).ravel()])[None]
+        maps = np.arange(V.size, V.size + (1 + compares) * columns * dimension).reshape(-1, columns, dimension)
+        order = np.concatenate([V, maps.swapaxes(1, 2).ravel()])[None]
         linear = self.groups(dimension)["W_O" if self.factored else "V"].place
         form = Compiled("attention", (KINDS[self.kernel], columns), order, 1, linear)
         if self.mask is not None:
@@ -248,7 +260,7 @@ class SoftmaxAttention(Attention):
     True
     """
 
-    def __init__(self, factored: bool = False, rank: int | None = None) -> None:
+    def __init__(self, factored: bool = False, rank: PositiveInt | None = None) -> None:
         super().__init__(factored=factored, rank=rank)
 
 

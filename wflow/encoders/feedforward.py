@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from wflow.checks import check_boolean, check_choice, check_integer
 from wflow.encoders.compiled import Compiled, CompiledEncoder
 from wflow.encoders.protocol import Group
+from wflow.types import PositiveInt
 
 Array = NDArray[Any]
 
@@ -53,7 +54,7 @@ class FeedForward(CompiledEncoder):
     """
 
     activation: Annotated[str, ACTIVATIONS] = "relu"
-    hidden: int = 1
+    hidden: PositiveInt = 1
     bias: bool = False
 
     def __post_init__(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["check_mobilities", "combined_mobilities", "inverse_mobility", "mobilities_of"]
+__all__ = ["Mobility", "check_mobilities", "combined_mobilities", "inverse_mobility", "mobilities_of"]
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 from wflow.checks import check_array, check_blocks_named, check_nonnegative, did_you_mean, shown
 from wflow.encoders.protocol import Encoder
 from wflow.errors import InputError
+from wflow.types import NONNEGATIVE, Values
 
 Array = NDArray[np.float64]
+Mobility = Annotated[
+    Mapping[str, float],
+    Values(
+        "numbers >= 0 by group or block, such as { W_K = 0.0, 'theta.W_Q' = 2.0 }",
+        lambda value: isinstance(value, dict) and all(map(NONNEGATIVE.test, value.values())),
+    ),
+]
 
 #: A mobility is 0 or between this and its inverse, so that inverses are numbers in either precision.
 SMALLEST = 1e-30

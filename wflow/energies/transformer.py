@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["TransformerObjective"]
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,12 +22,13 @@ from wflow.energies.energy import (
     squared_norm,
 )
 from wflow.energies.internal import Entropy
-from wflow.energies.mobility import mobilities_of
+from wflow.energies.mobility import Mobility, mobilities_of
 from wflow.errors import InputError
-from wflow.losses import loss_of
+from wflow.losses import LOSSES, loss_of
 from wflow.measures import Blocks, Measure
 from wflow.measures.particles import with_massless
-from wflow.network import DepthRule, Network, depth_rule
+from wflow.network import DEPTH_RULES, DepthRule, Network, depth_rule
+from wflow.types import NonNegativeFloat, PositiveFloat, PositiveInt
 
 Array = NDArray[Any]
 M = TypeVar("M", bound=Measure)
@@ -94,13 +95,13 @@ class TransformerObjective(Energy):
         dataset: Dataset,
         attention: Encoder | None = None,
         feedforward: Encoder | None = None,
-        weight_decay: float = 0.0,
-        entropy: float = 0.0,
-        depth: str = "split-euler",
-        layers: int = 8,
-        loss: str = "squares",
-        huber_delta: float = 1.0,
-        mobility: Mapping[str, float] | None = None,
+        weight_decay: NonNegativeFloat = 0.0,
+        entropy: NonNegativeFloat = 0.0,
+        depth: Annotated[str, tuple(DEPTH_RULES)] = "split-euler",
+        layers: PositiveInt = 8,
+        loss: Annotated[str, tuple(LOSSES)] = "squares",
+        huber_delta: PositiveFloat = 1.0,
+        mobility: Mobility | None = None,
     ) -> None:
         if not isinstance(dataset, Dataset):
             raise InputError(f"dataset must be a wflow.Dataset, got {type(dataset).__name__}")

@@ -102,7 +102,7 @@ def _label_scatter(data: Dataset, outputs: list[Array], times: list[str]) -> Fig
 
 
 def _confusion(data: Dataset, outputs: list[Array], times: list[str]) -> Figure:
-    K, output, own = data.n_labels, outputs[-1], data.targets == 1
+    K, output, labelled = data.n_labels, outputs[-1], data.targets == 1
     counts = np.zeros((K, K), dtype=int)
     np.add.at(counts, (data.targets.argmax(axis=1), output.argmax(axis=1)), 1)
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -117,7 +117,7 @@ def _confusion(data: Dataset, outputs: list[Array], times: list[str]) -> Figure:
     axes.set_title(f"{times[-1]}: {100 * data.error_rate(output):.3g}% wrong", loc="right")
     axes.tick_params(length=0)
     figure.colorbar(mesh, ax=axes, aspect=30, pad=0.015, shrink=0.8).set_label("share of the class (%)")
-    margins = [u[own] - np.where(own, -np.inf, u).max(axis=1) for u in outputs]
+    margins = [u[labelled] - np.where(labelled, -np.inf, u).max(axis=1) for u in outputs]
     step, edges = _bins(margins)
     for values, time, look in zip(margins, times, LOOKS):
         _bars(below, values, step, edges, time, look)

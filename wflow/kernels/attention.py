@@ -296,23 +296,23 @@ def attention_vjp(
                         column_products(k_ij, y, g)
                     # Gamma = P o (T^T G - k), in place of P
                     if compares(kind):
-                        sums, others = (
+                        by_key, by_query = (
                             columns(key_sums, keys_before + low, keys_before + high),
                             columns(query_sums, i, j),
                         )
-                        zero(sums)
-                        zero(others)
-                        times_product_with_sums(P, keys, g, k_ij, sums, others)
+                        zero(by_key)
+                        zero(by_query)
+                        times_product_with_sums(P, keys, g, k_ij, by_key, by_query)
                         if kind == GAUSSIAN:
-                            product_less(y, flipped(k_keys), P, u, others)  # q_bar = k Gamma - q diag(Gamma^T 1)
+                            product_less(y, flipped(k_keys), P, u, by_query)  # q_bar = k Gamma - q diag(Gamma^T 1)
                         else:
                             product(y, flipped(k_keys), P)  # the weights of a column do not depend on |q|
                         k_bar_keys = columns(k_bar, keys_before + low, keys_before + high)
                         # k_bar += q Gamma^T - k diag(Gamma 1)
                         if at_once:
-                            product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)
+                            product_less(k_bar_keys, flipped(u), flipped(P), k_keys, by_key)
                         else:
-                            add_product_less(k_bar_keys, flipped(u), flipped(P), k_keys, sums)
+                            add_product_less(k_bar_keys, flipped(u), flipped(P), k_keys, by_key)
                     else:
                         times_product(P, keys, g, k_ij)
                         product(y, keys_flipped, P)  # Y = T Gamma

@@ -24,9 +24,22 @@ def adjoint_rows(program, places, n_tokens, states, bars, first, per, D, particl
     lanes), particles (1, registers, lanes), of one block.
     """
     for r in range(bars.shape[0]):
-        b, own = (first + r) // per, sums[r]
+        b, row_sums = (first + r) // per, sums[r]
         adjoint(
-            program, places, n_tokens, states[b], bars[r], 1, D, particles, particles, families, memory, own, own, False
+            program,
+            places,
+            n_tokens,
+            states[b],
+            bars[r],
+            1,
+            D,
+            particles,
+            particles,
+            families,
+            memory,
+            row_sums,
+            row_sums,
+            False,
         )
 
 

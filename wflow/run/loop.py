@@ -117,8 +117,9 @@ class Run:
         recorder.add_step(self.row(self.tau, self.point, 0.0))
         self._frame(self.tau, self.point.x)
 
-    def loop(self, progress: bool | None) -> Solution:
+    def loop(self, recorder: Recorder, progress: bool | None) -> Solution:
         """Step until the end, a stationary point, a failure or a signal; then close the recorder."""
+        self.recorder = recorder
         began, saving = time.perf_counter(), self.stats["seconds_save"]
         bar, interrupt = Bar(progress, self.start, self.end, self.tau), None
         try:

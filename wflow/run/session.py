@@ -81,8 +81,8 @@ def signals(flow: Flow, active: bool) -> Iterator[None]:
         if seen:
             raise Interrupted(f"interrupted by {seen[0]}")
 
-    others = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
-    taken = [signal.SIGINT, signal.SIGTERM, *(n for n in others if signal.getsignal(n) is signal.SIG_DFL)]
+    further = [getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+    taken = [signal.SIGINT, signal.SIGTERM, *(n for n in further if signal.getsignal(n) is signal.SIG_DFL)]
     before = {number: signal.signal(number, note) for number in taken}
     flow.interrupt = check
     try:

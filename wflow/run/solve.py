@@ -7,7 +7,7 @@ __all__ = ["resume", "solve"]
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -28,9 +28,10 @@ from wflow.measures import Measure
 from wflow.plain import describe
 from wflow.run.loop import Run
 from wflow.run.session import compile_clock, signals
-from wflow.schemes import Flow, Scheme, scheme_of
+from wflow.schemes import SCHEMES, Flow, Scheme, scheme_of
 from wflow.settings import Observers, Settings
 from wflow.solution import SERIES, SaveAt, Solution, resolution
+from wflow.types import NonNegativeFloat, PositiveFloat
 
 PathLike_ = str | PathLike[str]
 
@@ -40,10 +41,10 @@ def solve(
     rho0: Measure,
     tau_range: Sequence[float] = (0.0, 1.0),
     *,
-    scheme: str | Scheme = "dopri5",
-    dtau: float | None = None,
-    rtol: float = 1e-6,
-    atol: float = 1e-9,
+    scheme: Annotated[str | Scheme, tuple(SCHEMES)] = "dopri5",
+    dtau: PositiveFloat | None = None,
+    rtol: NonNegativeFloat = 1e-6,
+    atol: NonNegativeFloat = 1e-9,
     save: SaveAt | None = None,
     observe: Observers | None = None,
     path: PathLike_ | None = None,
@@ -51,9 +52,9 @@ def solve(
     rng: np.random.Generator | int | None = None,
     progress: bool | None = None,
     controller: Controller | None = None,
-    tol: float = 1e-10,
+    tol: NonNegativeFloat = 1e-10,
     attributes: Mapping[str, str] | None = None,
-    max_seconds: float | None = None,
+    max_seconds: PositiveFloat | None = None,
     **unknown: object,
 ) -> Solution:
     """Solve ``d rho/d tau = div(rho grad dQ/drho)`` from ``rho0`` over a range of training time.
@@ -143,7 +144,7 @@ def solve(
     extra, seconds = _check_attributes(attributes), _check_seconds(max_seconds)
     flow = _open(settings, rho0)
     from wflow.trajectory.lock import one_writer
-    from wflow.trajectory.recorder import MemoryRecorder
+    from wflow.trajectory.recorder import MemoryRecorder, Recorder
     from wflow.trajectory.writer import ATTRIBUTES, check_target, new_trajectory
 
     if taken := [name for name in extra if name in ATTRIBUTES]:
@@ -154,12 +155,13 @@ def solve(
         if target is not None:
             check_target(target, overwrite)
         run.begin(flow.flat(flow.template.blocks))
+        recorder: Recorder = MemoryRecorder(settings)
         if target is None:
-            run.record_first(MemoryRecorder(settings))
+            run.record_first(recorder)
         else:
-            with new_trajectory(target, overwrite, settings, flow.template, extra) as draft:
-                run.record_first(draft)
-        return run.loop(progress)
+            with new_trajectory(target, overwrite, settings, flow.template, extra) as recorder:
+                run.record_first(recorder)
+        return run.loop(recorder, progress)
 
 
 def resume(
@@ -206,8 +208,8 @@ def resume(
 
     path, progress, seconds = check_path("path", path), _check_progress(progress), _check_seconds(max_seconds)
     target = path.resolve()
+    load(path)  # looks at everything but the frames
     with one_writer(target):
-        load(path)  # looks at everything but the frames
         data, template = read(path, lambda file: (settings_of(file), measure_of(file, 0)))
         state = load_checkpoint(path)
         start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
@@ -228,16 +230,15 @@ def resume(
             run.restore(state)
             if any(_differs(replaced[name], data[name]) for name in ("scheme", "controller")):
                 run.choose_step()
-            run.recorder = TrajectoryFile.reopen(target, state, settings)
-            return run.loop(progress)
+            return run.loop(TrajectoryFile.reopen(target, state, settings), progress)
 
 
 def _differs(new: Any, description: Any) -> bool:
     """Whether something is given, and is not what a trajectory describes."""
     if new is None:
         return False
-    old, given = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
-    return given != old
+    old, changed = (json.dumps(data, default=np.ndarray.tolist) for data in (description, describe(new)))
+    return changed != old
 
 
 def _open(settings: Settings, rho0: Measure) -> Flow:

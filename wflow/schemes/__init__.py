@@ -70,7 +70,7 @@ register(RungeKutta, entropy_prox=entropy_prox)
 register(**{name: x if isinstance(x, RungeKutta) else type(x) for name, x in SCHEMES.items()})
 
 
-def scheme_of(scheme: Any, **options: Any) -> Any:
+def scheme_of(scheme: Any, /, **options: Any) -> Any:
     """A scheme from its name, its class or an object with the members of one; with options other than their defaults.
 
     Examples

@@ -132,11 +132,23 @@ def more_room(file: Any, counts: Pair, need: Pair) -> None:
 def resize(file: Any, steps: int | None = None, frames: int | None = None) -> None:
     """Make series and frames so long."""
     if steps is not None:
-        for data in (*dict(columns_of(file)).values(), file["series/crc32"]):
-            data.resize(steps, axis=0)
+        _resize([*dict(columns_of(file)).values(), file["series/crc32"]], file["series/tau"], steps)
     if frames is not None:
-        for name in (*json.loads(file["frames"].attrs["blocks"]), "tau", "crc32"):
-            file["frames"][name].resize(frames, axis=0)
+        names = (*json.loads(file["frames"].attrs["blocks"]), "tau", "crc32")
+        _resize([file["frames"][name] for name in names], file["frames/tau"], frames)
+
+
+def _resize(columns: Iterable[Any], tau: Any, length: int) -> None:
+    begin = tau.shape[0]
+    for data in columns:
+        data.resize(length, axis=0)
+    _mark_empty(tau, begin)
+
+
+def _mark_empty(tau: Any, begin: int = 0) -> None:
+    """Times that are not written yet are NaN, for whoever does not look at the counts."""
+    if begin < tau.shape[0]:
+        tau[begin:] = np.nan
 
 
 def check_names(rho0: Measure, observed: Iterable[str]) -> None:
@@ -161,6 +173,7 @@ def write_layout(file: Any, rho0: Measure, observed: Iterable[str]) -> None:
     extra = series.create_group("observed")
     tau = _room(series, "tau", (ENTRIES,), np.float64, (ENTRIES,), "training time tau")
     tau.make_scale("tau")
+    _mark_empty(tau)
     labels = [(series, name, label) for name, label in SERIES.items() if name != "tau"]
     for group, name, label in labels + [(extra, name, f"observed {name}") for name in observed]:
         _room(group, name, (ENTRIES,), np.float64, (ENTRIES,), label, [tau])
@@ -173,6 +186,7 @@ def write_layout(file: Any, rho0: Measure, observed: Iterable[str]) -> None:
     n = max(1, CHUNK_BYTES // sum(bytes_of.values()))  # frames of a chunk
     frame_tau = _room(frames, "tau", (n,), np.float64, (ENTRIES,), "training time tau of the frame")
     frame_tau.make_scale("tau")
+    _mark_empty(frame_tau)
     _room(frames, "crc32", (n,), np.uint32, (ENTRIES,), "CRC-32 of the frame", [frame_tau])
     t = _scale(frames, "t", rho0.t, "depth t in [0, 1]")
     write_values(frames, "depth_weights", rho0.depth_weights, "quadrature weights of the depth nodes", [t])

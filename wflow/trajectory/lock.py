@@ -43,26 +43,24 @@ def one_writer(path: Path | None) -> Iterator[None]:
         return
     place = lock_path(path)
     check_regular(place, "and no lock")
-    for attempt in range(TRIES + 1):
+    for _ in range(TRIES + 1):
         try:
             handle = open(place, "ab")  # noqa: SIM115  (held to the end)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            if attempt == TRIES:
-                words = f"another run is writing {path}: wait until it ends, or choose another path"
-                raise InputError(words) from None
-            time.sleep(PAUSE)
-            continue
-        except OSError:  # the file system knows no locks
-            break
-        with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle.fileno()), os.stat(place)):
                 break
-        handle.close()  # another run has removed this one as it ended
+        except BlockingIOError:
+            time.sleep(PAUSE)
+        except FileNotFoundError:  # another run has removed it as it ended
+            pass
+        except OSError:  # the file system knows no locks
+            break
+        handle.close()
+    else:
+        raise InputError(f"another run is writing {path}: wait until it ends, or choose another path")
     try:
         yield
     finally:
@@ -73,9 +71,10 @@ def one_writer(path: Path | None) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool | None:
     """Whether a run is writing a trajectory; None where the system cannot tell."""
-    place = lock_path(path)
-    if fcntl is None or (place.exists() and not place.is_file()):  # to open a pipe can wait for ever
+    if fcntl is None:
         return None
+    if not (place := lock_path(path)).is_file():  # to open a pipe can wait for ever
+        return False
     try:
         with open(place, "rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["load", "open_trajectory", "read", "read_solution", "settings_of"]
 
 import contextlib
+import dataclasses
 import json
 import time
 import zlib
@@ -102,9 +103,10 @@ def _is_hdf5(path: Path) -> bool:
 def read(path: str | PathLike[str], what: Callable[[Any], T]) -> T:
     """What a function finds in an open trajectory; what cannot be read in it is an :class:`InputError`.
 
-    A writer that makes room just then does not disturb: the function is called again.
+    A writer that makes room or ends just then does not disturb: the function is called again.
     """
     for attempt in range(TRIES):
+        locked = is_locked(Path(path).resolve())
         try:
             with open_trajectory(path) as file:
                 return what(file)
@@ -112,7 +114,7 @@ def read(path: str | PathLike[str], what: Callable[[Any], T]) -> T:
             problem = error
         except DAMAGE as error:
             problem = InputError(f"{path} is damaged: {_line(error)}")
-        if attempt == TRIES - 1 or not is_locked(Path(path).resolve()):
+        if attempt == TRIES - 1 or not (locked or is_locked(Path(path).resolve())):
             break
         time.sleep(PAUSE)
     raise problem from None
@@ -133,7 +135,15 @@ def load(path: str | PathLike[str]) -> Solution:
 
 def read_solution(path: Path, settings: Settings | None = None) -> Solution:
     """The solution in a file; of a run that has just ended with its settings."""
-    return read(path, lambda file: _solution(file, Path(path).absolute(), settings))
+    path = Path(path).absolute()
+    while True:
+        solution = read(path, lambda file: _solution(file, path, settings))
+        if solution.status is not Status.RUNNING or is_locked(path.resolve()) is not False:
+            return solution
+        if read(path, lambda file: text_of(file, "status")) == solution.status.name.lower():
+            words = f"killed at tau = {solution.tau[-1]:.9g}"
+            return dataclasses.replace(solution, status=Status.KILLED, message=words)
+        # The run has ended since it was read.
 
 
 def _solution(file: Any, path: Path, ended: Settings | None) -> Solution:
@@ -168,8 +178,6 @@ def _solution(file: Any, path: Path, ended: Settings | None) -> Solution:
     if ended is not None:
         energy, functions = ended.energy, dict(ended.observe)
     status, message = Status[text_of(file, "status").upper()], text_of(file, "message")
-    if status is Status.RUNNING and is_locked(path.resolve()) is False:
-        status, message = Status.KILLED, f"killed at tau = {series['tau'][-1]:.9g}"
     return Solution(
         series,
         observed,

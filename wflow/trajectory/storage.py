@@ -41,10 +41,14 @@ Change = tuple[int, bytes]
 
 #: Objects and indexes of chunks with checksums, in a file that any HDF5 since 1.10 reads. The superblock is older: with
 #: that of 1.10, HDF5 refuses to open a file whose writer was killed.
-SUPERBLOCK, OBJECTS = ("v108", "v108"), ("v110", "v110")
+SUPERBLOCK = ("v108", "v108")
+#: How HDF5 changes a file. Numbers do not cross the pages of the memory, so that a write of a count is never half done.
+CHANGES: dict[str, Any] = {"libver": ("v110", "v110"), "alignment_threshold": 1, "alignment_interval": 8}
 MAGIC = b"wflow-journal\n"
 #: How a global heap begins, in which HDF5 keeps texts: the one structure without a checksum.
 HEAP = b"GCOL\x01\0\0\0"
+#: The longest read of HDF5 that begins a heap; it reads the first 4096 bytes, perhaps with what is before them.
+METADATA = 2**20
 
 
 class Content(io.RawIOBase):
@@ -100,7 +104,7 @@ class Content(io.RawIOBase):
             low, high = max(begin, offset), min(end, offset + len(data))
             if low < high:
                 target[low - begin : high - begin] = data[low - offset : high - offset]
-        if HEAP in (data := bytes(target)):
+        if len(target) <= METADATA and HEAP in (data := bytes(target)):
             self._check_heap(data, begin)
         self._place = end
         return len(target)
@@ -182,7 +186,7 @@ def edited(path: Path, descriptor: int, run: str) -> Iterator[Any]:
         The identifier in the file, by which a journal knows it again.
     """
     content = Content(descriptor, writable=True)
-    with h5py.File(content, "r+", libver=OBJECTS) as file:
+    with h5py.File(content, "r+", **CHANGES) as file:
         yield file
     # What is new first, then the superblock, then what leads to the new: a reader meets few things that are not there.
     old_size = os.fstat(descriptor).st_size

@@ -30,7 +30,7 @@ from wflow.solution import SERIES, Solution, Status
 from wflow.trajectory import layout, storage
 from wflow.trajectory.access import attribute_of, attributes_of, dataset_of, text_of, version_of
 from wflow.trajectory.checkpoint import State, is_checkpoint, resume_path, save_checkpoint, scratch_path
-from wflow.trajectory.layout import FORMAT, FORMAT_VERSION, Column, Layout, Pair
+from wflow.trajectory.layout import FORMAT, FORMAT_VERSION, Column, Layout
 from wflow.trajectory.provenance import history, provenance
 from wflow.trajectory.reader import (
     DAMAGE,
@@ -85,7 +85,7 @@ def new_trajectory(
 def _draft(scratch: Path, run: str, settings: Settings, rho0: Measure, texts: Mapping[str, str]) -> TrajectoryFile:
     """A file with room and without entries."""
     content = storage.new_file()
-    with h5py.File(content, "r+", libver=storage.OBJECTS) as file:
+    with h5py.File(content, "r+", **storage.CHANGES) as file:
         file.attrs["format_version"] = FORMAT_VERSION
         layout.set_texts(file, {"format": FORMAT, "run": run} | RUNNING | dict(texts))
         layout.write_settings(file, settings)
@@ -97,9 +97,7 @@ def _draft(scratch: Path, run: str, settings: Settings, rho0: Measure, texts: Ma
         os.truncate(stream.fileno(), content.size)
         for offset, data in content.changes():
             storage.write_at(stream.fileno(), data, offset)
-    draft = TrajectoryFile(scratch, settings)
-    draft._mark_empty((0, 0))
-    return draft
+    return TrajectoryFile(scratch, settings)
 
 
 class TrajectoryFile:
@@ -193,17 +191,10 @@ class TrajectoryFile:
 
     def _reserve(self, steps: int, frames: int) -> None:
         """Make room for so many entries and frames."""
-        old = self._layout.rooms
-        if steps <= old[0] and frames <= old[1]:
+        if steps <= self._layout.rooms[0] and frames <= self._layout.rooms[1]:
             return
         with self._edited() as file:
             layout.more_room(file, (self._n_steps, self._n_frames), (steps, frames))
-        self._mark_empty(old)
-
-    def _mark_empty(self, begin: Pair) -> None:
-        """Times that are not written yet are NaN, for whoever does not look at the counts."""
-        for columns, i, end in zip((self._layout.columns, self._layout.frames), begin, self._layout.rooms):
-            self._put(columns["tau"], i, storage.bytes_of(np.full(end - i, np.nan)))
 
     def _put(self, column: Column, begin: int, data: memoryview) -> None:
         """Write entries from ``begin`` on to their places."""

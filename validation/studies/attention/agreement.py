@@ -1,4 +1,4 @@
-"""Do wflow and the numpy Transformer drive the same Transformer, for every kernel, mask and loss?
+"""Do wflow and the numpy Transformer move a Transformer alike, for every kernel, mask and loss?
 
 Random Transformers of two layers with tanh neurons; heads are factored and mobilities uneven for odd seeds. Measured,
 relative: Q, R and the velocity; and Q, R, |v|^2 and the particles of runs to tau = 5, in 50 Euler steps of 0.1 and in

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import wflow
 from validation.flows import random_data, random_measure
 from validation.heads import DISTANCES, KERNELS
+from validation.statistics import relative_gap
 from validation.studies.attention._heads import D, attention
 from validation.study import Answer, Claim, Runs, at_least, at_most
 from validation.trajectory import finite_transformer
@@ -57,7 +58,7 @@ def measure(kernel: str, weight_decay: float) -> Answer:
         rate = change + change.swapaxes(-1, -2) + 2 * weight_decay * (grams[i + 1] - grams[i])
         gaps.append(float(np.abs(rate).max() / np.abs(moves[i]).max()))
     turn = moves[2] + moves[3]
-    symmetry = float(np.abs(turn - turn.swapaxes(-1, -2)).max() / np.abs(turn).max())
+    symmetry = relative_gap(turn.swapaxes(-1, -2), turn)
     return {"values": gaps[0], "scores": gaps[1], "symmetry": symmetry}
 
 

@@ -3,7 +3,7 @@
     f_i = sum_j V z_j K_ji = v sum_j K_ji    if V z_j = v for all j
 
 A kernel whose weights sum to one gives v, whatever the scores: the gradient in W_Q vanishes. A kernel that does not
-divide scales v, and learns. Measured with W_Q trained alone, for one token and for four tokens of equal values: the
+divide scales v, and can learn. Measured with W_Q trained alone, for one token and for four tokens of equal values: the
 speed of W_Q at random, and the share of the risk that is left at tau = 5.
 """
 

@@ -21,6 +21,7 @@ from validation.drawing import line_of, panels
 from validation.flows import random_data, random_measure
 from validation.heads import KERNELS
 from validation.kernel import prediction_gradients, state_of
+from validation.statistics import relative_gap
 from validation.studies.attention._heads import TOKENS, D, attention
 from validation.study import Answer, Claim, Runs, at_least, at_most
 from validation.trajectory import finite_transformer
@@ -51,7 +52,7 @@ def measure(kernel: str, seed: int) -> Answer:
         risks.append(Q.risk(frame))
         if i % 25 == 0:
             J = prediction_gradients(model, state_of(frame.blocks), Q.dataset)
-            gaps.append(np.abs(J @ J.T - K).max() / np.abs(K).max())
+            gaps.append(relative_gap(J @ J.T, K))
     integrals = cumulative_simpson(np.array(eigenvalues), x=answer.frame_tau, axis=0, initial=0)
     bounds = -2 / Q.dataset.n_prompts * integrals
     fall = np.log(risks) - np.log(risks[0])
@@ -79,11 +80,11 @@ def table(runs: Runs) -> None:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, row = panels(3, 2.4)
+    drawing, row = panels(3, 2.4)
     for axes, kernel in zip(row, ("softmax", "gaussian", "linear")):
         a = runs.one(kernel=kernel, seed=0)
         axes.fill_between(a["tau"], np.exp(a["lower"]), np.exp(a["upper"]), alpha=0.2, linewidth=0, color="gray")
         axes.plot(a["tau"], np.exp(a["fall"]), **line_of(0))
         axes.set(title=kernel, xlabel=r"$\tau$", yscale="log", ylim=(np.exp(a["fall"].min()) / 30, 1.5))
     row[0].set_ylabel("$R/R(0)$")
-    return picture
+    return drawing

@@ -1,4 +1,4 @@
-"""Are kernels what their formulas say, by hand?
+"""Do kernels give what their formulas give by hand?
 
 Two tokens z = 1 and 2 with V = 3, W_K = W_Q = 1 or W = 1; and one token from 0.8 through a continuum of equal layers:
 

@@ -1,4 +1,4 @@
-"""Where does one head on one prompt not move, with softmax and with the Gaussian kernel?
+"""Where does one head on one prompt stand still, with softmax and with the Gaussian kernel?
 
 One query has scores w k_j with the keys -1, 0, 1, or -(k_j - w)^2/2, the values 1, -1/2, 1/5 and the label 9/10. W_Q,
 trained alone, is the number w:
@@ -70,11 +70,11 @@ def table(runs: Runs) -> None:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, row = panels(2, 2.5, sharey=True)
+    drawing, row = panels(2, 2.5, sharey=True)
     for axes, (case, a) in zip(row, runs):
         axes.plot(a["w"], a["F"], **line_of(0))
         axes.plot(a["zeros"], a["values"], "o", color="black", markersize=3)
         axes.axhline(LABEL, color="black", linewidth=0.6, linestyle=":")
         axes.set(title=case["kernel"], xlabel="$w$", ylim=(-0.1, 1.05))
     row[0].set_ylabel("prediction $F(w)$")
-    return picture
+    return drawing

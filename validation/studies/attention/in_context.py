@@ -70,7 +70,7 @@ def table(runs: Runs) -> None:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, row = panels(2, 2.6, sharey=True)
+    drawing, row = panels(2, 2.6, sharey=True)
     for k, kernel in enumerate(KERNELS):
         for seed, (_, a) in enumerate(runs.of(kernel=kernel)):
             for axes, name in zip(row, ("R", "other")):
@@ -81,4 +81,4 @@ def figure(runs: Runs) -> Figure:
     log_axis(row[0], np.concatenate([a[x][1:] for _, a in runs for x in ("R", "other")]))
     row[0].set_ylabel("risk $R$")
     row[1].legend()
-    return picture
+    return drawing

@@ -1,4 +1,4 @@
-"""Which rank has the tangent kernel of the values, and how small is its least eigenvalue?
+"""What is the rank of the tangent kernel of the values, and how small is its least eigenvalue?
 
 For N prompts of n tokens that are all targets and M heads
 
@@ -87,7 +87,7 @@ def table(runs: Runs) -> Table:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, row = panels(2, 2.6, sharey=True)
+    drawing, row = panels(2, 2.6, sharey=True)
     wide = [M for M in WIDTHS if M * D >= TARGETS]
     for axes, std in zip(row, SIZES):
         for k, (case, a) in enumerate(runs.of(std=std)):
@@ -97,7 +97,7 @@ def figure(runs: Runs) -> Figure:
         axes.set(title=f"scores of size {std:g}", xlabel="heads $M$")
     row[0].set_ylabel(r"$\lambda_{\min}/\lambda_{\max}$ of $K_V$")
     common_legend(row[1], "outside right center")
-    return picture
+    return drawing
 
 
 def _law(kernel: str, M: int) -> int:

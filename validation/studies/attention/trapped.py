@@ -63,7 +63,7 @@ def table(runs: Runs) -> None:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, (place, risk) = panels(2, 2.5)
+    drawing, (place, risk) = panels(2, 2.5)
     for k, (case, a) in enumerate(runs):
         place.plot(a["tau"][1:], a["w"][1:], label=f"$w_0={case['start']:g}$", **line_of(k))
         risk.plot(a["tau"][1:], a["R"][1:], **line_of(k))
@@ -74,4 +74,4 @@ def figure(runs: Runs) -> Figure:
     for axes, name in ((place, "$w$"), (risk, "risk $R$")):
         axes.set(xscale="log", xlabel=r"$\tau$", ylabel=name)
     common_legend(place, "outside right center")
-    return picture
+    return drawing

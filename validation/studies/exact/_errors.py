@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["ORDERS", "applies", "gaps", "mean_variance", "order", "ticks"]
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Is the error of adaptive steps below what was tolerated?
+"""Do adaptive steps keep the error below what is tolerated?
 
 Every step may add rtol (1 + |x|) to the error, in the norm of the flow, and where the flow expands at the rate Lambda
 errors grow on the way:

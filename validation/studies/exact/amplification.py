@@ -1,4 +1,4 @@
-"""Do steps on a linear flow shrink it by the stability function of the scheme?
+"""Does a step on a linear flow multiply it by the stability function of the scheme?
 
 For constant encoders the gap of the prediction decays at the rate 1/2 + lambda, and the particles' distances from
 their mean at the rate lambda. In steps of size h they fall by

@@ -1,4 +1,4 @@
-"""Do blobs diffuse a cloud without noise, as their smoothing shrinks?
+"""Does a cloud smoothed into blobs diffuse without noise, ever better as the smoothing shrinks?
 
 The entropy of a cloud smoothed with a Gaussian K of width e moves particles by -sigma grad(log rho_e + K *
 (rho/rho_e)), whose error is of order e^4. For rho = N(0, v) it is known: rho_e = N(0, v + e^2), and rho/rho_e and its

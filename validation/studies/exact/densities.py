@@ -1,4 +1,4 @@
-"""Has every scheme of densities its order on every flow that is known?
+"""Does every scheme for densities have its order on every flow that is known?
 
 Ornstein-Uhlenbeck in one and two dimensions, the heat equation, the porous medium equation, a double well without
 noise; and constant encoders with entropy sigma: there the mean is that without noise and the variance relaxes,

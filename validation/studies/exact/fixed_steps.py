@@ -1,11 +1,11 @@
-"""Has every scheme its order on every flow of particles that is known?
+"""Does every scheme have its order on every flow of particles that is known?
 
-At steps that are halved the largest error of a particle at the end must fall by the order p of the scheme:
+When steps are halved, the largest error of a particle at the end must fall by the order p of the scheme:
 
     log(e_1/e_2)/log(h_1/h_2) = p
 
-with steps of one size, and for BDF2, whose coefficients depend on them, with steps of two sizes by turns. Q must rise
-in no step, and for discrete gradients Q(x+) - Q(x) = -|x+ - x|^2/h. Measured too: how many evaluations of the
+with steps of one size, and for BDF2, whose coefficients depend on them, with steps of two sizes in turn. Q must not
+rise in any step, and for discrete gradients Q(x+) - Q(x) = -|x+ - x|^2/h. Measured too: how many evaluations of the
 velocity that takes.
 """
 

@@ -1,4 +1,4 @@
-"""Is a step of JKO on a Gaussian the Gaussian that is known?
+"""Does a step of JKO take a Gaussian to the Gaussian that is known?
 
 For V = |x|^2/2 with entropy sigma one step of size h maps the mean m and the deviation s to
 

@@ -1,4 +1,4 @@
-"""Have clouds with noise the moments of the linear chain that their scheme is?
+"""Do clouds with noise have the moments of the linear chain that their scheme is?
 
 On V = |x|^2/2 with entropy sigma, from one point, both schemes of Langevin are sums over independent normal numbers:
 

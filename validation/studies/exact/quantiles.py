@@ -1,4 +1,4 @@
-"""Has quantile-jko with internal energy the order of JKO?
+"""Does quantile-jko with internal energy have the order of JKO?
 
 Two flows of clouds of quantiles on the line whose variance is known at tau = 1: Ornstein-Uhlenbeck, which relaxes,
 and the porous medium equation with m = 2 from the Barenblatt profile at tau = 1 to 2, whose quantiles x = 2 cos(phi)

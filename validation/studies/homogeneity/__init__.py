@@ -12,4 +12,4 @@ training: Transformers of all kinds for the same time on in-context regression (
 lambda = 1e-3).
 """
 
-EXPERIMENTS = ("degrees", "growth", "lipschitz", "features", "training")
+EXPERIMENTS = ("degrees", "growth", "lipschitz", "features", "training", "floors")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 __all__ = ["scaling"]
 
-import itertools
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from validation.derivatives import adjoint_error
 from validation.studies.homogeneity._encoders import Array, D, encoders, norms, outer_of
 from validation.studies.homogeneity._task import TOKENS
 from validation.study import Answer
@@ -23,28 +21,8 @@ LIPSCHITZ |= {"gelu": 1.1290, "silu": 1.0999}
 def scaling(name: str) -> Answer:
     """The error of the gradient, the defects of homogeneity, and growth, of one encoder."""
     encoder, rng = encoders()[name], np.random.default_rng(0)
-    out: dict[str, Any] = {"gradient": _gradient_error(encoder, rng), **_defects(encoder, rng)}
+    out: dict[str, Any] = {"gradient": adjoint_error(encoder, D, TOKENS, 8, rng), **_defects(encoder, rng)}
     return out | _growth(encoder, name, rng)
-
-
-def _gradient_error(encoder: Any, rng: np.random.Generator) -> float:
-    """vjp against differences of mean, extrapolated twice, in random directions of tokens and particles; relative."""
-    Z, k, dZ = rng.standard_normal((3, 3, D, TOKENS))
-    p = encoder.n_parameters(D)
-    beta, dbeta, a = rng.standard_normal((8, p)), rng.standard_normal((8, p)), rng.dirichlet(np.ones(8))
-    tokens_bar, bar = encoder.vjp(Z, beta, a, k)
-
-    def slope(f: Callable[[float], Array], h: float = 1e-3) -> float:
-        first = [np.sum(k * (f(h / i) - f(-h / i))) * i / (2 * h) for i in (1, 2, 4)]
-        second = [(4 * fine - coarse) / 3 for coarse, fine in itertools.pairwise(first)]
-        return float(16 * second[1] - second[0]) / 15
-
-    def moved(x: Array, dx: Array, s: float) -> Array:
-        return np.asarray(encoder.mean(Z, (x + s * dx)[None], np.ones(1)))
-
-    errors = [slope(lambda s: encoder.mean(Z + s * dZ, beta, a)) - np.sum(tokens_bar * dZ)]
-    errors += [slope(partial(moved, x, dx)) - float(x_bar @ dx) for x, dx, x_bar in zip(beta, dbeta, bar)]
-    return float(np.abs(errors).max() / (np.linalg.norm(bar) * np.linalg.norm(dbeta[0])))
 
 
 def _defects(encoder: Any, rng: np.random.Generator) -> dict[str, float]:

@@ -28,7 +28,6 @@ CAPTION = (
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """All encoders."""
     return [{"name": name} for name in encoders()]
 
 
@@ -36,7 +35,6 @@ measure = scaling
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """Gradients; who is homogeneous and who is not."""
 
     def of(key: str, some: Callable[[str], bool]) -> list[float]:
         return [answer[key] for case, answer in runs if some(case["name"])]
@@ -60,22 +58,19 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """Defects by encoder."""
+def table(runs: Runs) -> Table:
     rows = [[case["name"], answer["partial"], answer["whole"]] for case, answer in runs]
     title = "The relative defect of homogeneity in the outer weights, and of degree two in all weights."
     return Table(title, ["encoder", "homogeneity", "of degree two"], rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Defects by encoder."""
-    figure, axes = panels(2, 3.2, sharey=True)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(2, 3.2, sharey=True)
     names = [case["name"] for case, _ in runs]
-    for ax, key, weights in zip(axes, ("partial", "whole"), ("outer weights", "all weights, degree two")):
-        dots(ax, names, [max(answer[key], 1e-17) for _, answer in runs])
-        ax.set(xscale="log", xlim=(1e-18, 1e3), xlabel=f"relative defect, {weights}")
-    return figure
+    for axes, key, weights in zip(row, ("partial", "whole"), ("outer weights", "all weights, degree two")):
+        dots(axes, names, [max(answer[key], 1e-17) for _, answer in runs])
+        axes.set(xscale="log", xlim=(1e-18, 1e3), xlabel=f"relative defect, {weights}")
+    return drawing

@@ -31,7 +31,6 @@ ZERO = 1e-9
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """All encoders."""
     return [{"name": name} for name in encoders()]
 
 
@@ -47,7 +46,6 @@ def measure(name: str) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """Ranks."""
     seen = max(_rank(answer["16"]) for case, answer in runs if "neurons" in case["name"])
     softmax, linear = (runs.one(name=f"{kernel} attention") for kernel in ("softmax", "linear"))
     moments = "{1, x_q} times 7 moments, less x_q, which is there twice"
@@ -61,7 +59,6 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """What ranks say of universality."""
     return [
         f"The features of linear attention span {_rank(runs.one(name='linear attention')['96'])} dimensions on 96 "
         "prompts, so that one layer of it is not universal; neither are neurons, which see one token, for any "
@@ -70,8 +67,7 @@ def findings(runs: Runs) -> list[str]:
     ]
 
 
-def table(runs: Runs) -> Table | None:
-    """Ranks and condition."""
+def table(runs: Runs) -> Table:
     rows = []
     for case, x in runs:
         condition = float(x["96"][0] / max(x["96"][-1], 1e-300))
@@ -80,20 +76,19 @@ def table(runs: Runs) -> Table | None:
     return Table(title, ["encoder", "rank of 16", "of 96", "condition of 96"], rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Singular values."""
-    figure, axes = panels(2, sharey=True)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(2, sharey=True)
     for k, name in enumerate(("softmax attention", "linear attention", "tanh neurons", "relu neurons")):
-        for ax, key in zip(axes, ("16", "96")):
+        for axes, key in zip(row, ("16", "96")):
             values = runs.one(name=name)[key]
             line: dict[str, Any] = {"color": PALETTE[k], "marker": "os^v"[k], "ms": 3, "mfc": "none", "ls": "none"}
-            ax.semilogy(np.arange(1, len(values) + 1), np.maximum(values / values[0], 1e-18), **line, label=name)
-    for ax in axes:
-        ax.axhline(ZERO, color="0.6", lw=0.6)
-        ax.set(xlabel="number", ylim=(1e-19, 5))
-    axes[0].set(ylabel="singular values over the largest")
-    common_legend(axes[0], "outside upper center", ncols=4)
-    return figure
+            axes.semilogy(np.arange(1, len(values) + 1), np.maximum(values / values[0], 1e-18), **line, label=name)
+    for axes in row:
+        axes.axhline(ZERO, color="0.6", lw=0.6)
+        axes.set(xlabel="number", ylim=(1e-19, 5))
+    row[0].set(ylabel="singular values over the largest")
+    common_legend(row[0], "outside upper center", ncols=4)
+    return drawing
 
 
 def _rank(singular: Any) -> int:

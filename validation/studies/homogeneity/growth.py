@@ -33,7 +33,6 @@ POWERS = {
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """All encoders."""
     return [{"name": name} for name in encoders()]
 
 
@@ -41,7 +40,6 @@ measure = scaling
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The bound by hand, and powers."""
     share = float(np.nanmax([answer["share of the bound"] for _, answer in runs]))
     in_T = {case["name"]: answer["growth in T"] for case, answer in runs}
     cubic = in_T.pop("linear attention")
@@ -58,12 +56,10 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """Powers and constants by encoder."""
+def table(runs: Runs) -> Table:
     rows = []
     for case, x in runs:
         K = float(x["K"]) if x["growth in T"] <= 1.05 else "none"
@@ -77,12 +73,11 @@ def table(runs: Runs) -> Table | None:
     return Table(title, head, rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Powers by encoder."""
-    figure, axes = panels(4, 3.2, sharey=True)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(4, 3.2, sharey=True)
     names = [case["name"] for case, _ in runs]
-    for ax, (key, (label, allowed)) in zip(axes, POWERS.items()):
-        ax.axvline(allowed, color="0.4", lw=0.6)
-        dots(ax, names, [answer[key] for _, answer in runs])
-        ax.set(xlim=(-1.0, 3.3), xticks=range(-1, 4), xlabel=label)
-    return figure
+    for axes, (key, (label, allowed)) in zip(row, POWERS.items()):
+        axes.axvline(allowed, color="0.4", lw=0.6)
+        dots(axes, names, [answer[key] for _, answer in runs])
+        axes.set(xlim=(-1.0, 3.3), xticks=range(-1, 4), xlabel=label)
+    return drawing

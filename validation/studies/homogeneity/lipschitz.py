@@ -34,7 +34,6 @@ SHOWN = ("softmax attention", "tanh neurons", "relu neurons", "tanh neurons, c f
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """All encoders."""
     return [{"name": name, "n_prompts": 20_000 if full else 3000} for name in encoders()]
 
 
@@ -69,7 +68,6 @@ def measure(name: str, n_prompts: int) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """Where gradients jump, and where they do not."""
 
     def rates(key: str, some: Callable[[str], bool]) -> list[float]:
         return [_rate(_shown(runs, answer, key)) for case, answer in runs if some(case["name"])]
@@ -87,12 +85,10 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """Constants and rates by encoder."""
+def table(runs: Runs) -> Table:
     rows = []
     for case, answer in runs:
         law, task = (_shown(runs, answer, key) for key in ("law", "task"))
@@ -104,17 +100,16 @@ def table(runs: Runs) -> Table | None:
     return Table(title, ["encoder", "Lipschitz", "rate", "rate, task"], rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Ratios over the distance."""
-    figure, axes = panels(2, sharey=True)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(2, sharey=True)
     for i, name in enumerate(SHOWN):
-        for ax, key in zip(axes, ("law", "task")):
+        for axes, key in zip(row, ("law", "task")):
             y = _shown(runs, runs.one(name=name), key)
-            ax.loglog(DISTANCES[: len(y)], y, "o", ls=DASHES[i], color=PALETTE[i], ms=3, label=name)
-            ax.set(xlabel=r"distance $|\beta-\beta'|$")
-    axes[0].set(ylabel="Lipschitz ratio of the gradient")
-    common_legend(axes[0], "outside upper center", ncols=4)
-    return figure
+            axes.loglog(DISTANCES[: len(y)], y, "o", ls=DASHES[i], color=PALETTE[i], ms=3, label=name)
+            axes.set(xlabel=r"distance $|\beta-\beta'|$")
+    row[0].set(ylabel="Lipschitz ratio of the gradient")
+    common_legend(row[0], "outside upper center", ncols=4)
+    return drawing
 
 
 def _shown(runs: Runs, answer: Answer, key: str) -> Array:

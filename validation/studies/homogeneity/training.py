@@ -1,17 +1,17 @@
-"""Do Transformers of encoders without homogeneity come down as far as others?
+"""Does the risk of Transformers without homogeneous encoders fall as far as that of others?
 
-Queries are at x = -1 and 1, so that neurons alone, which see one token, have a floor of the risk:
+All are trained for the same time from the same law of particles, on two or three sets of prompts. The risk at the end
+is told as a share of that at the start, and as the power with which it still falls,
 
-    R >= 1/2 E Var(y | x).
+    R ~ tau^p  over the second half of the time.
 
-Outer weights of size b move row r of the tokens by at most b/(2 L) sum_k max_j |T_kj| in an attention layer and by
-b/(2 L) in a layer of tanh neurons; where the readout cannot come as far as a label, the risk has a floor as well.
+The theorem says of homogeneous encoders that a flow that converges ends at the least risk; of others it says nothing.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,11 @@ from matplotlib.figure import Figure
 
 import wflow
 from validation.drawing import dots, panels
-from validation.studies.homogeneity._encoders import ALONE, HOMOGENEOUS, SIZES, Array, transformer
+from validation.statistics import geometric_mean
+from validation.studies.homogeneity._encoders import ALONE, HOMOGENEOUS, SIZES, transformer
+from validation.studies.homogeneity._ends import by_name, ends, late_power, percent
 from validation.studies.homogeneity._task import LAYERS, PROMPTS, floor, prompts, reach
-from validation.study import Answer, Claim, Runs, Table, at_least, at_most
+from validation.study import Answer, Claim, Runs, Table, at_most
 from wflow.controllers import Fixed
 from wflow.figures.style import DASHES, PALETTE
 
@@ -41,7 +43,6 @@ def COST(name: str, tau: float, **case: Any) -> float:
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """All Transformers, and seeds."""
     tau, seeds = (400.0, 3) if full else (200.0, 2)
     names = (*HOMOGENEOUS, *SIZES, ALONE)
     return [{"name": name, "tau": tau, "M": 16, "seed": seed} for name, seed in itertools.product(names, range(seeds))]
@@ -62,44 +63,23 @@ def measure(name: str, tau: float, M: int, seed: int) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """How far the risk comes down, against both floors."""
-    some = _by_name(runs)
-    end = max(float(_ends(some[name]).max()) for name in HOMOGENEOUS)
-    alone = [x["R"][-1] / x["floor"] for x in some[ALONE]]
-    bounds = [x["reach"] for x in some["bounded, b = 1/4"]]
-    far = [x["R"][-1] / bound for name in HOMOGENEOUS for x, bound in zip(some[name], bounds)]
-    return [
-        at_most("R/R(0) at the end, homogeneous encoders of all kinds: the largest", end, 0.02),
-        at_least("neurons alone, R / (1/2 E Var(y | x)): the least", min(alone), 1 - 1e-9),
-        at_most("and the largest", max(alone), 1.01),
-        at_least("outer weights of size 1/4, R / the bound by their reach: the least", _times_the_reach(some), 1),
-        at_most("homogeneous encoders, R / the same bound: the largest", max(far), 0.5),
-    ]
+    some = by_name(runs)
+    end = max(float(ends(some[name]).max()) for name in HOMOGENEOUS)
+    return [at_most("R/R(0) at the end, homogeneous encoders of all kinds: the largest", end, 0.02)]
 
 
 def findings(runs: Runs) -> list[str]:
-    """Who comes down how far, and what that says of the open question."""
-    some = _by_name(runs)
-    best = {name: 100 * _mean(_ends(some[name])) for name in (*HOMOGENEOUS, *SIZES)}
+    some = by_name(runs)
+    best = {name: percent(some[name]) for name in (*HOMOGENEOUS, *SIZES)}
     first, *_, last = sorted(HOMOGENEOUS, key=lambda name: best[name])
     out = [
         f"After tau = {some[ALONE][0]['tau'][-1]:g} the homogeneous encoders have brought the risk to between "
         f"{best[first]:.2g} % ({first}) and {best[last]:.2g} % ({last}) of its start."
     ]
-    powers = {name: _late(some[name]) for name in SIZES}
-    for name, power in powers.items():
+    for name in SIZES:
+        power = late_power(some[name])
         way = "falls on" if power < -0.2 else "hardly falls any more"
         out.append(f"Outer weights {name}: to {best[name]:.2g} %, where it {way}, like tau^{power:.2f}.")
-    falling, stuck = [x for x in SIZES if powers[x] < -0.2], [x for x in SIZES if not powers[x] < -0.2]
-    behind = [name for name in falling if best[name] > best[last]]
-    answer = "Do encoders without homogeneity converge globally? "
-    if stuck:
-        answer += f"Not in this time with outer weights {' or '.join(stuck)}: the risk hardly falls any more at "
-        answer += f"{_times_the_reach(some):.2g} times the bound by their reach or more. "
-    if falling:
-        answer += f"With {' or '.join(falling)} no obstacle shows in this time"
-        answer += f", but {' and '.join(behind)} are slower than every homogeneous encoder. " if behind else ". "
-    out.append(answer + "Without a bound on the outer weights there is no bound of the risk by reach.")
     if best["linear attention"] <= 2:
         out.append(
             "Linear attention violates the assumption on growth, since it is cubic in T, and goes down all the same "
@@ -108,20 +88,20 @@ def findings(runs: Runs) -> list[str]:
     return out
 
 
-def table(runs: Runs) -> Table | None:
-    """The end of training by Transformer."""
+def table(runs: Runs) -> Table:
     rows = []
-    for name, some in _by_name(runs).items():
-        end = _ends(some)
-        rows.append([name, _mean(end), float(end.min()), float(end.max()), _late(some), _bound(name, some)])
+    for name, some in by_name(runs).items():
+        end = ends(some)
+        rows.append(
+            [name, geometric_mean(end), float(end.min()), float(end.max()), late_power(some), _bound(name, some)]
+        )
     head = ["Transformer", "R/R(0)", "least", "largest", "falls like tau^", "known bound from below"]
     return Table("The risk at the end of training: geometric mean and range over seeds.", head, rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Training, and its end."""
-    figure, (left, right) = panels(2, 3.2, width_ratios=[1.35, 1])
-    some = _by_name(runs)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2, 3.2, width_ratios=[1.35, 1])
+    some = by_name(runs)
     for name, answers in some.items():
         tau, R = answers[0]["tau"][1:], np.exp(np.mean([np.log(x["R"][1:] / x["R"][0]) for x in answers], axis=0))
         if name in NAMED:
@@ -130,43 +110,16 @@ def figure(runs: Runs) -> Figure | None:
             left.loglog(tau, R, color=(*PALETTE, "0.5")[i], ls=(*DASHES, "--")[i], label=label)
         else:
             left.loglog(tau, R, color="0.75", lw=0.7, zorder=0)
-    for values in zip(*(_ends(answers) for answers in some.values())):
+    for values in zip(*(ends(answers) for answers in some.values())):
         dots(right, list(some), values)
     bounds = [_bound(name, answers) or np.nan for name, answers in some.items()]
     right.plot(bounds, range(len(some)), "|", ms=9, color="k")
     right.set(xscale="log", xlabel="$R\\,/\\,R(0)$ at the end")
     left.set(xlabel=r"training time $\tau$", ylabel=r"$R(\tau)\,/\,R(0)$")
     left.legend(fontsize=6.5, loc="lower left")
-    return figure
-
-
-def _by_name(runs: Runs) -> dict[str, list[Answer]]:
-    """The answers of all seeds."""
-    names = dict.fromkeys(case["name"] for case, _ in runs)
-    return {name: [answer for _, answer in runs.of(name=name)] for name in names}
-
-
-def _ends(some: Sequence[Answer]) -> Array:
-    """R/R(0) at the end, by seed."""
-    return np.array([x["R"][-1] / x["R"][0] for x in some])
-
-
-def _mean(values: Any) -> float:
-    """The geometric one."""
-    return float(np.exp(np.mean(np.log(values))))
-
-
-def _late(some: Sequence[Answer]) -> float:
-    """The power of tau with which the risk falls over the second half of the time."""
-    halves = [np.interp(x["tau"][-1] / 2, x["tau"], x["R"]) for x in some]
-    return float(np.log2(_mean([x["R"][-1] for x in some]) / _mean(halves)))
+    return drawing
 
 
 def _bound(name: str, some: Sequence[Answer]) -> float:
     """The known bound of R/R(0) from below."""
     return float(np.mean([max(x["reach"], x["floor"] if name == ALONE else 0) / x["R"][0] for x in some]))
-
-
-def _times_the_reach(some: Mapping[str, Sequence[Answer]]) -> float:
-    """The least R at the end over the bound by reach, of outer weights of size 1/4."""
-    return float(min(x["R"][-1] / x["reach"] for name in SIZES if "1/4" in name for x in some[name]))

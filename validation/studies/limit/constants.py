@@ -1,4 +1,4 @@
-"""Are the constants of both errors those predicted?
+"""Are the constants of both errors those that theory predicts?
 
 For Transformers drawn from one law, that of the start or that after some training, rms^2 = (a/L)^2 + b^2/(M L) with
 
@@ -38,7 +38,7 @@ measure = atoms.measure
 
 
 def claims(runs: Runs) -> list[Claim]:
-    return [claim for frame in FRAMES for claim in [*of_depth(runs, frame), of_width(runs, frame)]]
+    return [claim for frame in FRAMES for claim in [*_of_depth(runs, frame), _of_width(runs, frame)]]
 
 
 def findings(runs: Runs) -> list[str]:
@@ -53,7 +53,7 @@ def figure(runs: Runs) -> None:
     return None
 
 
-def of_depth(runs: Runs, frame: int) -> list[Claim]:
+def _of_depth(runs: Runs, frame: int) -> list[Claim]:
     """What all atoms in 32 and 64 layers say of L to infinity."""
     at = f"at tau = {DTAU * frame:g}"
     limit, labels = runs.one(what="limit"), atoms.data().labels.ravel()
@@ -81,7 +81,7 @@ def of_depth(runs: Runs, frame: int) -> list[Claim]:
     return out
 
 
-def of_width(runs: Runs, frame: int) -> Claim:
+def _of_width(runs: Runs, frame: int) -> Claim:
     """The noise of 32 atoms in 32 layers."""
     drawn, expected = runs.one(what="redrawn", frame=frame, M=32), runs.one(what="constants", frame=frame)
     noise, width = 32 * (drawn["predictions"] - drawn["all_atoms"]), float(np.sqrt(np.mean(expected["width"])))

@@ -1,4 +1,4 @@
-"""How do the errors of depth and of width fall?
+"""How do the errors of depth and width fall?
 
 The largest errors along training of Q, R and the predictions are measured: of Transformers with all atoms in every
 layer, which have the error of the depth alone, against the limit, and of drawn ones against those, which is the noise
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from validation import atoms
 from validation.drawing import log_log, panels
 from validation.fits import falls_as
+from validation.statistics import geometric_mean
 from validation.studies.limit._errors import Errors, errors_of, largest, networks, trained
 from validation.study import Claim, Runs, at_most
 from wflow.figures.style import PALETTE
@@ -39,7 +40,7 @@ NAMES = {"Q": "|Q^ - Q|", "R": "|R^ - R|", "predictions": "prediction error"}
 
 def cases(full: bool) -> list[dict[str, Any]]:
     limits = [{"what": "limit", "layers": L, "refinement": r} for L, r in ((8, 1), (8, 2), (16, 1))]
-    layers = sorted({*depths(full), *(L for _, L in networks(full))})
+    layers = sorted({*_depths(full), *(L for _, L in networks(full))})
     return [*limits, *({"what": "trained", "M": None, "L": L} for L in layers), *trained(full)]
 
 
@@ -50,7 +51,7 @@ def claims(runs: Runs) -> list[Claim]:
     coarse, fine, steps = (
         runs.one(what="limit", layers=L, refinement=r)["predictions"] for L, r in ((8, 1), (16, 1), (8, 2))
     )
-    depth, width = depth_errors(runs), width_errors(runs)
+    depth, width = _depth_errors(runs), _width_errors(runs)
     error = max(float(np.sqrt(np.mean((coarse - better) ** 2, axis=1)).max()) for better in (fine, steps))
     smallest = min(largest(errors, "predictions") for errors in depth.values())
     out = [
@@ -76,23 +77,23 @@ def table(runs: Runs) -> None:
 
 def figure(runs: Runs) -> Figure:
     drawing, (left, right) = panels(2, 2.5)
-    draw_depth(left, depth_errors(runs))
-    draw_width(right, width_errors(runs))
+    _draw_depth(left, _depth_errors(runs))
+    _draw_width(right, _width_errors(runs))
     return drawing
 
 
-def depths(full: bool) -> tuple[int, ...]:
+def _depths(full: bool) -> tuple[int, ...]:
     """The layers of Transformers with all atoms."""
     return (2, 4, 8, 16, 32, 64) if full else (2, 4, 8, 16, 32)
 
 
-def depth_errors(runs: Runs) -> dict[int, Errors]:
+def _depth_errors(runs: Runs) -> dict[int, Errors]:
     """Of Transformers with all atoms from the limit, by L."""
     limit = runs.one(what="limit", layers=16)
-    return {L: errors_of([runs.one(what="trained", M=None, L=L)], limit) for L in depths(runs.full)}
+    return {L: errors_of([runs.one(what="trained", M=None, L=L)], limit) for L in _depths(runs.full)}
 
 
-def width_errors(runs: Runs) -> dict[tuple[int, int], Errors]:
+def _width_errors(runs: Runs) -> dict[tuple[int, int], Errors]:
     """Of drawn Transformers from those with all atoms, by M and L."""
     out = {}
     for M, L in networks(runs.full):
@@ -101,7 +102,7 @@ def width_errors(runs: Runs) -> dict[tuple[int, int], Errors]:
     return out
 
 
-def draw_depth(axes: Axes, depth: Mapping[int, Errors]) -> None:
+def _draw_depth(axes: Axes, depth: Mapping[int, Errors]) -> None:
     """All atoms: errors over L."""
     for name, label, colour, line in zip(NAMES, ("$Q$", "$R$", "predictions"), PALETTE, ("o-", "s:", "^-")):
         y = [largest(errors, name) for errors in depth.values()]
@@ -113,13 +114,13 @@ def draw_depth(axes: Axes, depth: Mapping[int, Errors]) -> None:
     axes.legend()
 
 
-def draw_width(axes: Axes, width: Mapping[tuple[int, int], Errors]) -> None:
+def _draw_width(axes: Axes, width: Mapping[tuple[int, int], Errors]) -> None:
     """The noise of the predictions over M L."""
     noise = {key: largest(errors, "predictions") for key, errors in width.items()}
     for L, colour in zip(sorted({L for _, L in width}), PALETTE):
         some = {M * L: y for (M, depth), y in noise.items() if depth == L}
         axes.plot(list(some), list(some.values()), "o", color=colour, label=f"$L={L}$")
-    scale = np.exp(np.mean([np.log(y * np.sqrt(M * L)) for (M, L), y in noise.items()]))
+    scale = geometric_mean([y * np.sqrt(M * L) for (M, L), y in noise.items()])
     x = np.array(sorted(M * L for M, L in width))
     axes.plot(x, scale / np.sqrt(x), "k:", linewidth=0.8, label="$(ML)^{-1/2}$")
     log_log(axes, [20, 50, 100, 200, 500, 1000], list(noise.values()))

@@ -40,7 +40,7 @@ measure = atoms.measure
 def claims(runs: Runs) -> list[Claim]:
     freedom = len(networks(runs.full)) - 2
     text = "misfit chi^2 per freedom of rms^2 = (a/L)^2 + b^2/(M L), largest error along training"
-    return [at_most(text, fits(runs)[1][-1], float(stats.chi2.ppf(0.999, freedom)) / freedom)]
+    return [at_most(text, _fits(runs)[1][-1], float(stats.chi2.ppf(0.999, freedom)) / freedom)]
 
 
 def findings(runs: Runs) -> list[str]:
@@ -49,14 +49,14 @@ def findings(runs: Runs) -> list[str]:
 
 def table(runs: Runs) -> Table:
     head = ["prediction error", "a", "95 %", "b", "95 %", "chi^2 per freedom"]
-    return Table("rms^2 = (a/L)^2 + b^2/(M L), fitted", head, fits(runs))
+    return Table("rms^2 = (a/L)^2 + b^2/(M L), fitted", head, _fits(runs))
 
 
 def figure(runs: Runs) -> Figure:
     drawing, axes = panels(1, 2.5)
     error = {key: largest(errors, "predictions") for key, errors in total_errors(runs).items()}
     widths, layers = np.array(list(error), float).T
-    a, b = fit(widths, layers, np.array(list(error.values())))
+    a, b = _fit(widths, layers, np.array(list(error.values())))
     L = np.geomspace(layers.min(), layers.max(), 50)
     for M, colour in zip(sorted(set(widths)), PALETTE):
         some = {depth: y for (width, depth), y in error.items() if width == M}
@@ -68,7 +68,7 @@ def figure(runs: Runs) -> Figure:
     return drawing
 
 
-def fits(runs: Runs) -> list[list[Any]]:
+def _fits(runs: Runs) -> list[list[Any]]:
     """a and b with their intervals, and the misfit: at the start, of the largest error along training, at the end."""
     total, rows = total_errors(runs), []
     M, L = np.array(list(total), float).T
@@ -76,19 +76,19 @@ def fits(runs: Runs) -> list[list[Any]]:
         errors = [x["predictions"] for x in total.values()]
         samples = np.array([x.max(axis=1) if of is None else x[:, of] for x in errors])
         measured = np.sqrt(np.mean(samples**2, axis=1))
-        a, b = fit(M, L, measured)
+        a, b = _fit(M, L, measured)
         seeds, rng = samples.shape[1], np.random.default_rng(5)
         again = [np.sqrt(np.mean(samples[:, rng.integers(seeds, size=seeds)] ** 2, axis=1)) for _ in range(200)]
         spread = np.std(np.log(again), axis=0)
         residual = 0.5 * np.log((a / L) ** 2 + b**2 / (M * L)) - np.log(measured)
         chi = float(np.sum((residual / spread) ** 2)) / (len(M) - 2)
-        limits = np.quantile([fit(M, L, y) for y in again], [0.025, 0.975], axis=0)
+        limits = np.quantile([_fit(M, L, y) for y in again], [0.025, 0.975], axis=0)
         of_a, of_b = (f"{low:.3g} to {high:.3g}" for low, high in limits.T)
         rows.append([words, a, of_a, b, of_b, chi])
     return rows
 
 
-def fit(M: Array, L: Array, y: Array) -> Array:
+def _fit(M: Array, L: Array, y: Array) -> Array:
     """a and b, by least squares in the logarithms."""
 
     def residual(logs: Array) -> Array:

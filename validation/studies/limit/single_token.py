@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from validation.drawing import panels
 from validation.fits import falls_as, grows_as
-from validation.statistics import bootstrap, rms
+from validation.statistics import bootstrap, relative_gap, rms
 from validation.studies.limit._linearised import DECAY, MIDDLE, RADIUS, STEP, TIMES, distance, linearised, prompts
 from validation.study import Answer, Claim, Runs, at_most, within
 from validation.transformer import FiniteTransformer
@@ -64,15 +64,15 @@ def measure(M: int | None, L: int, seeds: int, times: int) -> Answer:
 
 def claims(runs: Runs) -> list[Claim]:
     exact = linearised()
-    apart = float(np.abs(bias(runs) - exact["depth"]).max() / np.abs(exact["depth"]).max())
+    apart = relative_gap(_bias(runs), exact["depth"])
     text = "single token: L times the error of the depth along training, relative difference from its prediction"
     out = [at_most(text, apart, 0.1)]
-    start, along = noise(runs, 0)[:, 0], noise(runs, TIMES)
+    start, along = _noise(runs, 0)[:, 0], _noise(runs, TIMES)
     text = "single token: sqrt(M L) times the noise of the width at tau = 0"
     interval = bootstrap(rms, start, seed=0)
     out.append(within(text, rms(start), 0.5 * RADIUS / np.sqrt(3), 0.1, relative=True, interval=interval))
-    text, interval = "single token: the part of it that is left at the end", bootstrap(left, along, seed=1)
-    out.append(within(text, left(along), exact["left"][-1], 0.1, relative=True, interval=interval))
+    text, interval = "single token: the part of it that is left at the end", bootstrap(_left, along, seed=1)
+    out.append(within(text, _left(along), exact["left"][-1], 0.1, relative=True, interval=interval))
     far = {(x["M"], x["L"]): rms(answer["distances"]) for x, answer in runs.of(times=TIMES) if x["M"]}
     widths, depths = {M: y for (M, L), y in far.items() if L == 16}, {L: y for (M, L), y in far.items() if M == 16}
     text = "single token: conditional W_2 of the values from their law at the end (p = 1), exponent of 1/M at L = 16"
@@ -94,26 +94,26 @@ def figure(runs: Runs) -> Figure:
     drawing, (depth, width) = panels(2, 2.5)
     exact = linearised()
     depth.plot(exact["tau"], -exact["depth"], color=PALETTE[0], label="linearised flow")
-    depth.plot(exact["tau"], -bias(runs), "o", color=PALETTE[1], label="measured")
+    depth.plot(exact["tau"], -_bias(runs), "o", color=PALETTE[1], label="measured")
     depth.set(xlabel=r"training time $\tau$", ylabel=r"$-L\times$ error of the depth")
     depth.legend()
     width.plot(exact["tau"], 0.5 * RADIUS / np.sqrt(3) * exact["left"], color=PALETTE[0])
-    width.plot(exact["tau"], np.sqrt(np.mean(noise(runs, TIMES) ** 2, axis=0)), "o", color=PALETTE[1])
+    width.plot(exact["tau"], np.sqrt(np.mean(_noise(runs, TIMES) ** 2, axis=0)), "o", color=PALETTE[1])
     width.set(xlabel=r"training time $\tau$", ylabel=r"$\sqrt{ML}\times$ noise of the width", ylim=(0, None))
     return drawing
 
 
-def bias(runs: Runs) -> Array:
+def _bias(runs: Runs) -> Array:
     """L times the error of the depth for L = 64, at all times."""
     return np.asarray(64 * (runs.one(M=None)["logs"][0] - linearised()["S"]))
 
 
-def noise(runs: Runs, times: int) -> Array:
+def _noise(runs: Runs, times: int) -> Array:
     """sqrt(M L) times the noise of ln T(1)/H for M = 16, L = 64: (seeds, times + 1)."""
     deep = runs.one(M=None)["logs"][:, : times + 1]
     return np.asarray(32 * (runs.one(M=16, L=64, times=times)["logs"] - deep))
 
 
-def left(along: Array) -> float:
+def _left(along: Array) -> float:
     """The noise at the end over that at the start."""
     return rms(along[:, -1]) / rms(along[:, 0])

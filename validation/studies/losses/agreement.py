@@ -1,4 +1,4 @@
-"""Do wflow and the numpy Transformer drive the same Transformer by every loss?
+"""Do wflow and the numpy Transformer move a Transformer alike, for every loss?
 
 Softmax heads and tanh neurons in two layers, five prompts, two labels; heads are factored and mobilities uneven for
 odd seeds. Measured, relative: Q, R and the velocity; and Q, R, |v|^2 and the particles of runs to tau = 5, in 50

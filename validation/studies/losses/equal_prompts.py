@@ -1,6 +1,6 @@
-"""Of equal prompts with different labels, do predictions go to what statistics calls their minimiser?
+"""Do predictions of equal prompts with different labels go to the minimiser that statistics knows?
 
-All prompts have one prediction, which moves by u' = -mean_b l'(u, y_b)/4 and comes to rest where the sum vanishes:
+All prompts have one prediction, which moves by u' = -mean_b l'(u, y_b)/4 and comes to rest where that mean vanishes:
 
     squares          u = mean_b y_b
     Huber            sum_b clip(u - y_b, -delta, delta) = 0

@@ -22,6 +22,7 @@ from validation.agreement import problem
 from validation.derivatives import along
 from validation.kernel import prediction_gradients, state_of
 from validation.losses import LOSSES, loss_and_slope
+from validation.statistics import relative_gap
 from validation.study import Answer, Claim, Runs, at_most
 from validation.trajectory import finite_transformer
 from wflow.controllers import Fixed
@@ -84,4 +85,4 @@ def _motion(Q: wflow.TransformerObjective, frame: wflow.Measure) -> float:
     slope = loss_and_slope(Q.loss, u, Q.dataset.labels, Q.huber_delta)[1]
     expected = -J @ (J.T @ slope.ravel()) / len(u)
     moved = np.ravel(along(free.predict, rho, free.velocity(rho)))
-    return float(np.abs(moved - expected).max() / np.abs(expected).max())
+    return relative_gap(moved, expected)

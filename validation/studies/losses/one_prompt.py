@@ -54,8 +54,8 @@ def measure(loss: str, tau: float) -> Answer:
     frames = [answer.measure(i) for i in range(answer.n_frames)]
     u = np.array([np.reshape(Q.predict(rho), (1, -1)) for rho in frames])[:, 0]
     R = np.array([Q.risk(rho) for rho in frames])
-    solution = exact(loss, answer.frame_tau)
-    expected = risk_of(loss, solution)
+    solution = _exact(loss, answer.frame_tau)
+    expected = _risk_of(loss, solution)
     return {
         "tau": answer.frame_tau,
         "R": R,
@@ -87,7 +87,7 @@ def table(runs: Runs) -> None:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, (risk, error) = panels(2, 2.7)
+    drawing, (risk, error) = panels(2, 2.7)
     for k, (case, a) in enumerate(runs):
         shown = a["exact"] > 1e-10
         tau, R, expected = (a[name][shown] for name in ("tau", "R", "exact"))
@@ -97,10 +97,10 @@ def figure(runs: Runs) -> Figure:
     risk.set(xlabel=r"$\tau$", ylabel="risk $R$")
     error.set(xlabel=r"$\tau$", ylim=(ROUND_OFF, None), ylabel=r"$|R/R_{\mathrm{exact}}-1|$")
     risk.legend()
-    return picture
+    return drawing
 
 
-def exact(loss: str, tau: Array) -> Array:
+def _exact(loss: str, tau: Array) -> Array:
     """The prediction, or the gap, in closed form."""
     u, y = START[loss], LABEL[loss]
     if loss == "squares":
@@ -114,7 +114,7 @@ def exact(loss: str, tau: Array) -> Array:
     return np.asarray(np.log(k * wrightomega((CLASSES * tau / 4 + np.exp(u) + k * u) / k - np.log(k))))
 
 
-def risk_of(loss: str, gap: Array) -> Array:
+def _risk_of(loss: str, gap: Array) -> Array:
     """The risk of one prompt as a function of its prediction or gap."""
     if loss == "cross-entropy":
         return np.asarray(np.log1p((CLASSES - 1) * np.exp(-gap)))

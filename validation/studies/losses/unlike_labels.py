@@ -1,6 +1,6 @@
 """How fast does a Transformer learn prompts that can be told apart, by every loss?
 
-Twelve random prompts with labels by turns, softmax heads and tanh neurons in two layers, no weight decay. For one
+Twelve random prompts with labels in turn, softmax heads and tanh neurons in two layers, no weight decay. For one
 prompt, whose prediction is linear in the weights,
 
     R ~ 1/tau  for logistic losses and cross-entropy,    R ~ e^(-tau/4)  for squares and Huber's loss
@@ -76,7 +76,7 @@ def table(runs: Runs) -> Table:
 
 
 def figure(runs: Runs) -> Figure:
-    picture, (risk, exponent) = panels(2, 2.7)
+    drawing, (risk, exponent) = panels(2, 2.7)
     floor = 1e-6  # below, what is left of squares and Huber is the error of the steps
     for k, loss in enumerate(LOSSES):
         for seed, (_, a) in enumerate(runs.of(loss=loss)):
@@ -92,7 +92,7 @@ def figure(runs: Runs) -> Figure:
     for axes in (risk, exponent):
         axes.set_xlabel(r"$\tau$")
     risk.legend()
-    return picture
+    return drawing
 
 
 def _late_exponent(a: Mapping[str, Any]) -> float:

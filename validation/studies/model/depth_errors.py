@@ -1,4 +1,4 @@
-"""Has every depth rule its order in 1/L?
+"""Does every depth rule have its order in 1/L?
 
 A Transformer whose particles vary smoothly along the depth, theta_j(t) and w_j(t), is the differential equation
 

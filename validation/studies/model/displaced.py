@@ -1,4 +1,4 @@
-"""Is the distance of a measure from its displacement that of the displacement?
+"""Is the distance of a measure from a shifted copy the length of the shift?
 
 Clouds that are shifted by t^2 at depth t, heads by a vector of length 1 and neurons by one of length 2, and shuffled,
 are at the distance

@@ -1,4 +1,4 @@
-"""Have measures that are drawn from initial laws, or put on grids, the moments of these laws?
+"""Do measures that are drawn from initial laws, or put on grids, have the moments of these laws?
 
     lecun, he    E x^2 = 1/columns, 2/columns        for every matrix of a head or of a neuron
     ball         E r^2 = p/(p + 2), E r^4 = p/(p + 4)    for the radius, in units of that of the ball

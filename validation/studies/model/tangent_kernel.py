@@ -20,6 +20,7 @@ import wflow
 from validation.agreement import by_numpy
 from validation.derivatives import along
 from validation.flows import random_data, random_measure
+from validation.statistics import relative_gap
 from validation.study import Answer, Claim, Runs, at_most
 
 COST = 0.4
@@ -46,7 +47,7 @@ def measure(tau: Sequence[float]) -> Answer:
         K = np.array([[sum(np.sum(mass[b] * f[b] * g[b]) for b in f) for g in gradients] for f in gradients])
         moved = along(Q.predict, rho, Q.velocity(rho))
         expected = -K @ (predictions - data.labels) / data.n_prompts
-        worst = max(worst, float(np.abs(moved - expected).max() / np.abs(expected).max()))
+        worst = max(worst, relative_gap(moved, expected))
     return {"difference": worst}
 
 

@@ -1,4 +1,4 @@
-"""Do both implementations train a Transformer alike?
+"""Do wflow and the numpy Transformer train alike?
 
 Softmax heads and tanh neurons with biases in four layers, ten prompts. Measured, relative: Q, R, |v|^2 and the
 particles of 40 explicit steps,
@@ -18,6 +18,7 @@ import numpy as np
 import wflow
 from validation.agreement import TOLERANCE
 from validation.flows import random_data, random_measure
+from validation.statistics import relative_gap
 from validation.study import Answer, Claim, Runs, at_most
 from validation.trajectory import finite_transformer
 from wflow.controllers import Fixed
@@ -45,7 +46,7 @@ def measure(scheme: str, dtype: str, seed: int) -> Answer:
     assert history.theta is not None and history.w is not None
     pairs = [(answer.energy, history.energy), (answer.risk, history.risk), (answer.dissipation, history.dissipation)]
     pairs += [(answer.measure(-1).theta, history.theta), (answer.measure(-1).w, history.w)]
-    return {"difference": max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)}
+    return {"difference": max(relative_gap(a, b) for a, b in pairs)}
 
 
 def claims(runs: Runs) -> list[Claim]:

@@ -1,7 +1,7 @@
 """What does the smallest eigenvalue of the first kernel depend on?
 
 The rates of all modes are k_i/B with the eigenvalues k_i of K. Their mean is the mean of |J_b|^2 over the prompts b,
-which does not depend on B; the smallest falls where prompts become alike.
+which does not depend on B; the smallest falls where prompts become alike. Theory does not say how.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import wflow
 from validation.drawing import log_log, panels
-from validation.statistics import bootstrap, power_law
+from validation.statistics import bootstrap, geometric_mean, power_law
 from validation.studies.rates._model import TASKS, problem
 from validation.study import Answer, Claim, Runs, Table
 from wflow.figures.style import PALETTE
@@ -26,7 +26,6 @@ CAPTION = (
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """Prompts, and tasks."""
     base = {"task": "linear", "B": 8, "width": 8, "draws": 24 if full else 12}
     out = [{**base, "B": b} for b in [2, 4, 8, 16, *([32] if full else [])]]
     return out + [{**base, "task": t} for t in TASKS if t != "linear"]
@@ -40,16 +39,14 @@ def measure(task: str, B: int, width: int, draws: int) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """None: theory makes no prediction."""
     return []
 
 
 def findings(runs: Runs) -> list[str]:
-    """Over the number of prompts, and over tasks."""
     found = list(runs.of(task="linear"))
-    numbers, smallest = [case["B"] for case, _ in found], [_geometric_mean(a["smallest"]) for _, a in found]
+    numbers, smallest = [case["B"] for case, _ in found], [geometric_mean(a["smallest"]) for _, a in found]
     mean, fit = [float(np.mean(a["mean"])) for _, a in found], power_law(numbers, smallest)
-    tasks = {case["task"]: _geometric_mean(a["smallest"]) for case, a in runs.of(B=8)}
+    tasks = {case["task"]: geometric_mean(a["smallest"]) for case, a in runs.of(B=8)}
     return [
         f"Between B = {numbers[0]} and {numbers[-1]} the smallest eigenvalue of the first kernel (geometric mean of "
         f"draws) falls from {smallest[0]:.2g} to {smallest[-1]:.2g}, like a power {fit.exponent:.2f} (95 %: "
@@ -61,35 +58,29 @@ def findings(runs: Runs) -> list[str]:
     ]
 
 
-def table(runs: Runs) -> Table | None:
-    """By case, with the interval of the geometric mean."""
+def table(runs: Runs) -> Table:
     rows = []
     for case, r in runs:
         low, high = np.exp(bootstrap(np.mean, np.log(r["smallest"]), seed=0))
-        row = [case["task"], case["B"], _geometric_mean(r["smallest"]), f"{low:.2g} to {high:.2g}"]
+        row = [case["task"], case["B"], geometric_mean(r["smallest"]), f"{low:.2g} to {high:.2g}"]
         rows.append([*row, float(np.mean(r["mean"]))])
     head = ["task", "B", "k, geometric mean of draws", "95 %", "mean eigenvalue"]
     return Table("The first kernel of fresh data and particles.", head, rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Over the number of prompts, and by task."""
-    figure, (left, right) = panels(2, width_ratios=[1.5, 1])
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2, width_ratios=[1.5, 1])
     found = list(runs.of(task="linear"))
     numbers = [case["B"] for case, _ in found]
     log_log(left, numbers, [x for _, a in found for x in (*a["smallest"], *a["mean"])])
     for case, a in found:
         left.plot(np.full(len(a["smallest"]), case["B"]), a["smallest"], ".", ms=3, color=PALETTE[5])
-    left.plot(numbers, [_geometric_mean(a["smallest"]) for _, a in found], "o-", color=PALETTE[0], ms=4)
+    left.plot(numbers, [geometric_mean(a["smallest"]) for _, a in found], "o-", color=PALETTE[0], ms=4)
     left.plot(numbers, [np.mean(a["mean"]) for _, a in found], "s--", color=PALETTE[1], ms=3.5)
     for k, (_, a) in enumerate(runs.of(B=8)):
         right.semilogy(np.full(len(a["smallest"]), k), a["smallest"], ".", ms=3, color=PALETTE[5])
-        right.semilogy(k, _geometric_mean(a["smallest"]), "o", ms=4, color=PALETTE[0])
+        right.semilogy(k, geometric_mean(a["smallest"]), "o", ms=4, color=PALETTE[0])
     right.set_xticks(range(len(TASKS)), [case["task"] for case, _ in runs.of(B=8)])
     left.set(xlabel="prompts $B$", ylabel="eigenvalues")
     right.set(xlabel="task", ylabel="smallest eigenvalue", xlim=(-0.5, len(TASKS) - 0.5))
-    return figure
-
-
-def _geometric_mean(x: Any) -> float:
-    return float(np.exp(np.mean(np.log(x))))
+    return drawing

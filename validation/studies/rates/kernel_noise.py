@@ -17,9 +17,9 @@ import wflow
 from validation.drawing import log_log, panels
 from validation.statistics import bootstrap, power_law
 from validation.studies.rates._model import problem
-from validation.study import Answer, Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, within
 from wflow import initial
-from wflow.figures.style import PALETTE, SINGLE
+from wflow.figures.style import PALETTE
 
 Array = NDArray[Any]
 
@@ -28,7 +28,6 @@ CAPTION = "Relative spread of the first kernel over independent particles; thin 
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """Widths."""
     return [{"width": m, "draws": 48 if full else 24} for m in [4, 8, 16, 32, *([64] if full else [])]]
 
 
@@ -41,7 +40,6 @@ def measure(width: int, draws: int) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The exponent of the width."""
     widths, samples = [case["width"] for case, _ in runs], np.stack([a["kernels"] for _, a in runs], axis=1)
 
     def exponent(draws: Array) -> float:
@@ -52,26 +50,22 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """The spread over the width."""
-    figure, ax = panels(1)
-    figure.set_figwidth(SINGLE)
+def figure(runs: Runs) -> Figure:
+    drawing, axes = panels(1)
     widths = np.array([case["width"] for case, _ in runs])
     spread = np.array([_spread(a["kernels"]) / np.linalg.norm(a["kernels"].mean(axis=0)) for _, a in runs])
-    log_log(ax, widths.tolist(), spread)
-    ax.plot(widths, spread, "o", ms=4, color=PALETTE[0])
-    ax.plot(widths, spread[0] * (widths / widths[0]) ** -0.5, color="0.4", lw=0.6)
-    ax.set(xlabel="width $M$", ylabel="relative spread of $K$")
-    return figure
+    log_log(axes, widths.tolist(), spread)
+    axes.plot(widths, spread, "o", ms=4, color=PALETTE[0])
+    axes.plot(widths, spread[0] * (widths / widths[0]) ** -0.5, color="0.4", lw=0.6)
+    axes.set(xlabel="width $M$", ylabel="relative spread of $K$")
+    return drawing
 
 
 def _spread(kernels: Array) -> float:

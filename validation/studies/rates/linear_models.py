@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 
 import wflow
 from validation.drawing import line_of, panels
-from validation.study import Answer, Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, within
 from wflow.problems import constant_encoders, single_token, two_layer
 
 COST = 1.0
@@ -32,7 +32,6 @@ MODELS = {"constant-encoders": constant_encoders, "two-layer": two_layer, "singl
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """The three of them."""
     return [{"problem": p, "weight_decay": 0.1} for p in MODELS]
 
 
@@ -54,24 +53,20 @@ def measure(problem: str, weight_decay: float) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """Rates."""
     text = "{problem}, lambda = {weight_decay:g}: last rate of predictions"
     return [within(text.format(**case), x["rate"], x["expected"], 1e-3, relative=True) for case, x in runs]
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """The decay of R, which has the same rate."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     for k, (case, answer) in enumerate(runs):
         time, gap = answer["expected"] * answer["tau"], np.abs(answer["R"] - answer["R"][-1])
         shown, share = time <= 16, gap / gap[0]
@@ -81,7 +76,7 @@ def figure(runs: Runs) -> Figure | None:
     left.set(xlabel=r"$\mu\tau$", ylabel=r"$|R-R_\infty|\,/\,|R(0)-R_\infty|$")
     right.set(xlabel=r"$\mu\tau$", ylabel=r"the same times $e^{\mu\tau}$", ylim=(0, None))
     left.legend()
-    return figure
+    return drawing
 
 
 def _rate(problem: str, data: wflow.Dataset, weight_decay: float, layers: int) -> float:

@@ -4,7 +4,8 @@ Each mode of the kernel falls like e^{-k_i tau/B}. Where the k_i are spread over
 
     R = sum_i c_i e^{-2 k_i tau/B}
 
-looks like a power of tau over a window, until the slowest mode is left alone after the time B/(2 k).
+looks like a power of tau over a window, until the slowest mode is left alone after the time B/(2 k). Theory predicts no
+power.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import wflow
 from validation.drawing import line_of, panels
 from validation.statistics import power_law
 from validation.studies.rates._model import BASE, SCHEME, frozen_risk, problem, residual
-from validation.study import Answer, Claim, Runs, Table
+from validation.study import Answer, Claim, Runs
 from wflow.figures.style import PALETTE
 
 Array = NDArray[Any]
@@ -36,7 +37,6 @@ def COST(B: int, **case: Any) -> float:
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """One flow."""
     return [{**BASE, "B": 64 if full else 32, "end": 500.0}]
 
 
@@ -55,12 +55,10 @@ def measure(task: str, B: int, width: int, seed: int, end: float) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """None: theory makes no prediction."""
     return []
 
 
 def findings(runs: Runs) -> list[str]:
-    """The power, and how far it is one."""
     ((case, run),) = runs
     tau, R = _window(run)
     fit, local = power_law(tau, R), np.diff(np.log(R)) / np.diff(np.log(tau))
@@ -75,14 +73,12 @@ def findings(runs: Runs) -> list[str]:
     ]
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """R over tau; eigenvalues."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     ((case, run),) = runs
     tau, R = _window(run)
     fit = power_law(tau, R)
@@ -93,9 +89,9 @@ def figure(runs: Runs) -> Figure | None:
         right.semilogy(np.arange(1, case["B"] + 1), run[name][::-1], "os"[k], ms=3, color=PALETTE[k], label=name)
     left.set(xlabel="$\\tau$", ylabel="$R$")
     right.set(xlabel="number", ylabel=f"eigenvalues, $B={case['B']}$")
-    for ax in (left, right):
-        ax.legend()
-    return figure
+    for axes in (left, right):
+        axes.legend()
+    return drawing
 
 
 def _window(run: Answer) -> tuple[Array, Array]:

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 import wflow
 from validation.drawing import panels
 from validation.kernel import flatten, prediction_gradients, state_of
+from validation.statistics import relative_gap
 from validation.studies.rates._model import BASE, problem, residual
-from validation.study import Answer, Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, at_most
 from validation.trajectory import finite_transformer
 from wflow.figures.style import PALETTE
 
@@ -30,7 +31,6 @@ CAPTION = (
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """Without weight decay, and with it."""
     return [{**BASE, "weight_decay": x} for x in (0.0, 0.05)]
 
 
@@ -46,14 +46,13 @@ def measure(task: str, B: int, width: int, seed: int, weight_decay: float) -> An
         ahead, behind = (objective.predict(x) for x in moved)
         J, r = prediction_gradients(model, state, objective.dataset), residual(objective, rho)
         expected = -J @ (J.T @ r / B + weight_decay * flatten(state))
-        gaps.append(np.abs((ahead - behind) / (2 * step) - expected).max() / np.abs(expected).max())
+        gaps.append(relative_gap((ahead - behind) / (2 * step), expected))
         K = wflow.tangent_kernel(objective, rho)
-        kernels.append(np.abs(K - J @ J.T).max() / np.abs(K).max())
+        kernels.append(relative_gap(J @ J.T, K))
     return {"tau": answer.frame_tau, "gap": np.array(gaps), "kernel": np.array(kernels)}
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The equation, and the kernel."""
     gap, kernel = (max(answer[name].max() for _, answer in runs) for name in ("gap", "kernel"))
     return [
         at_most("dr/dtau of wflow against -(K r/B + lambda J beta), largest relative difference", gap, 1e-7),
@@ -62,24 +61,21 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Both differences over training time."""
-    figure, axes = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(2)
     for k, (case, answer) in enumerate(runs):
         line: dict[str, Any] = {"color": PALETTE[k], "marker": "os"[k], "ms": 4, "lw": 0.6}
-        for ax, name in zip(axes, ("gap", "kernel")):
-            ax.semilogy(answer["tau"], answer[name], **line, label=f"$\\lambda={case['weight_decay']:g}$")
-    for ax, label in zip(axes, (r"difference of $dr/d\tau$", "difference of $K$")):
-        ax.set(xlabel="$\\tau$", ylabel=label)
-    axes[1].set_ylim(1e-16, 1e-14)
-    axes[0].legend()
-    return figure
+        for axes, name in zip(row, ("gap", "kernel")):
+            axes.semilogy(answer["tau"], answer[name], **line, label=f"$\\lambda={case['weight_decay']:g}$")
+    for axes, label in zip(row, (r"difference of $dr/d\tau$", "difference of $K$")):
+        axes.set(xlabel="$\\tau$", ylabel=label)
+    row[1].set_ylim(1e-16, 1e-14)
+    row[0].legend()
+    return drawing

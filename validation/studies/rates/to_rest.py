@@ -64,7 +64,6 @@ def measure(task: str, B: int, width: int, seed: int, weight_decay: float) -> An
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The last rates of |v| and of its part in the slowest modes."""
     out = []
     for case, answer in runs:
         mu, text = answer["smallest"], f"lambda = {case['weight_decay']:g}, {words(case)}"
@@ -75,7 +74,6 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """mu against lambda."""
     ratios = [answer["smallest"] / case["weight_decay"] for case, answer in runs]
     text = f"With weight decay the slowest rate mu is {min(ratios):.2g} to {max(ratios):.2g} lambda"
     if max(ratios) < 1:
@@ -83,8 +81,7 @@ def findings(runs: Runs) -> list[str]:
     return [f"{text}."]
 
 
-def table(runs: Runs) -> Table | None:
-    """All flows."""
+def table(runs: Runs) -> Table:
     head = ["lambda", "B", "seed", "mu", "mu/lambda", "its multiplicity", "largest eigenvalue", "last rate of |v|"]
     rows = []
     for case, r in sorted(runs, key=lambda x: (x[0]["B"], x[0]["seed"], x[0]["weight_decay"])):
@@ -94,9 +91,8 @@ def table(runs: Runs) -> Table | None:
     return Table("Weight decay: mu is the smallest eigenvalue of the Hessian at rest.", head, rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Three flows; mu of all."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     for k, (case, r) in enumerate(list(runs)[:3]):
         decay, end = case["weight_decay"], r["end_tau"]
         tau, speed = np.append(r["tau"], end), np.append(r["speed"], r["end_speed"])
@@ -110,6 +106,6 @@ def figure(runs: Runs) -> Figure | None:
     right.plot(decays, decays, color="0.6", lw=0.6)
     left.set(xlabel="$\\lambda\\tau$", ylabel="$|v|$")
     right.set(xlabel="weight decay $\\lambda$", ylabel="$\\mu$")
-    for ax in (left, right):
-        ax.legend()
-    return figure
+    for axes in (left, right):
+        axes.legend()
+    return drawing

@@ -37,7 +37,6 @@ CAPTION = (
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """Prompts, widths and tasks; at the full size more of them, and seeds."""
     some: list[dict[str, Any]] = [{}, *({"B": b} for b in (2, 8)), *({"width": m} for m in (4, 16))]
     some += [{"task": "noisy"}, {"task": "tanh"}]
     if full:
@@ -71,7 +70,6 @@ def measure(task: str, B: int, width: int, seed: int) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The last rates of R and of the slowest mode."""
     out = []
     for case, answer in runs:
         rate, text = answer["last"][0] / case["B"], f"lambda = 0, {words(case)}"
@@ -82,7 +80,6 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """How the kernel changes, and what task and width do."""
     ratios = [float(answer["last"][0] / answer["first"][0]) for _, answer in runs]
     later = [_reached(a["tau"], a["frozen"]) / _reached(a["tau"], a["R"]) for _, a in runs]
     finite = [x for x in later if np.isfinite(x)]
@@ -105,8 +102,7 @@ def findings(runs: Runs) -> list[str]:
     return [frozen, task, width]
 
 
-def table(runs: Runs) -> Table | None:
-    """All flows."""
+def table(runs: Runs) -> Table:
     head = ["task", "B", "M", "seed", "k first", "k last", "2 k/B", "last rate of R", "tau to 1 % of R(0)"]
     head += ["the same, frozen kernel", "share of r(0) in the slowest mode"]
     rows = []
@@ -118,9 +114,8 @@ def table(runs: Runs) -> Table | None:
     return Table("No weight decay: k is the smallest eigenvalue of the kernel.", head, rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """R over tau by the number of prompts, with its last slope and with the frozen kernel."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     some = sorted(runs.of(task="linear", width=8, seed=0), key=lambda pair: pair[0]["B"])
     for k, (case, r) in enumerate(some):
         on, end = r["tau"] <= r["end_tau"][0], r["end_tau"]
@@ -129,11 +124,11 @@ def figure(runs: Runs) -> Figure | None:
         left.semilogy(end, R[-1] * np.exp(-_last_rate(case, r) * (end - end[-1])), color="k", lw=0.6)
         right.loglog(tau[1:], R[1:], **line_of(k))
         right.loglog(r["tau"][1:], r["frozen"][1:] / r["R"][0], **line_of(k) | {"color": "0.6"})
-    for ax in (left, right):
-        ax.set(xlabel="$\\tau$", ylabel="$R\\,/\\,R(0)$")
+    for axes in (left, right):
+        axes.set(xlabel="$\\tau$", ylabel="$R\\,/\\,R(0)$")
     right.set(ylim=(1e-4, 2))
     common_legend(left, "outside upper center", ncols=4)
-    return figure
+    return drawing
 
 
 def _last_rate(case: Case, answer: Answer) -> float:

@@ -1,4 +1,4 @@
-"""Schemes: the same Transformer by all of them, and whether they agree within their error bars.
+"""Schemes: the same Transformer by all of them, and whether they agree within their error bars
 
 Where no exact solution is known, schemes that share nothing but the equation check one another. Every one of them is
 run at its resolution, refined and coarsened by two in each source of error (steps; cells or particles), and

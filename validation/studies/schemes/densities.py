@@ -84,7 +84,7 @@ def measure(method: str, scale: int, tau: float) -> Answer:
 
 def claims(runs: Runs) -> list[Claim]:
     out = []
-    for words, rows in by_sigma(runs).items():
+    for words, rows in _by_sigma(runs).items():
         for quantity, name in COMPARED.items():
             share, apart, names = furthest(rows, quantity)
             statement = f"{words}, {len(rows)} methods: {name} of {names}, {apart:.1e} apart, as a share of their bars"
@@ -94,7 +94,7 @@ def claims(runs: Runs) -> list[Claim]:
 
 def findings(runs: Runs) -> list[str]:
     out = []
-    for words, rows in by_sigma(runs).items():
+    for words, rows in _by_sigma(runs).items():
         sharpest = min(rows, key=lambda name: rows[name]["predictions bar"])
         bar = rows[sharpest]["predictions bar"]
         out.append(f"{words}: {sharpest} has the smallest bar of the predictions, {bar:.1e}.")
@@ -104,7 +104,7 @@ def findings(runs: Runs) -> list[str]:
 def table(runs: Runs) -> list[Table]:
     head = ["method", "risk", "bar: predictions", "second moments", "quantiles", "from space", "from tau", "seconds"]
     out = []
-    for words, rows in by_sigma(runs).items():
+    for words, rows in _by_sigma(runs).items():
         body = []
         for name, a in rows.items():
             risk = f"{float(a['risk']):.6f} +- {a['risk bar']:.1e}"
@@ -117,7 +117,7 @@ def table(runs: Runs) -> list[Table]:
 
 def figure(runs: Runs) -> Figure:
     drawing, row = panels(2)
-    for axes, (words, rows) in zip(row, by_sigma(runs).items()):
+    for axes, (words, rows) in zip(row, _by_sigma(runs).items()):
         (first, base), *rest = rows.items()
         for k, quantity in enumerate(COMPARED):
             places = np.arange(len(rest)) + 0.18 * (k - 1.5)
@@ -134,7 +134,7 @@ def figure(runs: Runs) -> Figure:
     return drawing
 
 
-def by_sigma(runs: Runs) -> dict[str, dict[str, Answer]]:
+def _by_sigma(runs: Runs) -> dict[str, dict[str, Answer]]:
     """The answers of the methods, with entropy and without."""
     out: dict[str, dict[str, Answer]] = {}
     for sigma in (SIGMA, 0.0):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 import wflow
 from validation.drawing import common_legend, panels
 from validation.flows import random_data
+from validation.kernel import flatten, state_of, unflatten
 from validation.statistics import rms
 from validation.studies.schemes._bars import QUANTITIES, bars, furthest
 from validation.study import Answer, Claim, Runs, Table, at_most
@@ -48,20 +49,20 @@ def cases(full: bool) -> list[dict[str, Any]]:
 
 def measure(scheme: str | None, dtau: float = 0.0, order: int = 0) -> Answer:
     """One scheme in fixed steps, with its bars; or the trajectory to twelve digits (None)."""
-    Q, rho0 = transformer()
+    Q, rho0 = _transformer()
     save = wflow.SaveAt(every=TAU / 4)
     if scheme is None:
-        return states(Q, wflow.solve(Q, rho0, (0, TAU), rtol=1e-12, atol=1e-12, save=save))
+        return _states(Q, wflow.solve(Q, rho0, (0, TAU), rtol=1e-12, atol=1e-12, save=save))
 
     def solve(refined: Mapping[str, int]) -> dict[str, Any]:
         h = dtau * 2.0 ** -refined.get("tau", 0)
-        return states(Q, wflow.solve(Q, rho0, (0, TAU), scheme=scheme, dtau=h, tol=0, save=save))
+        return _states(Q, wflow.solve(Q, rho0, (0, TAU), scheme=scheme, dtau=h, tol=0, save=save))
 
     return bars(solve, [Source("tau", float(order))])
 
 
 def claims(runs: Runs) -> list[Claim]:
-    rows, truth, out = by_scheme(runs), runs.one(scheme=None), []
+    rows, truth, out = _by_scheme(runs), runs.one(scheme=None), []
     for quantity, name in COMPARED.items():
         share, apart, names = furthest(rows, quantity)
         statement = f"one cloud, 10 schemes: {name} of {names}, {apart:.1e} apart, as a share of their bars"
@@ -72,7 +73,7 @@ def claims(runs: Runs) -> list[Claim]:
         out.append(at_most(f"{scheme}: true error as a share of its bar ({COMPARED[worst]})", shares[worst], 1.0))
         # The bar is 1.25 times the estimate: far more than that is a bar that says nothing.
         out.append(at_most(f"{scheme}: bar of the particles over the true error", 1 / shares["particles"], 4.0))
-    return [*out, distances(rows)]
+    return [*out, _distances(rows)]
 
 
 def findings(runs: Runs) -> list[str]:
@@ -81,7 +82,7 @@ def findings(runs: Runs) -> list[str]:
 
 def table(runs: Runs) -> Table:
     body, truth = [], runs.one(scheme=None)
-    for scheme, a in by_scheme(runs).items():
+    for scheme, a in _by_scheme(runs).items():
         errors = [rms(a["particles"] - truth["particles"]), float(a["particles bar"]), float(a["particles order"])]
         body.append([scheme, STEPS[scheme][0], *errors, float(a["risk bar"]), float(a["took"])])
     head = ["scheme", "step", "error of the particles", "bar", "observed order", "bar of the risk", "seconds"]
@@ -93,7 +94,7 @@ def figure(runs: Runs) -> Figure:
     titles = {"particles": "particles (mass-weighted norm)", "predictions": "predictions"}
     truth = runs.one(scheme=None)
     for axes, (quantity, title) in zip(row, titles.items()):
-        for k, (scheme, a) in enumerate(by_scheme(runs).items()):
+        for k, (scheme, a) in enumerate(_by_scheme(runs).items()):
             style = {"color": PALETTE[k % 5], "marker": "os"[k // 5], "linestyle": "none", "markersize": 4}
             axes.loglog(rms(a[quantity] - truth[quantity]), a[f"{quantity} bar"], label=scheme, **style)
         line = np.array(axes.get_xlim())
@@ -104,7 +105,7 @@ def figure(runs: Runs) -> Figure:
     return drawing
 
 
-def transformer() -> tuple[wflow.TransformerObjective, wflow.Particles]:
+def _transformer() -> tuple[wflow.TransformerObjective, wflow.Particles]:
     """The objective, and where its particles start."""
     rng = np.random.default_rng(11)
     encoders = wflow.SoftmaxAttention(), wflow.FeedForward("tanh", 1, True)
@@ -112,27 +113,30 @@ def transformer() -> tuple[wflow.TransformerObjective, wflow.Particles]:
     return Q, initial.gaussian(std=0.7).sample(Q, 6, 3)
 
 
-def states(Q: wflow.TransformerObjective, answer: wflow.Solution) -> dict[str, Any]:
+def _states(Q: wflow.TransformerObjective, answer: wflow.Solution) -> dict[str, Any]:
     """All that is compared, along the run: particles so that their root mean square is the mass-weighted norm."""
     frames = [answer.measure(i) for i in range(1, answer.n_frames)]
-    width = np.sqrt(sum(Q.n_parameters.values()))
+    particles = np.array([flatten(state_of(rho.blocks)) for rho in frames])
     return {
         "risk": np.array([Q.risk(rho) for rho in frames]),
         "predictions": np.array([Q.predict(rho) for rho in frames]),
         "moments": np.array([np.concatenate([m.mean(axis=0) for m in rho.moment(2).values()]) for rho in frames]),
-        "particles": width * np.array([np.concatenate([x.ravel() for x in rho.blocks.values()]) for rho in frames]),
+        "particles": np.sqrt(particles.shape[1]) * particles,
     }
 
 
-def by_scheme(runs: Runs) -> dict[str, Answer]:
+def _by_scheme(runs: Runs) -> dict[str, Answer]:
     """The answers of the schemes."""
     return {case["scheme"]: answer for case, answer in runs if case["scheme"]}
 
 
-def distances(rows: Mapping[str, Answer]) -> Claim:
+def _distances(rows: Mapping[str, Answer]) -> Claim:
     """Wasserstein distances are at most those of the particles."""
-    Q, rho0 = transformer()
-    ends = {scheme: cloud(Q, rho0, a["particles"][-1]) for scheme, a in rows.items()}
+    _, rho0 = _transformer()
+    ends = {}
+    for scheme, a in rows.items():
+        state = unflatten(a["particles"][-1] / np.sqrt(a["particles"].shape[1]), state_of(rho0.blocks))
+        ends[scheme] = rho0.replace(**{block: x for block, x in zip(rho0.blocks, state) if x is not None})
     exceed, most = 0.0, (0.0, "")
     for one, other in itertools.combinations(rows, 2):
         d = conditional_w2(ends[one], ends[other])
@@ -141,12 +145,3 @@ def distances(rows: Mapping[str, Answer]) -> Claim:
     words = f"{most[1]}: {most[0]:.1e}"
     statement = f"conditional W2 of the clouds at the end over their mass-weighted distance, all pairs ({words})"
     return at_most(statement, exceed, 1 + 1e-9)
-
-
-def cloud(Q: wflow.TransformerObjective, rho0: wflow.Particles, flat: Array) -> wflow.Particles:
-    """Particles from the vector of a state."""
-    x, blocks, start = flat / np.sqrt(sum(Q.n_parameters.values())), {}, 0
-    for name, like in rho0.blocks.items():
-        blocks[name] = x[start : start + like.size].reshape(like.shape)
-        start += like.size
-    return rho0.replace(**blocks)

@@ -23,7 +23,7 @@ from validation.decays import decay_rate
 from validation.drawing import common_legend, panels
 from validation.studies.weight_decay._flow import by_lambda, cost, flows, to_rest
 from validation.studies.weight_decay._problems import END
-from validation.study import Answer, Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, at_most
 
 COST = cost
 CAPTION = (
@@ -41,7 +41,6 @@ measure = to_rest
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """Residuals, and the distance from V* and W_2*, at rest."""
     out = []
     for name in dict.fromkeys(case["problem"] for case, _ in runs):
         some = by_lambda(runs, problem=name).values()
@@ -56,7 +55,6 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """How fast the particles come near V*."""
     rates = [_rate(run, x) for x, run in by_lambda(runs, problem="regression").items()]
     verdict = "like e^{-lambda tau} or faster for some lambda"
     if max(rates) < 0.95:
@@ -67,26 +65,24 @@ def findings(runs: Runs) -> list[str]:
     ]
 
 
-def table(runs: Runs) -> Table | None:
-    """None: |v|/(lambda |beta|) is in the table of :mod:`rest`."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Distances from V* and W_2*, and the support."""
-    figure, axes = panels(3)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(3)
     some = by_lambda(runs, problem="regression")
     for color, (x, run) in zip(colormaps["viridis"](np.linspace(0, 0.9, len(some))), some.items()):
-        for ax, name in zip(axes, ("gap_V", "gap_W2")):
-            ax.semilogy(x * run["frame_tau"], run[name], color=color)
-        axes[2].semilogx(x * run["tau"][1:], run["radius"][1:], color=color, label=f"{x:g}")
+        for axes, name in zip(row, ("gap_V", "gap_W2")):
+            axes.semilogy(x * run["frame_tau"], run[name], color=color)
+        row[2].semilogx(x * run["tau"][1:], run["radius"][1:], color=color, label=f"{x:g}")
     time = np.linspace(0, 10, 50)
-    for ax, label in zip(axes, (r"$|V-V^*(W)|\,/\,|V|$", r"$|W_2-W_2^*(W_1)|\,/\,|W_2|$")):
-        ax.semilogy(time, np.exp(-time), color="0.4", lw=0.6)
-        ax.set(xlim=(0, 20), ylim=(1e-4, 1e1), xlabel=r"$\lambda\tau$", ylabel=label)
-    axes[2].set(xlabel=r"$\lambda\tau$", ylabel=r"$\max\,|\beta|$", xlim=(1e-3, END))
-    common_legend(axes[2], "outside right center", title=r"$\lambda$")
-    return figure
+    for axes, label in zip(row, (r"$|V-V^*(W)|\,/\,|V|$", r"$|W_2-W_2^*(W_1)|\,/\,|W_2|$")):
+        axes.semilogy(time, np.exp(-time), color="0.4", lw=0.6)
+        axes.set(xlim=(0, 20), ylim=(1e-4, 1e1), xlabel=r"$\lambda\tau$", ylabel=label)
+    row[2].set(xlabel=r"$\lambda\tau$", ylabel=r"$\max\,|\beta|$", xlim=(1e-3, END))
+    common_legend(row[2], "outside right center", title=r"$\lambda$")
+    return drawing
 
 
 def _alive(run: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""From which weight decay on are neurons put out?
+"""Beyond which weight decay do neurons die out?
 
 Neurons that are nearly zero see a linear problem: with z the last token and tanh'(0) = 1 the fastest of their
 directions grows like
@@ -19,7 +19,7 @@ import wflow
 from validation.decays import decay_rate
 from validation.drawing import line_of, panels
 from validation.studies.weight_decay._problems import grouped_prompts
-from validation.study import Answer, Claim, Runs, Table, within
+from validation.study import Answer, Claim, Runs, within
 from wflow import initial
 from wflow.figures.style import PALETTE
 
@@ -48,24 +48,20 @@ def measure(share: float) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The rate of growth by lambda."""
     text = "neurons near zero, lambda = {:g} |E[y z]|/2: rate of growth over |E[y z]|/2"
     return [within(text.format(case["share"]), _growth(answer), 1 - case["share"], 1e-3) for case, answer in runs]
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Sizes, and rates."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     for k, (case, answer) in enumerate(runs):
         left.semilogy(answer["time"], answer["size"], **line_of(k, label=f"${case['share']:g}$"))
     shares = np.array([case["share"] for case, _ in runs])
@@ -75,7 +71,7 @@ def figure(runs: Runs) -> Figure | None:
     left.set(xlabel=r"$\lambda^*\tau$", ylabel="rms of $w$")
     right.set(xlabel=r"$\lambda\,/\,\lambda^*$", ylabel=r"rate of growth over $\lambda^*$", xlim=(0, 2.2))
     left.legend(title=r"$\lambda\,/\,\lambda^*$")
-    return figure
+    return drawing
 
 
 def _growth(answer: Answer) -> float:

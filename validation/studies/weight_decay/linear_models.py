@@ -20,7 +20,7 @@ from validation.drawing import common_legend, panels
 from validation.fits import grows_as
 from validation.studies.weight_decay._flow import by_lambda, excess
 from validation.studies.weight_decay._problems import END
-from validation.study import Answer, Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, at_most
 from wflow.figures.style import PALETTE
 from wflow.problems import constant_encoders, two_layer
 from wflow.schemes import BDF2
@@ -34,7 +34,6 @@ MODELS = {"constant-encoders": constant_encoders, "two-layer": two_layer}
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """Both models over lambda."""
     return [{"problem": p, "weight_decay": x} for p in MODELS for x in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)]
 
 
@@ -48,7 +47,6 @@ def measure(problem: str, weight_decay: float) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The exact Q and R, and the law of R."""
     out = []
     for problem in MODELS:
         some = by_lambda(runs, problem=problem)
@@ -62,29 +60,26 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Laws and errors."""
-    figure, axes = panels(3)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(3)
     for k, problem in enumerate(MODELS):
         some, color = by_lambda(runs, problem=problem), PALETTE[k]
-        for ax, letter, face in zip(axes, "RQ", (color, "white")):
+        for axes, letter, face in zip(row, "RQ", (color, "white")):
             style: dict[str, Any] = {"color": color, "marker": "os"[k], "ms": 3.5, "ls": "none"}
-            ax.loglog([*some], [run[f"exact_{letter}"] - run["floor"] for run in some.values()], color=color, lw=0.6)
-            ax.loglog([*some], [excess(run, letter) for run in some.values()], **style, label=problem)
-            axes[2].loglog([*some], [_gap(run, letter) for run in some.values()], **style, mfc=face)
-    for ax, label in zip(axes, ("$R_\\infty$ - floor", "$Q_\\infty$ - floor", "relative difference")):
-        ax.set(xlabel="weight decay $\\lambda$", ylabel=label)
-    common_legend(axes[0], "outside upper center", ncols=2)
-    return figure
+            axes.loglog([*some], [run[f"exact_{letter}"] - run["floor"] for run in some.values()], color=color, lw=0.6)
+            axes.loglog([*some], [excess(run, letter) for run in some.values()], **style, label=problem)
+            row[2].loglog([*some], [_gap(run, letter) for run in some.values()], **style, mfc=face)
+    for axes, label in zip(row, ("$R_\\infty$ - floor", "$Q_\\infty$ - floor", "relative difference")):
+        axes.set(xlabel="weight decay $\\lambda$", ylabel=label)
+    common_legend(row[0], "outside upper center", ncols=2)
+    return drawing
 
 
 def _ridge(problem: str, data: wflow.Dataset, weight_decay: float) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from validation.drawing import panels
 from validation.studies.weight_decay._flow import cost, excess, to_rest
-from validation.study import Claim, Runs, Table, at_most
+from validation.study import Claim, Runs, at_most
 from wflow.figures.style import PALETTE
 
 COST = cost
@@ -28,7 +28,6 @@ DECAY = 0.03
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """All prompts, and the merged ones."""
     return [{"problem": problem, "weight_decay": DECAY} for problem in ("neurons alone", "neurons, merged")]
 
 
@@ -36,7 +35,6 @@ measure = to_rest
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """The same second moment along the flow, the same risk above the floor at its end."""
     (_, alone), (_, merged) = runs
     moments = np.abs(merged["second_moment"] - alone["second_moment"]).max() / alone["second_moment"].max()
     gap = abs(merged["R"][-1] / excess(alone, "R") - 1)
@@ -47,18 +45,15 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """Both flows, and their difference."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     (_, alone), (_, merged) = runs
     for k, (label, run) in enumerate((("all prompts", alone), ("merged prompts", merged))):
         time, R = DECAY * run["tau"][1:], run["R"][1:] - run["floor"]
@@ -68,4 +63,4 @@ def figure(runs: Runs) -> Figure | None:
     left.set(xlabel=r"$\lambda\tau$", ylabel="$R$ - floor")
     right.set(xlabel=r"$\lambda\tau$", ylabel="difference of second moments")
     left.legend()
-    return figure
+    return drawing

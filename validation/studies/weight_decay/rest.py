@@ -31,7 +31,6 @@ CAPTION = (
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """Transformers and neurons alone over lambda."""
     return flows(full)
 
 
@@ -39,7 +38,6 @@ measure = to_rest
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """Exponents, the floor, the numpy Transformer and the bound of the second moment, by problem."""
     out = []
     for name, some in _by_problem(runs).items():
         floor = " - floor" if name == "neurons alone" else ""
@@ -57,7 +55,6 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """How long it takes, by problem."""
     out = []
     for name, some in _by_problem(runs).items():
         small = smallest_decade(some)
@@ -71,8 +68,7 @@ def findings(runs: Runs) -> list[str]:
     return out
 
 
-def table(runs: Runs) -> Table | None:
-    """All flows."""
+def table(runs: Runs) -> Table:
     rows = []
     for case, run in runs:
         x, risk = case["weight_decay"], excess(run, "R")
@@ -84,20 +80,19 @@ def table(runs: Runs) -> Table | None:
     return Table("Where the flow comes to rest.", head, rows)
 
 
-def figure(runs: Runs) -> Figure | None:
-    """The laws, and the time to rest."""
-    figure, axes = panels(3)
+def figure(runs: Runs) -> Figure:
+    drawing, row = panels(3)
     for k, (name, some) in enumerate(_by_problem(runs).items()):
         decays, line = np.array([*some]), {"color": PALETTE[k], "marker": "osD"[k], "ms": 3.5}
-        for ax, letter, power in zip(axes, "RQ", (2, 1)):
+        for axes, letter, power in zip(row, "RQ", (2, 1)):
             y = np.array([excess(run, letter) for run in some.values()])
-            ax.loglog(decays, y, **line, ls="none", label=name)
-            ax.loglog(decays, y[0] * (decays / decays[0]) ** power, color=PALETTE[k], lw=0.6)
-        axes[2].loglog(decays, [_settled(run) for run in some.values()], **line, lw=0.8)
-    for ax, label in zip(axes, ("$R_\\infty$ - floor", "$Q_\\infty$ - floor", "$\\tau$ to $Q$ within 1 %")):
-        ax.set(xlabel="weight decay $\\lambda$", ylabel=label)
-    common_legend(axes[0], "outside upper center", ncols=3)
-    return figure
+            axes.loglog(decays, y, **line, ls="none", label=name)
+            axes.loglog(decays, y[0] * (decays / decays[0]) ** power, color=PALETTE[k], lw=0.6)
+        row[2].loglog(decays, [_settled(run) for run in some.values()], **line, lw=0.8)
+    for axes, label in zip(row, ("$R_\\infty$ - floor", "$Q_\\infty$ - floor", "$\\tau$ to $Q$ within 1 %")):
+        axes.set(xlabel="weight decay $\\lambda$", ylabel=label)
+    common_legend(row[0], "outside upper center", ncols=3)
+    return drawing
 
 
 def _by_problem(runs: Runs) -> dict[str, dict[float, Answer]]:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from validation.drawing import common_legend, panels
 from validation.studies.weight_decay._flow import by_lambda, cost, excess, flows, to_rest
 from validation.studies.weight_decay._problems import TRANSFORMERS
-from validation.study import Answer, Claim, Runs, Table, at_most
+from validation.study import Answer, Claim, Runs, at_most
 from wflow.figures.style import PALETTE
 
 COST = cost
@@ -38,7 +38,6 @@ measure = to_rest
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """R without weight decay, and the largest weight decay that still fits against the law."""
     some = _fits(runs)
     text = "largest lambda with R_inf <= 1 % of R(0) over the one by the law of the smallest lambda, or inverse"
     out = []
@@ -49,7 +48,6 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """The same in words, and the cost of fitting."""
     out = []
     for name, fit in _fits(runs).items():
         out.append(
@@ -68,14 +66,12 @@ def findings(runs: Runs) -> list[str]:
     return out
 
 
-def table(runs: Runs) -> Table | None:
-    """None: the flows are in the table of :mod:`rest`."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """R and Q at rest over lambda."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     for k, (name, fit) in enumerate(_fits(runs).items()):
         line: dict[str, Any] = {"color": PALETTE[k], "marker": "os"[k], "ms": 3.5}
         left.loglog(fit.decays, fit.shares, **line, ls="none", label=name)
@@ -86,7 +82,7 @@ def figure(runs: Runs) -> Figure | None:
     left.set(xlabel="weight decay $\\lambda$", ylabel="$R_\\infty\\,/\\,R(0)$")
     right.set(xlabel="weight decay $\\lambda$", ylabel="$Q_\\infty\\,/\\,\\lambda$", ylim=(0, None))
     common_legend(left, "outside upper center", ncols=2)
-    return figure
+    return drawing
 
 
 class _Fit(NamedTuple):

@@ -22,7 +22,7 @@ from validation.decays import decay_rate
 from validation.drawing import common_legend, panels
 from validation.studies.weight_decay._problems import training
 from validation.studies.weight_decay.linear_models import MODELS
-from validation.study import Answer, Claim, Runs, Table, at_most, within
+from validation.study import Answer, Claim, Runs, at_most, within
 from wflow.figures.style import PALETTE
 from wflow.measures import Measure
 
@@ -36,7 +36,6 @@ CAPTION = (
 
 
 def cases(full: bool) -> list[dict[str, Any]]:
-    """Linear models and the Transformer, two lambda each."""
     linear = [{"problem": p, "weight_decay": x} for p in MODELS for x in (0.03, 0.1)]
     return [*linear, *({"problem": "Transformer", "weight_decay": x} for x in (0.1, 0.3))]
 
@@ -57,7 +56,6 @@ def measure(problem: str, weight_decay: float) -> Answer:
 
 
 def claims(runs: Runs) -> list[Claim]:
-    """Rates of the linear models; every entry of the Transformer."""
     out = []
     for case, answer in runs:
         if case["problem"] in MODELS:
@@ -70,18 +68,15 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    """None."""
     return []
 
 
-def table(runs: Runs) -> Table | None:
-    """None."""
+def table(runs: Runs) -> None:
     return None
 
 
-def figure(runs: Runs) -> Figure | None:
-    """The decay and its error."""
-    figure, (left, right) = panels(2)
+def figure(runs: Runs) -> Figure:
+    drawing, (left, right) = panels(2)
     for k, (case, answer) in enumerate(runs):
         time, size = case["weight_decay"] * answer["tau"], _size(answer["u"])
         label = f"{case['problem']}, $\\lambda={case['weight_decay']:g}$"
@@ -93,7 +88,7 @@ def figure(runs: Runs) -> Figure | None:
     left.set(xlabel=r"$\lambda\tau$", ylabel="size over that at the start")
     right.set(xlabel=r"$\lambda\tau$", ylabel=r"relative difference to $e^{-\lambda\tau}$")
     common_legend(left, "outside upper center", ncols=3)
-    return figure
+    return drawing
 
 
 def _differences(rho: Measure) -> Array:

@@ -1,4 +1,4 @@
-"""Is the error from the limit that of depth and width together, without any fit?
+"""Do the constants of depth and width predict the error from the limit, without any fit?
 
 For independent layers the constants of the study "limit" give
 

@@ -1,4 +1,4 @@
-"""Which shape has the noise of the width: the theorem's, or that of the central limit theorem?
+"""How does the noise of the width fall: as the theorem's bound, or as the central limit theorem says?
 
 Exponents are fitted, and shapes compete with one constant each: which leaves the least scatter, and by how much (the
 difference of their Akaike information criteria, N ln of the ratio of the squared residuals in the logarithms)?
@@ -56,7 +56,7 @@ measure = atoms.measure
 def claims(runs: Runs) -> list[Claim]:
     out = []
     for frame in frames(runs.full):
-        when, noise = f"tau = {DTAU * frame:g}", noise_of(runs, frame)
+        when, noise = f"tau = {DTAU * frame:g}", _noise_of(runs, frame)
         for kind, (*expected, shape) in PREDICTED.items():
             values, intervals = exponents(noise[kind])
             for name, value, predicted, interval in zip("ML", values, expected, intervals):
@@ -72,16 +72,16 @@ def claims(runs: Runs) -> list[Claim]:
 
 
 def findings(runs: Runs) -> list[str]:
-    return [verdict(runs, frame) for frame in frames(runs.full)]
+    return [_verdict(runs, frame) for frame in frames(runs.full)]
 
 
 def table(runs: Runs) -> list[Table]:
     rows = []
     for frame in frames(runs.full):
-        rows += [row(kind, f"tau = {DTAU * frame:g}", noise) for kind, noise in noise_of(runs, frame).items()]
+        rows += [row(kind, f"tau = {DTAU * frame:g}", noise) for kind, noise in _noise_of(runs, frame).items()]
     title = "Noise of the width ~ M^-alpha L^-gamma, rms over seeds and prompts, and the shape that fits best"
     out = [Table(title, TABLE, rows)]
-    for kind, noise in noise_of(runs, 0).items():
+    for kind, noise in _noise_of(runs, 0).items():
         widths, depths = (sorted(set(x)) for x in zip(*noise))
         body = [[f"M = {M}", *(rms(noise[M, L]) for L in depths)] for M in widths]
         title = f"{KINDS[kind]}, tau = 0: rms noise of the predictions"
@@ -91,7 +91,7 @@ def table(runs: Runs) -> list[Table]:
 
 def figure(runs: Runs) -> Figure:
     drawing, (left, right) = panels(2)
-    noise, width = noise_of(runs, 0), np.mean(runs.one(what="constants")["width"])
+    noise, width = _noise_of(runs, 0), np.mean(runs.one(what="constants")["width"])
     widths, depths = (sorted(set(x)) for x in zip(*noise["iid"]))
     draw(left, noise)
     product = np.geomspace(widths[0] * depths[0], widths[-1] * depths[-1])
@@ -107,7 +107,7 @@ def figure(runs: Runs) -> Figure:
     return drawing
 
 
-def noise_of(runs: Runs, frame: int) -> dict[str, Map]:
+def _noise_of(runs: Runs, frame: int) -> dict[str, Map]:
     """The noise of the width by kind."""
     out: dict[str, Map] = {}
     for kind in KINDS:
@@ -116,9 +116,9 @@ def noise_of(runs: Runs, frame: int) -> dict[str, Map]:
     return out
 
 
-def verdict(runs: Runs, frame: int) -> str:
+def _verdict(runs: Runs, frame: int) -> str:
     """What the theorem's shape is worth, in words."""
-    noise = noise_of(runs, frame)["iid"]
+    noise = _noise_of(runs, frame)["iid"]
     (_, gamma), (_, interval) = exponents(noise)
     scatter = criteria(noise)
     theorem, product = scatter["sqrt(log(L + 1)/M)"], scatter["1/sqrt(M L)"]
