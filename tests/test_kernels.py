@@ -17,7 +17,7 @@ from scipy.special import erf as erf_
 import wflow
 from validation.transformer import ACTIVATIONS
 from wflow.encoders.compiled import Compiled, Packed, aligned_empty
-from wflow.kernels.simd.lanes import erf, exp, expm1, log1p, n_lanes, tanh
+from wflow.kernels.simd.lanes import AVX512, erf, exp, expm1, log1p, n_lanes, tanh
 from wflow.kernels.simd.matrices import at, put, space
 
 
@@ -61,10 +61,12 @@ def of_lanes(function: Any, x: Any) -> Any:
 
 
 @pytest.mark.parametrize(("dtype", "lowest"), [(np.float64, -708.0), (np.float32, -87.0)])
-def test_exp_within_one_ulp(dtype: Any, lowest: float) -> None:
+def test_exp_to_about_one_ulp(dtype: Any, lowest: float) -> None:
+    """Without the table of AVX-512, r is up to 0.35 instead of 0.02, and the rounding of r h counts."""
     x = np.concatenate([np.linspace(lowest, 0, 200_000), -np.logspace(-30, 0, 4000)]).astype(dtype)
     exact = np.exp(x.astype(np.longdouble))
-    assert (np.abs(of_lanes(exponential, x) - exact) / exact).max() < np.finfo(dtype).eps
+    bound = np.finfo(dtype).eps * (1.0 if AVX512 else 1.05)
+    assert (np.abs(of_lanes(exponential, x) - exact) / exact).max() < bound
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

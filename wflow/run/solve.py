@@ -203,14 +203,18 @@ def resume(
     """
     from wflow.trajectory.checkpoint import load_checkpoint
     from wflow.trajectory.lock import one_writer
-    from wflow.trajectory.reader import load, measure_of, read, settings_of
+    from wflow.trajectory.reader import measure_of, read, settings_of, solution_of
     from wflow.trajectory.writer import TrajectoryFile
 
     path, progress, seconds = check_path("path", path), _check_progress(progress), _check_seconds(max_seconds)
     target = path.resolve()
     with one_writer(target):
-        load(path)  # looks at everything but the frames
-        data, template = read(path, lambda file: (settings_of(file), measure_of(file, 0)))
+
+        def look(file: Any) -> tuple[dict[str, Any], Measure]:
+            solution_of(file, target, None)  # whether everything but the frames is as it was written
+            return settings_of(file), measure_of(file, 0)
+
+        data, template = read(path, look, alone=True)
         state = load_checkpoint(path)
         start, end = data["tau_range"] if tau_end is None else _check_range((data["tau_range"][0], tau_end))
         if end < state["tau"]:

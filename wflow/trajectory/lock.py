@@ -71,8 +71,7 @@ def one_writer(path: Path | None) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool | None:
     """Whether a run is writing a trajectory; None where the system cannot tell."""
-    place = lock_path(path)
-    if fcntl is None or (place.exists() and not place.is_file()):  # to open a pipe can wait for ever
+    if fcntl is None:
         return None
     if not (place := lock_path(path)).is_file():  # to open a pipe can wait for ever
         return False

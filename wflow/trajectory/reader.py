@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["load", "open_trajectory", "read", "read_solution", "settings_of"]
+__all__ = ["load", "open_trajectory", "read", "read_solution", "settings_of", "solution_of"]
 
 import contextlib
 import dataclasses
@@ -100,12 +100,13 @@ def _is_hdf5(path: Path) -> bool:
         return stream.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
-def read(path: str | PathLike[str], what: Callable[[Any], T]) -> T:
+def read(path: str | PathLike[str], what: Callable[[Any], T], alone: bool = False) -> T:
     """What a function finds in an open trajectory; what cannot be read in it is an :class:`InputError`.
 
-    A writer that makes room or ends just then does not disturb: the function is called again.
+    A writer that makes room or ends just then does not disturb: the function is called again, unless the caller is
+    ``alone`` with the file.
     """
-    for attempt in range(TRIES):
+    for attempt in range(1 if alone else TRIES):
         locked = is_locked(Path(path).resolve())
         try:
             with open_trajectory(path) as file:
@@ -114,7 +115,7 @@ def read(path: str | PathLike[str], what: Callable[[Any], T]) -> T:
             problem = error
         except DAMAGE as error:
             problem = InputError(f"{path} is damaged: {_line(error)}")
-        if attempt == TRIES - 1 or not (locked or is_locked(Path(path).resolve())):
+        if alone or attempt == TRIES - 1 or not (locked or is_locked(Path(path).resolve())):
             break
         time.sleep(PAUSE)
     raise problem from None
@@ -137,7 +138,7 @@ def read_solution(path: Path, settings: Settings | None = None) -> Solution:
     """The solution in a file; of a run that has just ended with its settings."""
     path = Path(path).absolute()
     while True:
-        solution = read(path, lambda file: _solution(file, path, settings))
+        solution = read(path, lambda file: solution_of(file, path, settings))
         if solution.status is not Status.RUNNING or is_locked(path.resolve()) is not False:
             return solution
         if read(path, lambda file: text_of(file, "status")) == solution.status.name.lower():
@@ -146,7 +147,8 @@ def read_solution(path: Path, settings: Settings | None = None) -> Solution:
         # The run has ended since it was read.
 
 
-def _solution(file: Any, path: Path, ended: Settings | None) -> Solution:
+def solution_of(file: Any, path: Path, ended: Settings | None) -> Solution:
+    """The solution in an open trajectory, whose status "running" may be that of a run that was killed."""
     count, frames = counts_of(file)
     if not count or not frames:
         raise ValueError(f"it has {count} entries and {frames} frames")

@@ -47,6 +47,8 @@ CHANGES: dict[str, Any] = {"libver": ("v110", "v110"), "alignment_threshold": 1,
 MAGIC = b"wflow-journal\n"
 #: How a global heap begins, in which HDF5 keeps texts: the one structure without a checksum.
 HEAP = b"GCOL\x01\0\0\0"
+#: The longest read of HDF5 that begins a heap; it reads the first 4096 bytes, perhaps with what is before them.
+METADATA = 2**20
 
 
 class Content(io.RawIOBase):
@@ -89,7 +91,7 @@ class Content(io.RawIOBase):
         """Read at the present place; what is beyond the end is zero."""
         target, begin = memoryview(buffer).cast("B"), self._place
         self._read(begin, target)
-        if (start := bytes(target).find(HEAP)) >= 0:
+        if len(target) <= METADATA and (start := bytes(target).find(HEAP)) >= 0:
             self._check_heap(begin + start)
         self._place = begin + len(target)
         return len(target)
