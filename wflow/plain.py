@@ -157,5 +157,7 @@ def build(data: Any, known: Mapping[str, Any] | None = None, remedy: str = "pass
             arguments |= arguments.pop(name)
     try:
         return KINDS[kind](*positional, **arguments)
+    except InputError:
+        raise
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:  # none of its own checks
         raise InputError(f"{kind!r} cannot have these arguments: {error!s:.200}") from None

@@ -21,7 +21,7 @@ from wflow.observers import OBSERVERS
 from wflow.plain import build
 from wflow.runfile.loader import Check
 from wflow.runfile.sections import DATASETS, GROUPS, LAWS
-from wflow.schemes import scheme_of
+from wflow.schemes import scheme_of, with_options
 from wflow.settings import Observers
 from wflow.solution import SaveAt
 
@@ -125,10 +125,7 @@ def _solve_arguments(options: Mapping[str, Any], save: SaveAt | None, seed: int)
     start, end = options["tau_start"], options["tau_end"]
     if save is not None:
         save.check_range(start, end)
-    more = options["options"] or {}
-    if "scheme" in more:
-        raise InputError("options cannot have a scheme: the key scheme is for it,")
-    scheme = scheme_of(options["scheme"], **more)
+    scheme = with_options(scheme_of(options["scheme"]), options["options"] or {})
     if options["dtau"] is None and scheme.error_order is None:
         raise InputError(f"scheme {scheme.name!r} has no error estimate: pass dtau")
     other = {"options", "tau_start", "tau_end", *(name for name in ("dtau", "rtol", "atol") if options[name] is None)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from wflow.checks import check_choice, did_you_mean, shown
@@ -56,6 +57,7 @@ __all__ = [
     "Trial",
     "entropy_prox",
     "scheme_of",
+    "with_options",
 ]
 
 #: Schemes for particles share no more than all schemes do.
@@ -96,6 +98,11 @@ def scheme_of(scheme: Any, **options: Any) -> Any:
         home = {name: getattr(type(scheme), name) for name in ("__module__", "__qualname__")}  # for messages
         scheme = Scheme()
         vars(scheme).update(members, **home)
+    return with_options(scheme, options)
+
+
+def with_options(scheme: Any, options: Mapping[str, Any]) -> Any:
+    """A scheme with options other than it has, or :class:`InputError` for one that it does not know."""
     if not options:
         return scheme
     known = _options(scheme)
