@@ -116,7 +116,12 @@ class Trap:
 @contextlib.contextmanager
 def noted(note: Callable[..., None]) -> Iterator[None]:
     """Note every frame and every checkpoint that is complete, and when a step is."""
-    add, settle, save = TrajectoryFile.add_frame, TrajectoryFile.settle, TrajectoryFile.checkpoint
+    begin, add = TrajectoryFile.__init__, TrajectoryFile.add_frame
+    settle, save = TrajectoryFile.settle, TrajectoryFile.checkpoint
+
+    def begun(self: TrajectoryFile, *what: Any) -> None:
+        begin(self, *what)
+        note(saved=time.monotonic())  # a resume begins with a checkpoint
 
     def add_frame(self: TrajectoryFile, *what: Any) -> None:
         add(self, *what)
@@ -132,7 +137,7 @@ def noted(note: Callable[..., None]) -> Iterator[None]:
         save(self, state)
         note(steps=state["steps"], saved=time.monotonic())
 
-    with mock.patch.multiple(TrajectoryFile, add_frame=add_frame, settle=settled, checkpoint=saved):
+    with mock.patch.multiple(TrajectoryFile, __init__=begun, add_frame=add_frame, settle=settled, checkpoint=saved):
         yield
 
 
