@@ -424,12 +424,14 @@ def in_fork(write: Callable[[Path], Path], judged: Callable[[Path], Outcome]) ->
                 os._exit(0)
         os.close(target)
         answer = b""
-        while select.select([stream], [], [], max(0.0, PATIENCE - (time.monotonic() - began)))[0]:
-            if not (chunk := os.read(stream, 2**16)):
+        while True:
+            if select.select([stream], [], [], 1.0)[0]:
+                if not (chunk := os.read(stream, 2**16)):
+                    break
+                answer += chunk
+            elif time.monotonic() - began > PATIENCE and not _is_running(pid):  # else others keep the processors busy
+                os.kill(pid, signal.SIGKILL)
                 break
-            answer += chunk
-        else:
-            os.kill(pid, signal.SIGKILL)
         os.close(stream)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     seconds = time.monotonic() - began
@@ -438,6 +440,11 @@ def in_fork(write: Callable[[Path], Path], judged: Callable[[Path], Outcome]) ->
         return Outcome(result, fault, seconds)
     hung = code in (-signal.SIGXCPU, -signal.SIGKILL)
     return Outcome("fault", "hangs" if hung else f"crash: its process ended with {code}", seconds)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a process would use a processor if it had one."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
 
 
 def _limit(size: int) -> None:
@@ -476,22 +483,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults.append(f"{kind}, {words}: {outcome.fault}")
             print(f"FAULT {faults[-1]}", file=sys.stderr, flush=True)
 
-    if options.one is None:
-        for name, victim in made.items() if not options.only else ():
+    def judge_all() -> None:
+        if options.one is None:
+            for name, victim in made.items() if not options.only else ():
+                outcome = in_fork(victim.write, lambda path, victim=victim: judge(path, victim))  # type: ignore[misc]
+                if outcome.result != "equal":
+                    outcome = replace(
+                        outcome, fault=outcome.fault or f"a whole file is {outcome.result}", result="fault"
+                    )
+                count("not mutated", outcome, name)
+            for name, make in HOSTILE.items():
+                if options.only in name:
+                    outcome = in_fork(*judged(make, made))
+                    count(f"by hand: {name.partition(':')[0]}", outcome, name)
+        for number in [options.one] if options.one is not None else range(0 if options.only else options.files):
+            kind, words, victim = mutated(made, options.seed, number)
             outcome = in_fork(victim.write, lambda path, victim=victim: judge(path, victim))  # type: ignore[misc]
-            if outcome.result != "equal":
-                outcome = replace(outcome, fault=outcome.fault or f"a whole file is {outcome.result}", result="fault")
-            count("not mutated", outcome, name)
-        for name, make in HOSTILE.items():
-            if options.only in name:
-                outcome = in_fork(*judged(make, made))
-                count(f"by hand: {name.partition(':')[0]}", outcome, name)
-    for number in [options.one] if options.one is not None else range(0 if options.only else options.files):
-        kind, words, victim = mutated(made, options.seed, number)
-        outcome = in_fork(victim.write, lambda path, victim=victim: judge(path, victim))  # type: ignore[misc]
-        count(f"mutated: {kind}", outcome, f"--seed {options.seed} --one {number}, {words}")
-        if number % 1000 == 999:
-            print(f"{number + 1} of {options.files}", file=sys.stderr, flush=True)
+            count(f"mutated: {kind}", outcome, f"--seed {options.seed} --one {number}, {words}")
+            if number % 1000 == 999:
+                print(f"{number + 1} of {options.files}", file=sys.stderr, flush=True)
+
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends with the table of what was judged
+        judge_all()
     names = ("files", "refused", "equal", "other", "fault")
     print(f"{'':<32}" + "".join(f"{name:>9}" for name in names))
     for kind, n in [*((k, n) for k, n in kinds.items() if k != "all"), ("all", kinds["all"])]:
