@@ -351,6 +351,13 @@ def test_one_parameter_is_shown_by_its_distribution_functions() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("$x$", "cumulative mass")
 
 
+def test_clouds_whose_squares_overflow_are_refused() -> None:
+    """As after damage of a file without checksums."""
+    rho = Particles(w=[[[1e200, 0, 0], [-1e200, 0, 1]]])
+    with pytest.raises(InputError, match="squares are finite"):
+        figures.clouds(make_solution([rho, rho]))
+
+
 def test_large_clouds_are_images(tmp_path: Path) -> None:
     solution = make_solution([make_measure(4, 1500, 2)])
     figure = figures.clouds(solution)

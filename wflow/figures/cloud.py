@@ -64,6 +64,10 @@ def clouds(
     return style.laid_out(figure)
 
 
+#: The largest variance, whose square is a number.
+LARGEST = 1e150
+
+
 @dataclass(frozen=True)
 class View:
     """How a block of particles is shown: its points along two directions, or the distribution of its one parameter."""
@@ -127,10 +131,13 @@ def depth_bar(figure: Figure, grid: Any, rho: Particles) -> None:
 def _principal(points: list[Array], masses: list[Array]) -> tuple[Array, Array, Array]:
     """Mean, the two leading directions of the common covariance, and their shares of the variance."""
     total, p = sum(float(m.sum()) for m in masses), points[0].shape[1]
-    mean = sum((m @ x for x, m in zip(points, masses)), np.zeros(p)) / total
-    centred = [x - mean for x in points]
-    variance = sum(float(m @ np.sum(x**2, axis=1)) for x, m in zip(centred, masses)) / total
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = sum((m @ x for x, m in zip(points, masses)), np.zeros(p)) / total
+        centred = [x - mean for x in points]
+        variance = sum(float(m @ np.sum(x**2, axis=1)) for x, m in zip(centred, masses)) / total
 
+    if not variance < LARGEST:
+        raise InputError(f"clouds need particles whose squares are finite numbers, theirs are {variance:.3g}")
     if variance == 0:
         return mean, np.eye(p)[:, :2], np.zeros(2)
 
