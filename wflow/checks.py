@@ -197,7 +197,7 @@ def check_path(name: str, value: Any) -> Path:
     if not isinstance(value, (str, os.PathLike)) or "\0" in (text := os.fspath(value)) or not isinstance(text, str):
         raise InputError(f"{name} must be a path such as 'run.h5', got {shown(value)}")
     try:
-        Path(text).resolve()
+        Path(text).resolve().exists()
     except (OSError, RuntimeError) as error:  # the latter for a link to itself
         words = getattr(error, "strerror", None) or "it is a link that leads to itself"
         raise InputError(f"{name} cannot be used: {words}: {shown(text)}") from None
@@ -205,8 +205,15 @@ def check_path(name: str, value: Any) -> Path:
 
 
 def check_regular(path: Path, words: str) -> None:
-    """Raise :class:`InputError` for a pipe, a device or the like, or a folder: to open a pipe can wait for ever."""
-    if path.exists() and not path.is_file():
+    """Raise :class:`InputError` for a pipe, a device or the like, or a folder: to open a pipe can wait for ever.
+
+    So does a path that the system does not look up, such as one with too long a name.
+    """
+    try:
+        regular = path.is_file() or not path.exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be used: {error.strerror}") from None
+    if not regular:
         raise InputError(f"{path} is no regular file but a folder, a pipe, a device or the like, {words}")
 
 

@@ -57,7 +57,6 @@ __all__ = [
     "Trial",
     "entropy_prox",
     "scheme_of",
-    "with_options",
 ]
 
 #: Schemes for particles share no more than all schemes do.

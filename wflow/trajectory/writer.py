@@ -379,7 +379,7 @@ def check_target(target: Path, overwrite: bool) -> None:
     if not target.parent.is_dir():
         raise InputError(f"cannot write {target}: the folder {target.parent} does not exist")
     place = resume_path(target)
-    for taken in (target, place, storage.journal_path(target)):
+    for taken in (target, place, storage.journal_path(target), scratch_path(place, "0" * 8)):
         check_regular(taken, "which must not be replaced")
     if place.exists() and not target.exists() and not overwrite and not is_checkpoint(place):
         raise InputError(f"{place} is in the way, where the checkpoint is to stand: move it, or pass overwrite=True")
