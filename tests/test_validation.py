@@ -12,6 +12,8 @@ import pytest
 from conftest import random_data, random_measure
 
 import wflow
+from wflow.trajectory.layout import columns_of
+from wflow.trajectory.reader import row_checksums
 
 
 def check(path: Path) -> subprocess.CompletedProcess[str]:
@@ -35,6 +37,8 @@ def test_pass_and_fail(dtype: type, tmp_path: Path) -> None:
     for spoilt in (1.001, np.nan):
         with h5py.File(path, "r+") as file:
             file["series/risk"][-1] *= spoilt
+            table = np.array([[column[-1] for _, column in columns_of(file)]])
+            file["series/crc32"][-1] = row_checksums(table)[0]
         bad = check(path)
         assert bad.returncode == 1 and bad.stdout.rstrip().endswith("FAIL")
 
