@@ -51,7 +51,9 @@ def test_outer_mass() -> None:
 def test_particles_are_spread_with_their_mass_and_mean(p: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     mass = rng.random((2, 7)) + 0.1
-    rho = wflow.Particles(x=rng.uniform(-1, 1, (2, 7, p)), weights={"x": mass / mass.sum(1, keepdims=True)})
+    apart = np.linspace(-0.7, 0.7, 7)[:, None]  # a cloud narrower than a cell is refused
+    x = rng.permuted(np.broadcast_to(apart, (2, 7, p)), axis=1) + rng.uniform(-0.3, 0.3, (2, 7, p))
+    rho = wflow.Particles(x=x, weights={"x": mass / mass.sum(1, keepdims=True)})
     grid = wflow.Grid.from_particles(rho, {"x": ((-2, 2),) * p}, {"x": 16})
     assert grid.moment(0).x == pytest.approx(1.0)
     assert grid.moment(1).x == pytest.approx(rho.moment(1).x, abs=1e-12)
